@@ -1,0 +1,201 @@
+"""Everything that workpool raises of its own, as one tree.
+
+.. code-block:: text
+
+    Exception
+    └── WorkpoolError
+        ├── PoolClosed            also RuntimeError       the pool takes no more tasks
+        ├── ForkedPool            also RuntimeError       a pool met in a forked child
+        ├── WouldDeadlock         also RuntimeError       a task waits for what waits for it
+        ├── Unsupported           also ValueError         this backend cannot keep that term
+        ├── UnknownBackend        also ValueError         no backend has that name
+        ├── NotPicklable          also PicklingError      something cannot travel to or from a process
+        ├── JoinTimeout           also TimeoutError       tasks were left when the wait ended
+        ├── TimeLimitExceeded     also TimeoutError       a task ran past its time limit
+        ├── SharedStateLost       also RuntimeError       shared state that no longer exists, or never reached here
+        └── BrokenWorker          also BrokenExecutor
+            ├── WorkerLost                                a worker died while it ran the task
+            ├── WorkerStartFailed                         workers die at start, again and again
+            └── InitializerFailed                         initializer or worker_context failed
+
+    WorkerTraceback                                       the text behind an error from a process
+
+Each says what happened, to which value, and the way out. The parts of the
+message are attributes too. All survive pickling: an error is rebuilt from its
+message alone and its attributes follow (``BaseException.__reduce__``), so every
+``__init__`` here takes the message and nothing else that is required.
+"""
+
+from __future__ import annotations
+
+from concurrent.futures import BrokenExecutor
+from pickle import PicklingError
+
+__all__ = [
+    "BrokenWorker",
+    "ForkedPool",
+    "InitializerFailed",
+    "JoinTimeout",
+    "NotPicklable",
+    "PoolClosed",
+    "SharedStateLost",
+    "TimeLimitExceeded",
+    "UnknownBackend",
+    "Unsupported",
+    "WorkerLost",
+    "WorkerStartFailed",
+    "WorkerTraceback",
+    "WorkpoolError",
+    "WouldDeadlock",
+]
+
+
+class WorkpoolError(Exception):
+    """Whatever workpool raises of its own; the root of the tree."""
+
+
+class PoolClosed(WorkpoolError, RuntimeError):
+    """The pool is shut down and takes no more tasks."""
+
+
+class ForkedPool(WorkpoolError, RuntimeError):
+    """A pool was used in a forked child: its threads and workers stayed in the parent."""
+
+
+class WouldDeadlock(WorkpoolError, RuntimeError):
+    """A task asked to wait for something that can only end after the task itself."""
+
+
+class Unsupported(WorkpoolError, ValueError):
+    """A term that this backend, system or Python cannot keep; the message names what can."""
+
+
+class UnknownBackend(WorkpoolError, ValueError):
+    """No backend has that name; the message gives the nearest one."""
+
+
+class NotPicklable(WorkpoolError, PicklingError):
+    """Something cannot be pickled, or cannot be unpickled on the other side.
+
+    Parameters
+    ----------
+    message : str
+        What cannot travel, where it lies, and the way out.
+    part : str
+        ``"function"``, ``"argument"``, ``"result"`` or ``"exception"``.
+    path : str
+        Where the offending object lies, such as ``"options.cache._lock"``; empty when unknown.
+    """
+
+    def __init__(self, message: str, *, part: str = "", path: str = "") -> None:
+        super().__init__(message)
+        self.part = part
+        self.path = path
+
+
+class JoinTimeout(WorkpoolError, TimeoutError):
+    """Tasks were left when a join ended; the pool stays open.
+
+    Parameters
+    ----------
+    message : str
+        How many are left, and the names and ages of those still running.
+    unfinished : int
+        Tasks submitted and not done.
+    running : tuple of (str, float)
+        Name and age in seconds of each task that was running.
+    """
+
+    def __init__(
+        self,
+        message: str,
+        *,
+        unfinished: int = 0,
+        running: tuple[tuple[str, float], ...] = (),
+    ) -> None:
+        super().__init__(message)
+        self.unfinished = unfinished
+        self.running = running
+
+
+class TimeLimitExceeded(WorkpoolError, TimeoutError):
+    """A task ran past its time limit.
+
+    Parameters
+    ----------
+    message : str
+        Which task, and what became of its worker.
+    time_limit : float, seconds
+        The limit that was passed.
+    task : str
+        The task's name.
+    """
+
+    def __init__(self, message: str, *, time_limit: float = 0.0, task: str = "") -> None:
+        super().__init__(message)
+        self.time_limit = time_limit
+        self.task = task
+
+
+class SharedStateLost(WorkpoolError, RuntimeError):
+    """Shared state that no longer exists, or that this process was never given."""
+
+
+class BrokenWorker(WorkpoolError, BrokenExecutor):
+    """A worker ended, or could not start; the common root of what can befall one."""
+
+
+class WorkerLost(BrokenWorker):
+    """A worker died, or was ended, while it ran the task.
+
+    Parameters
+    ----------
+    message : str
+        Task, worker, exit code or signal, and the OOM killer when it was that.
+    task : str
+        The task's name.
+    worker : int
+        Index of the worker, 0 to ``max_workers - 1``.
+    exitcode : int or None
+        Exit code of the process; ``-n`` for signal n; ``None`` when unknown.
+    out_of_memory : bool
+        The kernel's OOM killer ended the worker.
+    stack : str
+        The worker's last stack, where a crash handler could write one; else empty.
+    """
+
+    def __init__(
+        self,
+        message: str,
+        *,
+        task: str = "",
+        worker: int = -1,
+        exitcode: int | None = None,
+        out_of_memory: bool = False,
+        stack: str = "",
+    ) -> None:
+        super().__init__(message)
+        self.task = task
+        self.worker = worker
+        self.exitcode = exitcode
+        self.out_of_memory = out_of_memory
+        self.stack = stack
+
+
+class WorkerStartFailed(BrokenWorker):
+    """Workers die at start, again and again: the pool stopped instead of respawning for ever."""
+
+
+class InitializerFailed(BrokenWorker):
+    """The initializer or the worker_context raised, hung or died; its traceback is the cause."""
+
+
+class WorkerTraceback(Exception):  # noqa: N818 - it is the text of a traceback, not a fault of its own
+    """The worker's traceback as text: the ``__cause__`` of an error that came from a process."""
+
+    def __init__(self, text: str) -> None:
+        super().__init__(text)
+        self.text = text
+
+    def __str__(self) -> str:
+        return f'\n"""\n{self.text}"""'
