@@ -18,7 +18,7 @@ if sys.version_info >= (3, 13):
     ShutDown = queue.ShutDown
 else:
 
-    class ShutDown(Exception):  # noqa: N818 - the standard library's own name for it
+    class ShutDown(Exception):
         """A put or a get met a queue that is shut down (``queue.ShutDown`` of Python 3.13)."""
 
 

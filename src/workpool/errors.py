@@ -190,7 +190,7 @@ class InitializerFailed(BrokenWorker):
     """The initializer or the worker_context raised, hung or died; its traceback is the cause."""
 
 
-class WorkerTraceback(Exception):  # noqa: N818 - it is the text of a traceback, not a fault of its own
+class WorkerTraceback(Exception):
     """The worker's traceback as text: the ``__cause__`` of an error that came from a process."""
 
     def __init__(self, text: str) -> None:

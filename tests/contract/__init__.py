@@ -1,0 +1,1 @@
+"""Promises of the pool, one suite for every backend."""

@@ -1,0 +1,1 @@
+"""Workers, tasks and machines that fail on purpose."""

@@ -1,0 +1,1 @@
+"""Long and heavy runs, left out unless asked for."""

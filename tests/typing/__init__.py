@@ -1,0 +1,1 @@
+"""Types that must come out, and calls that must be refused."""
