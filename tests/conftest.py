@@ -1,0 +1,47 @@
+"""What holds for every test: it leaves nothing running and nothing behind.
+
+A test that kills or leaves things on purpose says so, and why::
+
+    @pytest.mark.leaks_expected("the parent is killed before it can tidy up")
+"""
+
+from __future__ import annotations
+
+from collections.abc import Generator
+
+import pytest
+
+from tests.leaks import leaks_since, mark_processes, take_picture
+
+_failed = pytest.StashKey[bool]()
+
+
+def pytest_configure() -> None:
+    """Mark this run before anything is started."""
+    mark_processes()
+
+
+@pytest.hookimpl(wrapper=True)
+def pytest_runtest_makereport(
+    item: pytest.Item,
+) -> Generator[None, pytest.TestReport, pytest.TestReport]:
+    """Remember a failure: its traceback keeps pools alive, which is no leak."""
+    report = yield
+    if report.failed:
+        item.stash[_failed] = True
+    return report
+
+
+# First of the function's fixtures to be set up, so the last to be torn down;
+# what wider scopes hold (a module's pool) is there before it and stays.
+@pytest.fixture(autouse=True)
+def leak_check(request: pytest.FixtureRequest) -> Generator[None]:
+    """Compare what there is before and after the test."""
+    before = take_picture()
+    yield
+    node = request.node
+    assert isinstance(node, pytest.Item)
+    if node.stash.get(_failed, False) or node.get_closest_marker("leaks_expected"):
+        return
+    if leaks := leaks_since(before):
+        pytest.fail("left behind by this test:\n" + "\n".join(leaks), pytrace=False)
