@@ -41,6 +41,7 @@ def lint(session: nox.Session) -> None:
         session.run("ruff", "format")
     session.run("ruff", "format", "--check")
     session.run("ruff", "check")
+    session.run("numpydoc", "lint", *map(str, (ROOT / "src").rglob("*.py")))
     session.run("python", "tools/house_rules.py")
 
 
