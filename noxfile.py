@@ -49,7 +49,7 @@ def lint(session: nox.Session) -> None:
 def imports(session: nox.Session) -> None:
     """Hold the imports inside the package against the list of layers."""
     install(session)
-    session.run("lint-imports")
+    session.run("lint-imports", "--no-logo")
 
 
 @nox.session
