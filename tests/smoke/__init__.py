@@ -1,0 +1,1 @@
+"""What has to work once workpool is installed, and nothing else."""
