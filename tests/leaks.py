@@ -196,11 +196,11 @@ def _descriptors() -> list[tuple[int, str]]:
 
 
 def _names() -> list[Path]:
-    """List names that the library, or what it uses of multiprocessing, could have made."""
+    """List names that the library could have made; multiprocessing keeps its /tmp/pymp-* till exit."""
     found: list[Path] = []
     for folder, prefixes in (
-        ("/dev/shm", ("workpool", "psm_", "sem.", "pym-")),
-        (tempfile.gettempdir(), ("workpool", "pymp-")),
+        ("/dev/shm", ("workpool", "psm_", "sem.")),
+        (tempfile.gettempdir(), ("workpool",)),
     ):
         with suppress(OSError):
             found += [Path(folder, n) for n in os.listdir(folder) if n.startswith(prefixes)]
