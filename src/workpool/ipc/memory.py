@@ -1,0 +1,532 @@
+"""Anonymous memory that every process of a family sees, and that leaves no name behind.
+
+A process that makes shared objects has one *arena*: a file without a name that
+grows as needed, and from which each object takes a *region*. Beside it lies a
+second, empty file for record locks: POSIX drops all record locks a process has
+on a file as soon as that process closes any descriptor of it, and ``mmap``
+closes one with every mapping, so the two cannot be the same file.
+
+How a region reaches another process
+    Its pickle names the arena by token, and where it lies in there. A worker
+    is given the arenas its parent knows at its start (`exported`, `adopt`);
+    ``multiprocessing.Process`` takes the descriptors along in the pickle; a
+    fork inherits them. On Linux a process that was never given an arena
+    borrows it from the process that sent the pickle, while that one lives.
+
+When a region is given back
+    Only when no other process can know of it: it was never pickled, no fork
+    happened since it was made, and the object that owns it is gone. A region
+    that did leave stays until the arena ends. Counting the users would not
+    help: a pickle on its way, or a killed process, has no count to give back.
+    Whoever knows better, such as a pool whose worker has ended, says so with
+    `Region.give_back`; a mark in front of every region catches the pickle that
+    turns up afterwards. The arena ends with the last process that has it open,
+    however that process ends.
+
+What a kill leaves behind
+    Only its maker hands out regions of an arena, so a kill in the middle of
+    `allocate` ends the only process that would have noticed. File growth never
+    shrinks the file, whoever does it, and new bytes are zero.
+"""
+
+from __future__ import annotations
+
+import errno
+import itertools
+import mmap
+import os
+import struct
+import sys
+import tempfile
+import threading
+from collections import deque
+from contextlib import suppress
+from typing import TYPE_CHECKING, Any
+from weakref import WeakValueDictionary
+
+from workpool._compat import LINUX, WINDOWS
+from workpool.errors import SharedStateLost, Unsupported
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable
+
+__all__ = ["SPARE_LIMIT", "Arena", "Region", "adopt", "allocate", "exported"]
+
+_GRANULE = 1 << 20  # what a process maps at once; a small region never straddles two
+_STEP = 1 << 16  # small regions get memory so much at a time, not page by page
+_LINE = 64  # regions begin on a cache line, and have one more in front for the mark
+_SMALL = _GRANULE // 4  # larger regions have a mapping of their own
+
+_MEMFD = LINUX and hasattr(os, "memfd_create")
+#: Most address space that one region may keep in reserve. On a real file system
+#: the file must stay below the largest offset that it can hold (16 TiB on ext4).
+SPARE_LIMIT = 1 << 35 if _MEMFD else 1 << 31
+_MAP_OPTIONS: dict[str, Any] = {"trackfd": False} if sys.version_info >= (3, 13) else {}
+
+_lock = threading.Lock()  # guards _arenas, _kept, _own and the insides of every arena
+_arenas: WeakValueDictionary[str, Arena] = WeakValueDictionary()
+_kept: list[Arena] = []  # made here or given to us: these live as long as the process
+_own: Arena | None = None
+_spare_locks_fds: list[int] = []  # never closed: closing one would drop the record locks
+_forks = 0  # odd while a fork is under way
+
+
+class Arena:
+    """One anonymous file of memory and one of record locks.
+
+    Parameters
+    ----------
+    token : str
+        Names the arena in all processes.
+    memory_fd, locks_fd : int
+        The two files; this object owns the descriptors.
+    maker : int
+        Process id of the process that hands out its regions; 0 if not this one.
+    """
+
+    def __init__(self, token: str, memory_fd: int, locks_fd: int, *, maker: int = 0) -> None:
+        self.token = token
+        self.memory_fd = memory_fd
+        self.locks_fd = locks_fd
+        self._maker = maker
+        self._maps: dict[int, memoryview[int]] = {}
+        self._next = 0  # first offset that was never handed out as a granule or extent
+        self._free_at = self._free_end = self._backed_end = 0  # the granule being filled
+        self._given_back: dict[int, list[int]] = {}  # offsets of small regions, by length
+        self._uids = itertools.count(1)
+        # Filled by finalizers, which may run in the middle of anything: no lock there.
+        self.dropped: deque[tuple[int, int, tuple[int, int]]] = deque()
+
+    def __repr__(self) -> str:
+        return f"<Arena {self.token} memory_fd={self.memory_fd} ours={self.ours}>"
+
+    def __reduce__(self) -> tuple[object, ...]:
+        context = sys.modules.get("multiprocessing.context")
+        if context is not None and context.get_spawning_popen() is not None:
+            # A process is being started and takes this pickle along: descriptors go with it.
+            from multiprocessing.reduction import DupFd
+
+            return _receive, (self.token, DupFd(self.memory_fd), DupFd(self.locks_fd))
+        return _find, (self.token, os.getpid(), self.memory_fd, self.locks_fd)
+
+    def __del__(self) -> None:
+        for fd in (self.memory_fd, self.locks_fd):
+            with suppress(OSError):
+                os.close(fd)
+
+    @property
+    def ours(self) -> bool:
+        """Whether this process made the arena; a forked child did not."""
+        return self._maker == os.getpid()
+
+    def allocate(self, size: int, spare: int) -> Region:
+        """Hand out a region; `_lock` is held."""
+        self._collect()
+        uid = next(self._uids)
+        length = _round_up(_LINE + size, _LINE)
+        offset = self._place(length)
+        spare_at = 0
+        if spare:
+            spare_at = _round_up(self._next, _GRANULE)
+            self._next = spare_at + _round_up(spare, _GRANULE)
+        region = Region(self, offset, size, uid, (spare_at, spare))
+        region.mark(uid)
+        return region
+
+    def window(self, offset: int, length: int) -> memoryview[int]:
+        """Map what lies at `offset`; `_lock` is held."""
+        if length > _SMALL:
+            return _map(self.memory_fd, offset, length)
+        index = offset // _GRANULE
+        granule = self._maps.get(index)
+        if granule is None:
+            granule = self._maps[index] = _map(self.memory_fd, index * _GRANULE, _GRANULE)
+        start = offset - index * _GRANULE
+        return granule[start : start + length]
+
+    def _place(self, length: int) -> int:
+        """Find room for `length` zeroed bytes, and back it with memory."""
+        if length > _SMALL:
+            offset = _round_up(self._next, _GRANULE)
+            _grow(self.memory_fd, offset, length)
+            self._next = offset + length
+            return offset
+        again = self._given_back.get(length)
+        if again:
+            offset = again.pop()
+            self.window(offset, length)[:] = bytes(length)
+            return offset
+        if self._free_at + length > self._free_end:
+            offset = _round_up(self._next, _GRANULE)
+            _grow(self.memory_fd, offset + _GRANULE - 1, 1)  # the file covers the whole mapping
+            self._next = self._free_end = offset + _GRANULE
+            self._free_at = self._backed_end = offset
+        while self._free_at + length > self._backed_end:
+            _grow(self.memory_fd, self._backed_end, _STEP)
+            self._backed_end += _STEP
+        offset = self._free_at
+        self._free_at += length
+        return offset
+
+    def _collect(self) -> None:
+        """Take back the regions whose owners are gone."""
+        while True:
+            try:
+                offset, length, spare = self.dropped.popleft()
+            except IndexError:
+                return
+            if length > _SMALL:
+                _release_pages(self.memory_fd, offset, length)
+            else:
+                self._given_back.setdefault(length, []).append(offset)
+            if spare[1]:
+                # The pages go back, the addresses do not: there are 2**63 of them.
+                _release_pages(self.memory_fd, *spare)
+
+
+class Region:
+    """A piece of an arena: the same bytes in every process that has it.
+
+    Keep the region as long as its view is used: a region that never left this
+    process is given back when the object is collected.
+
+    Attributes
+    ----------
+    arena : Arena
+        Where it lies.
+    offset, size : int
+        What it is in there; `offset` is the same in every process and its own.
+    view : memoryview
+        Its bytes, zero at first; begins on a cache line.
+    """
+
+    __slots__ = ("_born", "_left", "_whole", "arena", "offset", "size", "spare", "uid", "view")
+
+    def __init__(
+        self,
+        arena: Arena,
+        offset: int,
+        size: int,
+        uid: int,
+        spare: tuple[int, int],
+        *,
+        left: bool = False,
+    ) -> None:
+        self._born = _forks
+        self._left = left
+        self.arena = arena
+        self.offset = offset
+        self.size = size
+        self.uid = uid
+        self.spare = spare
+        self._whole = arena.window(offset, _round_up(_LINE + size, _LINE))
+        self.view = self._whole[_LINE : _LINE + size]
+
+    def __repr__(self) -> str:
+        return f"<Region {self.arena.token}+{self.offset} size={self.size}>"
+
+    def __reduce__(self) -> tuple[object, ...]:
+        self._left = True
+        return _attach, (self.arena, self.offset, self.size, self.uid, self.spare)
+
+    def __del__(self) -> None:
+        # Finalizers may run in any thread, in the middle of anything: leave a note, no more.
+        with suppress(AttributeError, TypeError):  # half made, or an interpreter on its way out
+            if self._born == _forks and not self._left:
+                self._drop()
+
+    def mark(self, uid: int) -> None:
+        """Write the mark that `_attach` looks for."""
+        struct.pack_into("=Q", self._whole, 0, uid)
+
+    def marked(self) -> bool:
+        """Tell whether the region is still the one that its pickle meant."""
+        return struct.unpack_from("=Q", self._whole, 0) == (self.uid,)
+
+    def give_back(self) -> bool:
+        """Let the memory be used again: the caller vouches that no one uses it any more.
+
+        Returns
+        -------
+        bool
+            Whether it was given back: only the process that made it can, once.
+        """
+        if not self.arena.ours or not self.marked():
+            return False
+        self.mark(0)
+        self._left = True  # the finalizer must not do it a second time
+        self._drop()
+        return True
+
+    def open(self, start: int, size: int) -> memoryview[int]:
+        """Map a part of the reserve, with memory behind it.
+
+        Several processes may open parts of one reserve, and parts that others
+        opened before. A kill in here leaves a longer file, which is harmless.
+
+        Parameters
+        ----------
+        start : int
+            Where in the reserve; a multiple of the page size.
+        size : int
+            Bytes wanted.
+
+        Returns
+        -------
+        memoryview
+            Zero where nothing was written; mapped as long as it is referenced.
+
+        Raises
+        ------
+        OSError
+            There is no memory left, or too many files are open.
+        ValueError
+            The reserve is smaller than that.
+        """
+        if start + size > self.spare[1]:
+            message = f"open({start}, {size}) goes past the {self.spare[1]} bytes in reserve"
+            raise ValueError(message)
+        offset = self.spare[0] + start
+        _grow(self.arena.memory_fd, offset, size)
+        return _map(self.arena.memory_fd, offset, size)
+
+    def trim(self, start: int, size: int) -> None:
+        """Give the memory of a part of the reserve back to the system; it reads as zero then."""
+        _release_pages(
+            self.arena.memory_fd, self.spare[0] + start, min(size, self.spare[1] - start)
+        )
+
+    def _drop(self) -> None:
+        if self.arena.ours:
+            self.arena.dropped.append((self.offset, len(self._whole), self.spare))
+
+
+def allocate(size: int, *, spare: int = 0) -> Region:
+    """Take a region of zeroed memory from this process's arena.
+
+    Parameters
+    ----------
+    size : int
+        Bytes of its view.
+    spare : int
+        Bytes of address space to keep in reserve behind it, for `Region.open`:
+        they take no memory until opened, and may be opened by any process.
+
+    Returns
+    -------
+    Region
+        Picklable; the same memory on the other side.
+
+    Raises
+    ------
+    OSError
+        There is no memory left, or too many files are open.
+    ValueError
+        A size below 1, or a reserve below 0 or above `SPARE_LIMIT`.
+    """
+    if size < 1:
+        message = f"size must be at least 1, not {size!r}"
+        raise ValueError(message)
+    if not 0 <= spare <= SPARE_LIMIT:
+        message = f"spare must be between 0 and {SPARE_LIMIT}, not {spare!r}"
+        raise ValueError(message)
+    with _lock:
+        return _own_arena().allocate(size, spare)
+
+
+def exported() -> list[tuple[str, int]]:
+    """List what a new process needs to reach the shared objects known here.
+
+    The arena of this process is among them, made now if need be, so that
+    objects made later reach workers that were started earlier.
+
+    Returns
+    -------
+    list of (str, int)
+        Pairs of a name and a file descriptor, to be handed to `adopt` with the
+        descriptors as they are numbered there. The descriptors stay ours.
+    """
+    with _lock:
+        _own_arena()
+        return [
+            pair
+            for arena in _kept
+            for pair in ((arena.token, arena.memory_fd), (f"{arena.token}.locks", arena.locks_fd))
+        ]
+
+
+def adopt(pairs: Iterable[tuple[str, int]]) -> None:
+    """Take over the arenas that another process `exported`.
+
+    Parameters
+    ----------
+    pairs : iterable of (str, int)
+        The names as exported, and the descriptors as they are numbered here;
+        they belong to this module from now on.
+    """
+    fds = dict(pairs)
+    for token, memory_fd in fds.items():
+        if not token.endswith(".locks"):
+            _keep(token, memory_fd, fds[f"{token}.locks"])
+
+
+def _own_arena() -> Arena:
+    """Return this process's arena, made at first use; `_lock` is held."""
+    global _own  # noqa: PLW0603 - one a process, guarded by _lock
+    if _own is None or not _own.ours:
+        token = f"{os.getpid()}-{os.urandom(6).hex()}"
+        memory_fd = _anonymous_file(f"workpool-{token}")
+        try:
+            locks_fd = _anonymous_file(f"workpool-{token}.locks")
+        except BaseException:
+            os.close(memory_fd)
+            raise
+        _own = Arena(token, memory_fd, locks_fd, maker=os.getpid())
+        _arenas[token] = _own
+        _kept.append(_own)
+    return _own
+
+
+def _keep(token: str, memory_fd: int, locks_fd: int) -> Arena:
+    """Register an arena that was given to this process, for as long as it lives."""
+    for fd in (memory_fd, locks_fd):
+        os.set_inheritable(fd, False)
+    with _lock:
+        arena = _arenas.get(token)
+        if arena is not None:
+            os.close(memory_fd)
+            _spare_locks_fds.append(locks_fd)
+            if arena not in _kept:
+                _kept.append(arena)
+            return arena
+        arena = _arenas[token] = Arena(token, memory_fd, locks_fd)
+        _kept.append(arena)
+        return arena
+
+
+def _receive(token: str, memory: Any, locks: Any) -> Arena:
+    """Unpickle an arena in a process that multiprocessing has just started."""
+    return _keep(token, memory.detach(), locks.detach())
+
+
+def _find(token: str, sender: int, memory_fd: int, locks_fd: int) -> Arena:
+    """Unpickle an arena: one that is known here, or else the sender's."""
+    with _lock:
+        arena = _arenas.get(token)
+        if arena is None:
+            try:
+                arena = _borrow(token, sender, memory_fd, locks_fd)
+            except OSError as error:
+                message = (
+                    f"shared memory {token} never reached process {os.getpid()}, and process {sender}, which sent it, "
+                    f"does not lend it ({error}). Make shared objects in the process that starts the workers, "
+                    "or pass them to a worker when it starts (initargs)."
+                )
+                raise SharedStateLost(message) from None
+            _arenas[token] = arena
+        return arena
+
+
+def _borrow(token: str, sender: int, memory_fd: int, locks_fd: int) -> Arena:
+    """Open an arena's files through the process that sent the pickle."""
+    if not _MEMFD:
+        raise OSError(errno.ENOTSUP, "this system cannot lend open files")
+    fds: list[int] = []
+    try:
+        for fd, name in ((memory_fd, token), (locks_fd, f"{token}.locks")):
+            fds.append(_borrow_fd(f"/proc/{sender}/fd/{fd}", f"/memfd:workpool-{name} (deleted)"))
+    except BaseException:
+        for fd in fds:
+            os.close(fd)
+        raise
+    return Arena(token, fds[0], fds[1])
+
+
+def _borrow_fd(path: str, target: str) -> int:
+    """Open another process's file, if it is the one that is meant."""
+    # The sender may have died and its number be taken: look before opening, and after.
+    if os.readlink(path) == target:
+        fd = os.open(path, os.O_RDWR | os.O_CLOEXEC)
+        if os.readlink(f"/proc/self/fd/{fd}") == target:
+            return fd
+        os.close(fd)
+    raise OSError(errno.ESTALE, "that descriptor is another file now")
+
+
+def _attach(arena: Arena, offset: int, size: int, uid: int, spare: tuple[int, int]) -> Region:
+    """Unpickle a region."""
+    try:
+        with _lock:
+            region = Region(arena, offset, size, uid, spare, left=True)
+    except ValueError:  # past the end of the file: no region ever lay there
+        region = None
+    if region is None or not region.marked():
+        message = (
+            f"shared memory {arena.token}+{offset} was given back by the process that made it; "
+            "keep the object there as long as others use it."
+        )
+        raise SharedStateLost(message)
+    return region
+
+
+def _anonymous_file(name: str) -> int:
+    """Open a file that has no name and ends with its last user."""
+    if WINDOWS:
+        message = (
+            'scope="process" needs POSIX shared memory, which Windows has not. Use scope="thread".'
+        )
+        raise Unsupported(message)
+    if _MEMFD:
+        return os.memfd_create(name)
+    # A kill between these two lines leaves an empty file behind.
+    fd, path = tempfile.mkstemp(prefix=name)
+    os.unlink(path)
+    return fd
+
+
+def _grow(fd: int, offset: int, size: int) -> None:
+    """Put memory behind a part of the file, and lengthen the file if need be; never shrink it."""
+    try:
+        if hasattr(os, "posix_fallocate"):
+            os.posix_fallocate(fd, offset, size)
+        elif os.fstat(fd).st_size < offset + size:
+            os.pwrite(fd, b"\0", offset + size - 1)  # its last byte: no one uses it yet
+    except OSError as error:
+        message = f"no room for {size} more bytes of shared memory: {error.strerror}"
+        raise OSError(error.errno, message) from error
+
+
+def _map(fd: int, offset: int, size: int) -> memoryview[int]:
+    """Map a part of the file, which must be that long."""
+    return memoryview(mmap.mmap(fd, size, offset=offset, **_MAP_OPTIONS))
+
+
+def _release_pages(fd: int, offset: int, size: int) -> None:
+    """Give memory back to the system, where it takes it; the bytes read as zero afterwards."""
+    size = min(size, os.fstat(fd).st_size - offset) // mmap.PAGESIZE * mmap.PAGESIZE
+    if size > 0 and hasattr(mmap, "MADV_REMOVE"):
+        with suppress(OSError), mmap.mmap(fd, size, offset=offset, **_MAP_OPTIONS) as pages:
+            pages.madvise(mmap.MADV_REMOVE)
+
+
+def _round_up(number: int, unit: int) -> int:
+    return -(-number // unit) * unit
+
+
+def _before_fork() -> None:
+    global _forks  # noqa: PLW0603 - guarded by _lock, which is held across the fork
+    _lock.acquire()
+    _forks += 1
+
+
+def _after_fork() -> None:
+    global _forks  # noqa: PLW0603 - see above
+    # Twice: a region made before the fork, or by another thread while it went on, is known to the child.
+    _forks += 1
+    _lock.release()
+
+
+if hasattr(os, "register_at_fork"):
+    os.register_at_fork(
+        before=_before_fork, after_in_parent=_after_fork, after_in_child=_after_fork
+    )
