@@ -10,12 +10,72 @@ import importlib
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
+    from workpool._compat import ShutDown as ShutDown
+    from workpool.current import Current as Current
+    from workpool.current import current as current
+    from workpool.errors import BrokenWorker as BrokenWorker
+    from workpool.errors import ForkedPool as ForkedPool
+    from workpool.errors import InitializerFailed as InitializerFailed
+    from workpool.errors import JoinTimeout as JoinTimeout
+    from workpool.errors import NotPicklable as NotPicklable
+    from workpool.errors import PoolClosed as PoolClosed
+    from workpool.errors import SharedStateLost as SharedStateLost
+    from workpool.errors import TimeLimitExceeded as TimeLimitExceeded
+    from workpool.errors import UnknownBackend as UnknownBackend
+    from workpool.errors import Unsupported as Unsupported
+    from workpool.errors import WorkerLost as WorkerLost
+    from workpool.errors import WorkerStartFailed as WorkerStartFailed
+    from workpool.errors import WorkerTraceback as WorkerTraceback
     from workpool.errors import WorkpoolError as WorkpoolError
+    from workpool.errors import WouldDeadlock as WouldDeadlock
+    from workpool.observe.stats import Stats as Stats
+    from workpool.pool import Options as Options
+    from workpool.pool import Pool as Pool
+    from workpool.queues import LifoQueue as LifoQueue
+    from workpool.queues import PriorityQueue as PriorityQueue
+    from workpool.queues import Queue as Queue
+    from workpool.results import Results as Results
+    from workpool.shared import Counter as Counter
+    from workpool.shared import Event as Event
+    from workpool.shared import Lock as Lock
+    from workpool.shared import Semaphore as Semaphore
+    from workpool.shared import Shared as Shared
+    from workpool.task import Task as Task
 
 __version__ = "0.1.0"
 
 _HOME = {
+    "BrokenWorker": "workpool.errors",
+    "Counter": "workpool.shared",
+    "Current": "workpool.current",
+    "Event": "workpool.shared",
+    "ForkedPool": "workpool.errors",
+    "InitializerFailed": "workpool.errors",
+    "JoinTimeout": "workpool.errors",
+    "LifoQueue": "workpool.queues",
+    "Lock": "workpool.shared",
+    "NotPicklable": "workpool.errors",
+    "Options": "workpool.pool",
+    "Pool": "workpool.pool",
+    "PoolClosed": "workpool.errors",
+    "PriorityQueue": "workpool.queues",
+    "Queue": "workpool.queues",
+    "Results": "workpool.results",
+    "Semaphore": "workpool.shared",
+    "Shared": "workpool.shared",
+    "SharedStateLost": "workpool.errors",
+    "ShutDown": "workpool._compat",
+    "Stats": "workpool.observe.stats",
+    "Task": "workpool.task",
+    "TimeLimitExceeded": "workpool.errors",
+    "UnknownBackend": "workpool.errors",
+    "Unsupported": "workpool.errors",
+    "WorkerLost": "workpool.errors",
+    "WorkerStartFailed": "workpool.errors",
+    "WorkerTraceback": "workpool.errors",
     "WorkpoolError": "workpool.errors",
+    "WouldDeadlock": "workpool.errors",
+    "current": "workpool.current",
 }
 
 __all__ = [*_HOME]  # pyright: ignore[reportUnsupportedDunderAll]

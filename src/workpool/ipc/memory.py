@@ -31,21 +31,18 @@ What a kill leaves behind
 
 from __future__ import annotations
 
-import errno
 import itertools
-import mmap
 import os
 import struct
 import sys
-import tempfile
 import threading
 from collections import deque
 from contextlib import suppress
 from typing import TYPE_CHECKING, Any
 from weakref import WeakValueDictionary
 
-from workpool._compat import LINUX, WINDOWS
-from workpool.errors import SharedStateLost, Unsupported
+from workpool.errors import SharedStateLost
+from workpool.ipc import nameless
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
@@ -57,11 +54,9 @@ _STEP = 1 << 16  # small regions get memory so much at a time, not page by page
 _LINE = 64  # regions begin on a cache line, and have one more in front for the mark
 _SMALL = _GRANULE // 4  # larger regions have a mapping of their own
 
-_MEMFD = LINUX and hasattr(os, "memfd_create")
 #: Most address space that one region may keep in reserve. On a real file system
 #: the file must stay below the largest offset that it can hold (16 TiB on ext4).
-SPARE_LIMIT = 1 << 35 if _MEMFD else 1 << 31
-_MAP_OPTIONS: dict[str, Any] = {"trackfd": False} if sys.version_info >= (3, 13) else {}
+SPARE_LIMIT = 1 << 35 if nameless.MEMFD else 1 << 31
 
 _lock = threading.Lock()  # guards _arenas, _kept, _own and the insides of every arena
 _arenas: WeakValueDictionary[str, Arena] = WeakValueDictionary()
@@ -136,11 +131,13 @@ class Arena:
     def window(self, offset: int, length: int) -> memoryview[int]:
         """Map what lies at `offset`; `_lock` is held."""
         if length > _SMALL:
-            return _map(self.memory_fd, offset, length)
+            return nameless.map_part(self.memory_fd, offset, length)
         index = offset // _GRANULE
         granule = self._maps.get(index)
         if granule is None:
-            granule = self._maps[index] = _map(self.memory_fd, index * _GRANULE, _GRANULE)
+            granule = self._maps[index] = nameless.map_part(
+                self.memory_fd, index * _GRANULE, _GRANULE
+            )
         start = offset - index * _GRANULE
         return granule[start : start + length]
 
@@ -148,7 +145,7 @@ class Arena:
         """Find room for `length` zeroed bytes, and back it with memory."""
         if length > _SMALL:
             offset = _round_up(self._next, _GRANULE)
-            _grow(self.memory_fd, offset, length)
+            nameless.grow(self.memory_fd, offset, length)
             self._next = offset + length
             return offset
         again = self._given_back.get(length)
@@ -158,11 +155,13 @@ class Arena:
             return offset
         if self._free_at + length > self._free_end:
             offset = _round_up(self._next, _GRANULE)
-            _grow(self.memory_fd, offset + _GRANULE - 1, 1)  # the file covers the whole mapping
+            nameless.grow(
+                self.memory_fd, offset + _GRANULE - 1, 1
+            )  # the file covers the whole mapping
             self._next = self._free_end = offset + _GRANULE
             self._free_at = self._backed_end = offset
         while self._free_at + length > self._backed_end:
-            _grow(self.memory_fd, self._backed_end, _STEP)
+            nameless.grow(self.memory_fd, self._backed_end, _STEP)
             self._backed_end += _STEP
         offset = self._free_at
         self._free_at += length
@@ -176,12 +175,12 @@ class Arena:
             except IndexError:
                 return
             if length > _SMALL:
-                _release_pages(self.memory_fd, offset, length)
+                nameless.release(self.memory_fd, offset, length)
             else:
                 self._given_back.setdefault(length, []).append(offset)
             if spare[1]:
                 # The pages go back, the addresses do not: there are 2**63 of them.
-                _release_pages(self.memory_fd, *spare)
+                nameless.release(self.memory_fd, *spare)
 
 
 class Region:
@@ -287,12 +286,12 @@ class Region:
             message = f"open({start}, {size}) goes past the {self.spare[1]} bytes in reserve"
             raise ValueError(message)
         offset = self.spare[0] + start
-        _grow(self.arena.memory_fd, offset, size)
-        return _map(self.arena.memory_fd, offset, size)
+        nameless.grow(self.arena.memory_fd, offset, size)
+        return nameless.map_part(self.arena.memory_fd, offset, size)
 
     def trim(self, start: int, size: int) -> None:
         """Give the memory of a part of the reserve back to the system; it reads as zero then."""
-        _release_pages(
+        nameless.release(
             self.arena.memory_fd, self.spare[0] + start, min(size, self.spare[1] - start)
         )
 
@@ -375,9 +374,9 @@ def _own_arena() -> Arena:
     global _own  # noqa: PLW0603 - one a process, guarded by _lock
     if _own is None or not _own.ours:
         token = f"{os.getpid()}-{os.urandom(6).hex()}"
-        memory_fd = _anonymous_file(f"workpool-{token}")
+        memory_fd = nameless.make(f"workpool-{token}")
         try:
-            locks_fd = _anonymous_file(f"workpool-{token}.locks")
+            locks_fd = nameless.make(f"workpool-{token}.locks")
         except BaseException:
             os.close(memory_fd)
             raise
@@ -429,28 +428,13 @@ def _find(token: str, sender: int, memory_fd: int, locks_fd: int) -> Arena:
 
 def _borrow(token: str, sender: int, memory_fd: int, locks_fd: int) -> Arena:
     """Open an arena's files through the process that sent the pickle."""
-    if not _MEMFD:
-        raise OSError(errno.ENOTSUP, "this system cannot lend open files")
-    fds: list[int] = []
+    memory = nameless.borrow(sender, memory_fd, f"workpool-{token}")
     try:
-        for fd, name in ((memory_fd, token), (locks_fd, f"{token}.locks")):
-            fds.append(_borrow_fd(f"/proc/{sender}/fd/{fd}", f"/memfd:workpool-{name} (deleted)"))
+        locks = nameless.borrow(sender, locks_fd, f"workpool-{token}.locks")
     except BaseException:
-        for fd in fds:
-            os.close(fd)
+        os.close(memory)
         raise
-    return Arena(token, fds[0], fds[1])
-
-
-def _borrow_fd(path: str, target: str) -> int:
-    """Open another process's file, if it is the one that is meant."""
-    # The sender may have died and its number be taken: look before opening, and after.
-    if os.readlink(path) == target:
-        fd = os.open(path, os.O_RDWR | os.O_CLOEXEC)
-        if os.readlink(f"/proc/self/fd/{fd}") == target:
-            return fd
-        os.close(fd)
-    raise OSError(errno.ESTALE, "that descriptor is another file now")
+    return Arena(token, memory, locks)
 
 
 def _attach(arena: Arena, offset: int, size: int, uid: int, spare: tuple[int, int]) -> Region:
@@ -467,46 +451,6 @@ def _attach(arena: Arena, offset: int, size: int, uid: int, spare: tuple[int, in
         )
         raise SharedStateLost(message)
     return region
-
-
-def _anonymous_file(name: str) -> int:
-    """Open a file that has no name and ends with its last user."""
-    if WINDOWS:
-        message = (
-            'scope="process" needs POSIX shared memory, which Windows has not. Use scope="thread".'
-        )
-        raise Unsupported(message)
-    if _MEMFD:
-        return os.memfd_create(name)
-    # A kill between these two lines leaves an empty file behind.
-    fd, path = tempfile.mkstemp(prefix=name)
-    os.unlink(path)
-    return fd
-
-
-def _grow(fd: int, offset: int, size: int) -> None:
-    """Put memory behind a part of the file, and lengthen the file if need be; never shrink it."""
-    try:
-        if hasattr(os, "posix_fallocate"):
-            os.posix_fallocate(fd, offset, size)
-        elif os.fstat(fd).st_size < offset + size:
-            os.pwrite(fd, b"\0", offset + size - 1)  # its last byte: no one uses it yet
-    except OSError as error:
-        message = f"no room for {size} more bytes of shared memory: {error.strerror}"
-        raise OSError(error.errno, message) from error
-
-
-def _map(fd: int, offset: int, size: int) -> memoryview[int]:
-    """Map a part of the file, which must be that long."""
-    return memoryview(mmap.mmap(fd, size, offset=offset, **_MAP_OPTIONS))
-
-
-def _release_pages(fd: int, offset: int, size: int) -> None:
-    """Give memory back to the system, where it takes it; the bytes read as zero afterwards."""
-    size = min(size, os.fstat(fd).st_size - offset) // mmap.PAGESIZE * mmap.PAGESIZE
-    if size > 0 and hasattr(mmap, "MADV_REMOVE"):
-        with suppress(OSError), mmap.mmap(fd, size, offset=offset, **_MAP_OPTIONS) as pages:
-            pages.madvise(mmap.MADV_REMOVE)
 
 
 def _round_up(number: int, unit: int) -> int:

@@ -1,0 +1,73 @@
+"""What a backend is: what it can keep, and how it makes a worker.
+
+A new backend is one class of this protocol and one line in ``find``. Everything
+else (queue, chunks, retries, join, shutdown) is the scheduler's.
+"""
+
+from __future__ import annotations
+
+import difflib
+from importlib import import_module
+from typing import TYPE_CHECKING, Any, Literal, Protocol
+
+import attrs
+
+from workpool.errors import UnknownBackend
+
+if TYPE_CHECKING:
+    from workpool.current import Setup
+    from workpool.scheduling.scheduler import Scheduler, Worker
+
+__all__ = ["BACKENDS", "Backend", "BackendName", "Capabilities", "find"]
+
+BackendName = Literal["thread", "process", "inline"]
+
+BACKENDS: dict[str, tuple[str, str]] = {
+    "thread": ("workpool.backends.thread", "ThreadBackend"),
+    "process": ("workpool.backends.process", "ProcessBackend"),
+    "inline": ("workpool.backends.inline", "InlineBackend"),
+}
+
+
+@attrs.frozen(kw_only=True)
+class Capabilities:
+    """What a backend can keep; what it cannot is refused at the call."""
+
+    name: str
+    scope: Literal["thread", "process"]  # where shared state of its tasks must live
+    time_limit: bool  # a task past its limit is given up and its worker replaced
+    ends_tasks: bool  # what ran past its limit is truly ended, also in C code
+    start_methods: tuple[str, ...] = ()
+
+
+class Backend(Protocol):
+    """How tasks are run: makes the workers of one pool."""
+
+    capabilities: Capabilities
+    default_workers: int
+
+    def __init__(self, *, pool: str, setup: Setup, settings: Any) -> None: ...
+
+    def make_worker(self, scheduler: Scheduler, index: int) -> Worker:
+        """Make the worker of that index; the scheduler starts it."""
+        ...
+
+    def describe(self) -> str:
+        """Say what is in force, for the pool's repr; empty when there is nothing to say."""
+        ...
+
+    def close(self) -> None:
+        """Give back what the workers shared; called once, when the last has left."""
+        ...
+
+
+def find(name: str) -> type[Backend]:
+    """Load the backend of that name."""
+    home = BACKENDS.get(name)
+    if home is None:
+        near = difflib.get_close_matches(str(name), BACKENDS, n=1)
+        hint = f"Did you mean {near[0]!r}? " if near else ""
+        message = f"unknown backend {name!r}. {hint}There are: {', '.join(map(repr, BACKENDS))}."
+        raise UnknownBackend(message)
+    found: type[Backend] = getattr(import_module(home[0]), home[1])
+    return found

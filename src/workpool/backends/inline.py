@@ -1,0 +1,128 @@
+"""backend="inline": tasks run in the thread that submits them, one at a time.
+
+For debugging (a breakpoint in a task is a breakpoint in your program) and for
+tests: same queue, same errors, same promises, no concurrency. When several
+threads submit at once, the one that is running drains the queue for the others.
+"""
+
+from __future__ import annotations
+
+import threading
+from contextlib import ExitStack
+from typing import TYPE_CHECKING, Any
+
+from workpool.backends.base import Capabilities
+from workpool.backends.local import LocalRunner
+from workpool.current import here
+from workpool.errors import InitializerFailed
+from workpool.task import Task
+
+if TYPE_CHECKING:
+    from workpool.current import Setup
+    from workpool.scheduling.scheduler import Scheduler
+
+__all__ = ["InlineBackend"]
+
+
+class InlineBackend:
+    """Has one worker, which borrows the threads of its callers."""
+
+    capabilities = Capabilities(name="inline", scope="thread", time_limit=False, ends_tasks=False)
+    default_workers = 1
+
+    def __init__(self, *, pool: str, setup: Setup, settings: Any) -> None:
+        self.pool = pool
+        self.setup = setup
+        self.settings = settings
+        self.entered = ExitStack()
+        self._worker: InlineWorker | None = None
+
+    def make_worker(self, scheduler: Scheduler, index: int) -> InlineWorker:
+        """Give the one worker."""
+        if self._worker is None:
+            self._worker = InlineWorker(self, scheduler, index)
+        return self._worker
+
+    def describe(self) -> str:
+        """Nothing to say."""
+        return ""
+
+    def close(self) -> None:
+        """Leave the worker context."""
+        self.entered.close()
+
+
+class InlineWorker(LocalRunner):
+    """Drains the queue in the thread that starts it, and is gone when the queue is empty.
+
+    It is hired anew for each burst of tasks, but the initializer runs and the
+    worker context is entered once, before the first.
+    """
+
+    def __init__(self, backend: InlineBackend, scheduler: Scheduler, index: int) -> None:
+        super().__init__(scheduler, index)
+        self._backend = backend
+        self._ready = False
+        self._away = threading.Event()  # set while no thread drains
+        self.wake = int  # whoever hands a task over does not run it: the drain asks again
+
+    def start(self) -> None:
+        """Run all that is queued, in this thread."""
+        before = here.worker, here.situation
+        self._away.clear()
+        here.worker = self
+        try:
+            if self._begin():
+                here.situation = self.situation
+                self._drain()
+        finally:
+            here.worker, here.situation = before
+            self._away.set()
+            self.scheduler.left(self)
+
+    def _begin(self) -> bool:
+        if self._ready:
+            return True
+        try:
+            self._backend.entered.enter_context(self._backend.setup.entered(self.situation))
+        except BaseException as error:
+            failed = InitializerFailed(
+                f"the initializer or worker_context of {self.scheduler.name} raised "
+                f"{type(error).__name__}: {error}; the pool takes no more tasks. See the cause."
+            )
+            failed.__cause__ = error
+            self.scheduler.fail_all(failed, for_good=True)
+            return False
+        self._ready = True
+        return True
+
+    def _drain(self) -> None:
+        scheduler = self.scheduler
+        while True:
+            unit = scheduler.next_unit(self)
+            if unit is None:
+                # Gone in the step that finds nothing: a submit sees the worker, or hires it anew.
+                with scheduler.lock:
+                    if self.inbox is None and not scheduler.queue:
+                        if self in scheduler.idle:
+                            scheduler.idle.remove(self)
+                        scheduler.workers.pop(self.index, None)
+                        return
+            elif unit.__class__ is Task:
+                self.run_task(unit)
+            else:
+                self.run_chunk(unit)
+            del unit
+
+    def join(self, timeout: float | None) -> bool:
+        """Wait until the thread that drains has drained."""
+        return self._away.wait(timeout)
+
+    def kill(self) -> None:
+        """Nothing to end: what runs, runs in a caller's thread. It is asked to stop."""
+        self.asked_to_end = True
+
+    def end_task(self, task: Task[Any]) -> bool:
+        """Say that a caller's thread cannot be ended."""
+        del task
+        return False

@@ -1,0 +1,263 @@
+"""Running tasks and chunks in this very thread: what the thread and inline workers share.
+
+A chunk runs at the speed of ``map``: one C loop takes an item off ``todo``, calls
+the function and appends the result. ``len(out)`` tells where it stopped. Items
+are taken one at a time, so that another worker can take back from the far end
+what has not started, even in the middle of the loop.
+"""
+
+from __future__ import annotations
+
+from functools import partial
+from itertools import repeat, starmap
+from time import monotonic
+from typing import TYPE_CHECKING, Any
+
+from workpool.current import Situation
+from workpool.scheduling.mapjob import Chunk, Piece
+from workpool.scheduling.scheduler import describe, describe_item
+from workpool.task import Task, function_name
+
+if TYPE_CHECKING:
+    from workpool.scheduling.scheduler import Scheduler
+
+__all__ = ["LocalRunner"]
+
+
+class LocalRunner:
+    """Runs units in the calling thread, settles them, and knows what runs now."""
+
+    can_nest = True
+
+    def __init__(self, scheduler: Scheduler, index: int) -> None:
+        self.scheduler = scheduler
+        self.index = index
+        self.inbox: Any = None
+        self.lent = False
+        self.situation = Situation(scheduler.name, index)
+        self.task: Task[Any] | None = None  # what runs now, a task
+        self.chunk: Chunk | None = None  # or a chunk
+        self.began = 0.0
+        self.written_off = False  # settled from outside: whatever comes out is dropped
+        self.asked_to_end = False
+        self.situation.task_id = self._task_id
+        self.situation.task_name = self._task_name
+        self.situation.attempt = self._attempt
+        self.situation.cancelled = partial(getattr, self, "asked_to_end")
+
+    # ------------------------------------------------------------------ one task
+
+    def run_task(self, task: Task[Any]) -> None:
+        """Call the task's function and settle the task."""
+        call = task._call
+        if call is None:
+            return
+        fn, args, kwargs = call
+        self.task = task
+        task._worker = self.index
+        task._attempts += 1
+        task._started_at = monotonic()
+        task._ended_at = 0.0
+        timer = None
+        if task._terms.time_limit is not None:
+            timer = self._limit(task)
+        error: BaseException | None = None
+        value: Any = None
+        try:
+            value = fn(*args, **kwargs) if kwargs else fn(*args)
+        except BaseException as raised:
+            error = raised
+            trace = raised.__traceback__
+            if trace is not None:
+                error = raised.with_traceback(trace.tb_next)  # begin at the user's function
+        task._ended_at = monotonic()
+        self.task = None
+        if timer is not None:
+            timer.cancel()
+        if error is None:
+            self.scheduler.settle(task, value, None, by=self)
+        else:
+            self.scheduler.fail(task, error, by=self)
+
+    def run_nested(self, task: Task[Any]) -> None:
+        """Run a task that the task running here waits for."""
+        outer = self.task, self.chunk, self.began
+        try:
+            self.run_task(task)
+        finally:
+            self.task, self.chunk, self.began = outer
+
+    def _limit(self, task: Task[Any]) -> Any:
+        late = partial(self.overdue, task, task._attempts)
+        return self.scheduler.timers.after(task._terms.time_limit, late)
+
+    def overdue(self, task: Task[Any], attempt: int) -> None:
+        """Give up a task that ran past its limit; only workers that keep limits are asked."""
+        message = f"{describe(task)}, attempt {attempt}"
+        raise AssertionError(message)
+
+    def overdue_item(self, item: Item) -> None:
+        """Give up an item that ran past its limit; only workers that keep limits are asked."""
+        raise AssertionError(describe_item(item.chunk, item.offset))
+
+    # ----------------------------------------------------------------- one chunk
+
+    def run_chunk(self, chunk: Chunk) -> None:
+        """Call the function with each item and deliver the results."""
+        self.chunk = chunk
+        self.began = began = monotonic()
+        try:
+            if chunk.job.terms.time_limit is not None:
+                self._run_limited(chunk)
+            else:
+                self._run_fast(chunk, began)
+        finally:
+            self.chunk = None
+
+    def _run_fast(self, chunk: Chunk, began: float) -> None:
+        job, todo = chunk.job, chunk.todo
+        fn = job.fn
+        kept = list(todo) if job.terms.retries else None
+        out: list[Any] = []
+        errors: dict[int, BaseException] = {}
+        lock = self.scheduler.lock
+        while True:
+            raised: BaseException | None = None
+            items = starmap(todo.popleft, repeat((), len(todo)))
+            try:
+                out.extend(starmap(fn, items) if job.star else map(fn, items))
+            except BaseException as error:
+                raised = error
+            with lock:
+                started = chunk.size - len(todo)
+            if started == len(out):
+                # What was started has its result: the chunk is done, the rest was taken
+                # back (IndexError of popleft), or a signal came between two items.
+                break
+            # A function that raises StopIteration looks like the end of the input.
+            error = raised if raised is not None else StopIteration()
+            if error.__traceback__ is not None:
+                error = error.with_traceback(error.__traceback__.tb_next)
+            errors[len(out)] = error
+            out.append(None)
+        seconds = monotonic() - began
+        if out:
+            with lock:
+                self.scheduler.pace.measured(fn, seconds, len(out))
+        self._deliver(chunk, out, errors, kept, seconds)
+        if raised is not None and not isinstance(raised, IndexError):
+            with lock:
+                rest = chunk.take_back(chunk.size)
+            if rest is not None:
+                self.scheduler.give_back([rest])
+            raise raised
+
+    def _deliver(
+        self,
+        chunk: Chunk,
+        out: list[Any],
+        errors: dict[int, BaseException],
+        kept: list[Any] | None,
+        seconds: float,
+    ) -> None:
+        """Deliver results in one piece, or in several around the items that run again."""
+        start = 0
+        if kept is not None:
+            for offset in sorted(errors):
+                if self.scheduler.fail_item(chunk, offset, kept[offset], errors[offset]):
+                    self._deliver_part(chunk, out, errors, start, offset, seconds)
+                    start = offset + 1
+        self._deliver_part(chunk, out, errors, start, len(out), seconds)
+
+    def _deliver_part(
+        self,
+        chunk: Chunk,
+        out: list[Any],
+        errors: dict[int, BaseException],
+        start: int,
+        end: int,
+        seconds: float,
+    ) -> None:
+        if start >= end:
+            return
+        part = {offset - start: error for offset, error in errors.items() if start <= offset < end}
+        values = out if (start, end) == (0, len(out)) else out[start:end]
+        self.scheduler.deliver(chunk.job, Piece(chunk.start + start, values, part or None), seconds)
+
+    def _run_limited(self, chunk: Chunk) -> None:
+        """Run items one by one, each with its own time limit."""
+        job = chunk.job
+        fn, limit = job.fn, job.terms.time_limit
+        assert limit is not None
+        lock, timers = self.scheduler.lock, self.scheduler.timers
+        while True:
+            with lock:
+                if not chunk.todo or self.written_off:
+                    return
+                offset = chunk.size - len(chunk.todo)
+                value = chunk.todo.popleft()
+            item = Item(chunk, offset, value)
+            timer = timers.after(limit, partial(self.overdue_item, item))
+            began = monotonic()
+            error: BaseException | None = None
+            result: Any = None
+            try:
+                result = fn(*value) if job.star else fn(value)
+            except BaseException as raised:
+                error = raised.with_traceback(raised.__traceback__ and raised.__traceback__.tb_next)
+            timer.cancel()
+            seconds = monotonic() - began
+            with lock:
+                if item.settled:
+                    return  # given up while it ran; another worker has the rest
+                item.settled = True
+                self.scheduler.pace.measured(fn, seconds, 1)
+            if error is not None and self.scheduler.fail_item(chunk, offset, value, error):
+                continue
+            errors = None if error is None else {0: error}
+            self.scheduler.deliver(job, Piece(chunk.start + offset, [result], errors), seconds)
+
+    # ---------------------------------------------------------------- what runs now
+
+    def running(self) -> list[tuple[str, float]]:
+        """Name what runs now, with its age in seconds."""
+        task, chunk = self.task, self.chunk
+        if task is not None:
+            return [(describe(task), monotonic() - task._started_at)]
+        if chunk is not None:
+            return [(describe_item(chunk, self._offset(chunk)), monotonic() - self.began)]
+        return []
+
+    @staticmethod
+    def _offset(chunk: Chunk) -> int:
+        return max(0, chunk.size - len(chunk.todo) - 1)
+
+    def _task_id(self) -> int:
+        task, chunk = self.task, self.chunk
+        if task is not None:
+            return task.id
+        return -1 if chunk is None else chunk.start + self._offset(chunk)
+
+    def _task_name(self) -> str:
+        task, chunk = self.task, self.chunk
+        if task is not None:
+            return task._name
+        return "" if chunk is None else chunk.job.terms.name or function_name(chunk.job.fn)
+
+    def _attempt(self) -> int:
+        task, chunk = self.task, self.chunk
+        if task is not None:
+            return task._attempts
+        return 0 if chunk is None else chunk.attempts + 1
+
+
+class Item:
+    """One item of a map call that runs under a time limit."""
+
+    __slots__ = ("chunk", "offset", "settled", "value")
+
+    def __init__(self, chunk: Chunk, offset: int, value: Any) -> None:
+        self.chunk = chunk
+        self.offset = offset
+        self.value = value
+        self.settled = False  # guarded by the scheduler's lock

@@ -1,0 +1,234 @@
+"""backend="thread": each worker is a daemon thread that drains the shared queue.
+
+The shortest path there is: take a task, call it, settle it, take the next.
+
+A thread cannot be ended from outside. When a task runs past its time limit (or
+is killed), its outcome is settled, the thread is *written off* and another takes
+its index; an exception is sent into the old one, which leaves as soon as it runs
+Python code again and never touches a task of the pool any more.
+"""
+
+from __future__ import annotations
+
+import ctypes
+import logging
+import os
+import threading
+from typing import TYPE_CHECKING, Any
+
+from workpool._compat import gil_enabled
+from workpool.backends.base import Capabilities
+from workpool.backends.local import Item, LocalRunner
+from workpool.current import here
+from workpool.errors import InitializerFailed, TimeLimitExceeded, WorkerLost
+from workpool.scheduling.mapjob import Piece
+from workpool.scheduling.scheduler import Scheduler, describe, describe_item
+from workpool.task import RUNNING, Task
+
+if TYPE_CHECKING:
+    from contextlib import AbstractContextManager
+
+    from workpool.current import Setup
+
+__all__ = ["ThreadBackend"]
+
+_log = logging.getLogger("workpool")
+
+
+class ThreadBackend:
+    """Makes workers that are threads of this process."""
+
+    capabilities = Capabilities(name="thread", scope="thread", time_limit=True, ends_tasks=False)
+    # The standard library's rule for threads (ThreadPoolExecutor).
+    default_workers = min(32, (os.process_cpu_count() if hasattr(os, "process_cpu_count") else os.cpu_count() or 1) + 4)
+
+    def __init__(self, *, pool: str, setup: Setup, settings: Any) -> None:
+        self.pool = pool
+        self.setup = setup
+        self.settings = settings
+
+    def make_worker(self, scheduler: Scheduler, index: int) -> ThreadWorker:
+        """Make the worker of that index."""
+        return ThreadWorker(self, scheduler, index)
+
+    def describe(self) -> str:
+        """Say whether threads run side by side in this interpreter."""
+        return "" if gil_enabled() else "free-threaded"
+
+    def close(self) -> None:
+        """Nothing is shared between the threads of a pool."""
+
+
+class ThreadWorker(LocalRunner):
+    """One daemon thread, asleep on a lock of its own when there is nothing to do."""
+
+    def __init__(self, backend: ThreadBackend, scheduler: Scheduler, index: int) -> None:
+        super().__init__(scheduler, index)
+        self._setup = backend.setup
+        self._most = backend.settings.max_tasks_per_worker
+        self._asleep = threading.Lock()  # held, but for the moment of a wake-up
+        self._asleep.acquire()
+        self.wake = self._asleep.release
+        self._thread = threading.Thread(target=self._run, name=f"{backend.pool}-{index}", daemon=True)
+
+    def start(self) -> None:
+        """Start the thread."""
+        self._thread.start()
+
+    def join(self, timeout: float | None) -> bool:
+        """Wait for the thread's end."""
+        self._thread.join(timeout)
+        return not self._thread.is_alive()
+
+    # ---------------------------------------------------------------- the thread
+
+    def _run(self) -> None:
+        here.worker = self
+        entered = self._setup.entered(self.situation)
+        retired = False
+        try:
+            entered.__enter__()
+        except BaseException as error:
+            self._cannot_begin(error)
+        else:
+            try:
+                retired = self._drain()
+            except BaseException:
+                # Only what was sent into a thread that is written off gets here.
+                if not self.written_off:
+                    raise
+            finally:
+                self._tidy_up(entered)
+        finally:
+            here.worker = None
+            if retired:
+                self.scheduler.replace(self)
+            self.scheduler.left(self)
+
+    def _drain(self) -> bool:
+        """Work until there is nothing more to come; tell whether it was for having done enough."""
+        scheduler = self.scheduler
+        asleep = self._asleep
+        done = 0
+        while True:
+            unit = scheduler.next_unit(self)
+            if unit is None:
+                if scheduler.should_leave():
+                    return False
+                asleep.acquire()
+                continue
+            if unit.__class__ is Task:
+                self.run_task(unit)
+                done += 1
+            else:
+                count = unit.size
+                self.run_chunk(unit)
+                done += count
+            del unit
+            if self.written_off:
+                return False
+            if self._most is not None and done >= self._most:
+                return True
+
+    def _tidy_up(self, entered: AbstractContextManager[None]) -> None:
+        try:
+            entered.__exit__(None, None, None)
+        except BaseException:
+            _log.exception("worker_context of %s failed to leave worker %d", self.scheduler.name, self.index)
+
+    def _cannot_begin(self, error: BaseException) -> None:
+        what = "initializer or worker_context"
+        failed = InitializerFailed(
+            f"the {what} of {self.scheduler.name} raised {type(error).__name__}: {error} "
+            f"in worker {self.index}; the pool takes no more tasks. See the cause."
+        )
+        failed.__cause__ = error
+        self.scheduler.fail_all(failed, for_good=True)
+
+    # ------------------------------------------------- what others do to the thread
+
+    def overdue(self, task: Task[Any], attempt: int) -> None:
+        """Give up a task that ran past its limit (in the timers' thread)."""
+        limit = task._terms.time_limit
+        error = TimeLimitExceeded(
+            f"{describe(task)} ran longer than its time limit of {limit} s. Its thread cannot be ended: it is "
+            'written off and replaced. Use backend="process" to end such tasks truly.',
+            time_limit=limit,
+            task=task._name,
+        )
+        if self._write_off(task, attempt):
+            self.scheduler.fail(task, error)
+
+    def overdue_item(self, item: Item) -> None:
+        """Give up an item that ran past its limit (in the timers' thread)."""
+        job = item.chunk.job
+        with self.scheduler.lock:
+            if item.settled:
+                return
+            item.settled = True
+            self.written_off = True
+            rest = item.chunk.take_back(item.chunk.size)
+        limit = job.terms.time_limit
+        assert limit is not None
+        error = TimeLimitExceeded(
+            f"{describe_item(item.chunk, item.offset)} ran longer than its time limit of {limit} s. Its thread "
+            'cannot be ended: it is written off and replaced. Use backend="process" to end such tasks truly.',
+            time_limit=limit,
+            task=self._task_name(),
+        )
+        self._abandon()
+        if not self.scheduler.fail_item(item.chunk, item.offset, item.value, error):
+            self.scheduler.deliver(job, Piece(item.chunk.start + item.offset, [None], {0: error}))
+        if rest is not None:
+            self.scheduler.give_back([rest])
+
+    def end_task(self, task: Task[Any]) -> bool:
+        """Cancel the running task; its thread is written off."""
+        if not self._write_off(task, task._attempts):
+            return False
+        self.scheduler.settle_cancelled(task)
+        return True
+
+    def kill(self) -> None:
+        """Lose what runs, and write the thread off."""
+        with self.scheduler.lock:
+            if self.written_off:
+                return
+            self.written_off = True
+            task, chunk = self.task, self.chunk
+            lost = WorkerLost(
+                f"{self._task_name() or 'nothing'} was running when {self.scheduler.name} was killed.",
+                task=self._task_name(),
+                worker=self.index,
+            )
+            if chunk is not None:
+                chunk.job.close(lost)
+        self._abandon()
+        if task is not None:
+            self.scheduler.settle(task, None, lost)
+
+    def _write_off(self, task: Task[Any], attempt: int) -> bool:
+        """Take the task from this thread, if it still runs that attempt of it."""
+        with self.scheduler.lock:
+            mine = task._state is RUNNING and task._worker == self.index and task._attempts == attempt
+            if not mine or self.written_off:
+                return False
+            self.written_off = True
+        self._abandon()
+        return True
+
+    def _abandon(self) -> None:
+        """Put another worker in this one's place and send it home."""
+        with self.scheduler.lock:
+            self.scheduler.tally.written_off += 1
+        self.asked_to_end = True
+        self.scheduler.replace(self)
+        with self.scheduler.lock:
+            if self.scheduler.workers.get(self.index) is self:
+                del self.scheduler.workers[self.index]
+        ident = self._thread.ident
+        if ident is not None and self._thread.is_alive():
+            # Written off before it is sent: whatever it interrupts, this thread settles nothing more.
+            ctypes.pythonapi.PyThreadState_SetAsyncExc(
+                ctypes.c_ulong(ident), ctypes.py_object(TimeLimitExceeded)
+            )

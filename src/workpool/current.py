@@ -1,0 +1,136 @@
+"""What a task can learn about itself: its pool, worker, attempt and resource.
+
+Each thread that runs tasks has one *situation*, which its worker keeps up to
+date. A task that asks gets a snapshot of it.
+"""
+
+from __future__ import annotations
+
+import threading
+from contextlib import contextmanager
+from typing import TYPE_CHECKING, Any
+
+import attrs
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator
+
+__all__ = ["Current", "Setup", "Situation", "current", "here"]
+
+
+class Situation:
+    """Where this thread stands; written by its worker, read by :func:`current`."""
+
+    __slots__ = ("attempt", "cancelled", "pool", "resource", "task_id", "task_name", "worker")
+
+    def __init__(self, pool: str, worker: int) -> None:
+        self.pool = pool
+        self.worker = worker
+        self.resource: Any = None
+        # What runs now: numbers and names are asked for only when a task asks.
+        self.task_id: Callable[[], int] = _none_runs
+        self.task_name: Callable[[], str] = str
+        self.attempt: Callable[[], int] = int
+        self.cancelled: Callable[[], bool] = bool
+
+
+def _none_runs() -> int:
+    return -1
+
+
+class _Here(threading.local):
+    situation: Situation | None = None
+    worker: Any = None  # the scheduling worker whose thread this is
+
+
+here = _Here()
+
+
+@attrs.frozen(kw_only=True)
+class Current:
+    """A snapshot of the running task's surroundings.
+
+    Attributes
+    ----------
+    pool : str
+        Name of the pool.
+    worker : int
+        Index of the worker, 0 to ``max_workers - 1``; a replacement keeps it.
+    task_id : int
+        The task's ``id``; in a map call, the position of the item.
+    task_name : str
+        The task's name.
+    attempt : int
+        1 at the first start, 2 at the first retry, and so on.
+    resource : object
+        What ``worker_context`` yielded in this worker, else ``None``.
+    """
+
+    pool: str
+    worker: int
+    task_id: int
+    task_name: str
+    attempt: int
+    resource: Any
+    _cancelled: Callable[[], bool] = attrs.field(repr=False, eq=False)
+
+    @property
+    def cancelled(self) -> bool:
+        """Whether somebody has asked for this task's end; long tasks look at it now and then."""
+        return self._cancelled()
+
+
+def current() -> Current:
+    """Tell the running task about itself.
+
+    Returns
+    -------
+    Current
+        Pool, worker, task, attempt and resource.
+
+    Raises
+    ------
+    RuntimeError
+        The caller is not a task of a pool.
+    """
+    situation = here.situation
+    if situation is None:
+        message = "workpool.current() was called outside of a task; it tells a task about itself"
+        raise RuntimeError(message)
+    return Current(
+        pool=situation.pool,
+        worker=situation.worker,
+        task_id=situation.task_id(),
+        task_name=situation.task_name(),
+        attempt=situation.attempt(),
+        resource=situation.resource,
+        cancelled=situation.cancelled,
+    )
+
+
+@attrs.frozen
+class Setup:
+    """What each worker does before its first task and after its last."""
+
+    initializer: Callable[..., object] | None = None
+    initargs: tuple[Any, ...] = ()
+    worker_context: Callable[[], Any] | None = None
+
+    @contextmanager
+    def entered(self, situation: Situation) -> Iterator[None]:
+        """Run the initializer, hold the worker context, and leave it in order."""
+        here.situation = situation
+        try:
+            if self.initializer is not None:
+                self.initializer(*self.initargs)
+            if self.worker_context is None:
+                yield
+            else:
+                with self.worker_context() as resource:
+                    situation.resource = resource
+                    try:
+                        yield
+                    finally:
+                        situation.resource = None
+        finally:
+            here.situation = None

@@ -1,0 +1,196 @@
+"""What map returns: an iterator, and an async iterator, over results as they come.
+
+Input is pulled here, in the thread that consumes. A yielded result is no longer
+held by anybody but the consumer.
+"""
+
+from __future__ import annotations
+
+import threading
+from time import monotonic
+from typing import TYPE_CHECKING, Any, Generic, TypeVar, cast
+
+from concurrent.futures import CancelledError
+from typing_extensions import Self
+
+if TYPE_CHECKING:
+    from collections.abc import AsyncIterator, Callable, Iterator
+
+    from workpool.scheduling.mapjob import MapJob, Piece
+
+__all__ = ["Results"]
+
+R = TypeVar("R")
+
+
+class Results(Generic[R]):
+    """Results of a map call, in order or as they come.
+
+    Iterate it, with ``for`` or ``async for``. Letting go of it half-way, or
+    :meth:`close`, cancels what has not started; what was never begun to be
+    iterated runs to its end.
+    """
+
+    def __init__(self, job: MapJob, *, timeout: float | None, return_exceptions: bool) -> None:
+        self._job = job
+        self._lock = job.host.lock
+        self._until = None if timeout is None else monotonic() + timeout
+        self._return_exceptions = return_exceptions
+        self._values: list[Any] = []  # fetched and not yielded, the next one last
+        self._errors: dict[int, BaseException] | None = None  # by number of values that follow
+        self._touched = False
+        self._closed = False
+
+    def __iter__(self) -> Iterator[R]:
+        """Go through what is left; like ``iter`` of an iterator, but at the speed of a generator."""
+        while True:
+            values = self._values
+            if not values:
+                if not self._more():
+                    return
+                values = self._values
+            if self._errors is None:
+                while values:
+                    yield values.pop()
+            else:
+                yield self._pop()
+
+    def __next__(self) -> R:
+        """Give the next result, or raise the item's error; waits if it must."""
+        if not self._values and not self._more():
+            raise StopIteration
+        if self._errors is None:
+            return cast("R", self._values.pop())
+        return self._pop()
+
+    def close(self) -> None:
+        """Cancel what has not started; there will be no more results."""
+        if self._closed:
+            return
+        self._closed = True
+        self._values = []
+        with self._lock:
+            self._job.close()
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.close()
+
+    def __del__(self) -> None:
+        # Let go of half-way. Never begun means: run it all, nobody wants to see the results.
+        if self._touched and not self._closed and not self._job.finished:
+            self.close()
+
+    def __aiter__(self) -> AsyncIterator[R]:
+        """Go through the results without blocking the event loop."""
+        return self._aiter()
+
+    async def __anext__(self) -> R:
+        """Give the next result; the event loop goes on meanwhile."""
+        while not self._values:
+            if not await self._more_async():
+                raise StopAsyncIteration
+        return self._pop() if self._errors is not None else cast("R", self._values.pop())
+
+    async def _aiter(self) -> AsyncIterator[R]:
+        while True:
+            try:
+                value = await self.__anext__()
+            except StopAsyncIteration:
+                return
+            yield value
+
+    # -------------------------------------------------------------------- below
+
+    def _pop(self) -> R:
+        """Give the next value, or raise its error."""
+        errors = self._errors
+        assert errors is not None
+        error = errors.pop(len(self._values) - 1, None)
+        value = self._values.pop()
+        if not errors:
+            self._errors = None
+        if error is None:
+            return cast("R", value)
+        if self._return_exceptions:
+            return cast("R", error)
+        self.close()
+        try:
+            raise error
+        finally:
+            del error, errors  # no cycle through the traceback
+
+    def _take(self, piece: Piece) -> None:
+        values = piece.values
+        values.reverse()  # yielded from the end, so that nothing yielded is held
+        self._values = values
+        if piece.errors is None:
+            self._errors = None
+        else:
+            last = len(values) - 1
+            self._errors = {last - offset: error for offset, error in piece.errors.items()}
+
+    def _fetch(self, listener: Callable[[], object]) -> bool:
+        """Take the next piece, or have ``listener`` called when there may be one."""
+        with self._lock:
+            piece = self._job.fetch()
+            if piece is None:
+                self._job.listener = listener
+                return False
+        self._take(piece)
+        return True
+
+    def _more(self) -> bool:
+        """Wait for the next piece; False at the end."""
+        self._touched = True
+        job = self._job
+        while not self._closed:
+            job.pull()
+            if job.finished:
+                return self._end()
+            job.host.assist_job(job)
+            sleeper = threading.Lock()
+            sleeper.acquire()
+            if self._fetch(sleeper.release):
+                return True
+            if job.finished:
+                continue
+            left = -1.0 if self._until is None else max(0.0, self._until - monotonic())
+            if not sleeper.acquire(timeout=min(left, threading.TIMEOUT_MAX)):
+                self.close()
+                raise TimeoutError
+        return False
+
+    async def _more_async(self) -> bool:
+        """Wait for the next piece without blocking the event loop; False at the end."""
+        import asyncio
+
+        self._touched = True
+        job = self._job
+        loop = asyncio.get_running_loop()
+        while not self._closed:
+            job.pull()
+            if job.finished:
+                return self._end()
+            ready = asyncio.Event()
+            if self._fetch(lambda ready=ready: loop.call_soon_threadsafe(ready.set)):
+                return True
+            if job.finished:
+                continue
+            left = None if self._until is None else max(0.0, self._until - monotonic())
+            try:
+                await asyncio.wait_for(ready.wait(), left)
+            except TimeoutError:
+                self.close()
+                raise
+        return False
+
+    def _end(self) -> bool:
+        """Come to the end: in order, or because the pool was closed under the consumer."""
+        job = self._job
+        if job.closed and not self._closed:
+            self._closed = True
+            raise job.reason if job.reason is not None else CancelledError
+        return False

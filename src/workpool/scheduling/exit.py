@@ -1,0 +1,85 @@
+"""The end of the interpreter, and forks: what happens to pools that are still open.
+
+At exit every pool runs what it has accepted and then ends, as in
+``concurrent.futures``. In a forked child every pool that came along is unusable
+and says so, and every task that was open there fails with the reason: its
+workers stayed in the parent.
+"""
+
+from __future__ import annotations
+
+import atexit
+import os
+import threading
+from typing import TYPE_CHECKING
+
+from workpool.errors import ForkedPool
+
+if TYPE_CHECKING:
+    from workpool.scheduling.scheduler import Scheduler
+
+__all__ = ["forget", "remember"]
+
+_lock = threading.Lock()  # guards _open
+_open: set[Scheduler] = set()  # a pool that was let go still runs what it has queued
+_hooked = False
+
+
+def remember(scheduler: Scheduler) -> None:
+    """See a pool to its end at exit, and have it refuse work in a forked child."""
+    global _hooked  # noqa: PLW0603 - once in each process
+    with _lock:
+        if not _hooked:
+            # Before the interpreter waits for threads that are not daemons, and while
+            # threads can still work: where concurrent.futures has its own hook.
+            getattr(threading, "_register_atexit", atexit.register)(_finish_all)
+            if hasattr(os, "register_at_fork"):
+                os.register_at_fork(before=_hold, after_in_parent=_let_go, after_in_child=_orphaned)
+            _hooked = True
+        _open.add(scheduler)
+
+
+def forget(scheduler: Scheduler) -> None:
+    """Let go of a pool whose last worker has left."""
+    with _lock:
+        _open.discard(scheduler)
+
+
+def _finish_all() -> None:
+    with _lock:
+        schedulers = list(_open)
+    for scheduler in schedulers:
+        scheduler.close()
+    for scheduler in schedulers:
+        scheduler.drain()
+
+
+_held: list[Scheduler] = []
+
+
+def _hold() -> None:
+    """Take every pool's lock, so that the child gets none that is held half-way."""
+    _lock.acquire()
+    _held[:] = sorted(_open, key=id)
+    for scheduler in _held:
+        scheduler.lock.acquire()
+
+
+def _let_go() -> None:
+    for scheduler in reversed(_held):
+        scheduler.lock.release()
+    _held.clear()
+    _lock.release()
+
+
+def _orphaned() -> None:
+    schedulers = list(_held)
+    _open.clear()
+    _let_go()
+    for scheduler in schedulers:
+        scheduler.orphan(
+            ForkedPool(
+                f"{scheduler.name} was made in the parent of this forked process and cannot be used here: "
+                "its workers stayed there. Make a pool of its own in the child."
+            )
+        )

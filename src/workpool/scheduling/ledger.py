@@ -1,0 +1,69 @@
+"""How many tasks are submitted and not done, and who waits for that to reach nothing.
+
+``join`` must return when every task submitted *so far* is done, also while
+others go on submitting. So tasks are counted by epoch: each join seals the
+current epoch and waits for it and the ones before; later tasks belong to the
+next epoch and do not hold it up.
+
+Every call here is made with the scheduler's lock held, which guards all of it.
+"""
+
+from __future__ import annotations
+
+import threading
+from typing import Any
+
+__all__ = ["Epoch", "Ledger"]
+
+
+class Epoch:
+    """The tasks accepted between two joins."""
+
+    __slots__ = ("left", "open_jobs", "sleepers")
+
+    def __init__(self) -> None:
+        self.left = 0  # tasks accepted and not done
+        self.open_jobs: list[Any] = []  # map calls whose input is not all pulled
+        self.sleepers: list[Any] = []  # a held lock for each join that waits
+
+
+class Ledger:
+    """All epochs that still have tasks, the current one last."""
+
+    __slots__ = ("_sealed", "current")
+
+    def __init__(self) -> None:
+        self.current = Epoch()
+        self._sealed: list[Epoch] = []
+
+    @property
+    def unfinished(self) -> int:
+        """Tasks accepted and not done."""
+        return self.current.left + sum(epoch.left for epoch in self._sealed)
+
+    @property
+    def open_jobs(self) -> list[Any]:
+        """Map calls whose input is not all pulled, oldest first."""
+        return [job for epoch in (*self._sealed, self.current) for job in epoch.open_jobs]
+
+    def seal(self) -> list[Epoch]:
+        """Begin a new epoch and give those before it that still have something to do."""
+        if self.current.left or self.current.open_jobs:
+            self._sealed.append(self.current)
+            self.current = Epoch()
+        self._sealed = [epoch for epoch in self._sealed if epoch.left or epoch.open_jobs]
+        return list(self._sealed)
+
+    def emptied(self, epoch: Epoch) -> None:
+        """Wake the joins that wait for an epoch in which nothing is left."""
+        sleepers, epoch.sleepers = epoch.sleepers, []
+        for sleeper in sleepers:
+            sleeper.release()
+
+
+def sleep_on(epoch: Epoch) -> threading.Lock:
+    """Register a sleeper that is released at the next time the epoch has nothing left."""
+    sleeper = threading.Lock()
+    sleeper.acquire()
+    epoch.sleepers.append(sleeper)
+    return sleeper

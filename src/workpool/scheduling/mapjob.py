@@ -1,0 +1,322 @@
+"""One call of map: the items still to run, drawn as chunks, and what came out.
+
+A map call is a single entry of the queue, however many items it has. Workers
+draw chunks from it, sized at that moment. What comes out is a *piece*: results
+of neighbouring items, of any length, so a chunk may come back in parts (some
+done, the rest taken back or lost) without anybody counting parts.
+
+Everything here is guarded by the scheduler's lock, except the pulling of the
+input, which runs the user's iterator in the thread of whoever consumes (or
+joins); ``_pulling`` lets one thread at a time do that.
+"""
+
+from __future__ import annotations
+
+import threading
+from collections import deque
+from itertools import islice
+from time import monotonic
+from typing import TYPE_CHECKING, Any, Protocol
+
+from workpool.scheduling.pace import TARGET, together
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator, Sequence
+
+    from workpool.scheduling.ledger import Epoch
+    from workpool.scheduling.pace import Pace
+    from workpool.scheduling.terms import Terms
+
+__all__ = ["Chunk", "MapJob", "Piece"]
+
+WIDEST_WINDOW = 16_384  # items pulled ahead of the consumer at most, unless buffersize says so
+
+
+class Host(Protocol):
+    """What a map call asks of the scheduler."""
+
+    lock: Any
+    max_workers: int
+    pace: Pace
+
+    def enqueue_job(self, job: MapJob) -> None:
+        """Put the call on the queue and wake workers for it; lock held."""
+
+    def admit(self, job: MapJob, count: int) -> None:
+        """Count that many more items as submitted, or raise PoolClosed; lock held."""
+
+    def dismiss(self, epoch: Epoch, count: int) -> None:
+        """Count that many items as done; lock held."""
+
+    def hire(self) -> None:
+        """Start workers for what is queued; without the lock."""
+
+    def assist_job(self, job: MapJob) -> None:
+        """Hear that a thread is about to wait for the call's results; without the lock."""
+
+
+class Piece:
+    """Results of neighbouring items: ``values[i]`` belongs to item ``start + i``."""
+
+    __slots__ = ("errors", "start", "values")
+
+    def __init__(self, start: int, values: list[Any], errors: dict[int, BaseException] | None) -> None:
+        self.start = start
+        self.values = values
+        self.errors = errors  # by offset in values; None when all went well
+
+
+class Chunk:
+    """Items of one map call that travel together.
+
+    ``todo`` holds those not started. Its two ends may be taken from at once:
+    the worker takes from the left, whoever takes back takes from the right.
+    Each ``popleft``/``pop`` is one atomic step, so every item goes to one of them.
+    """
+
+    __slots__ = ("attempts", "job", "size", "start", "todo")
+
+    def __init__(self, job: MapJob, start: int, items: Sequence[Any], attempts: int = 0) -> None:
+        self.job = job
+        self.start = start
+        self.todo: deque[Any] = deque(items)
+        self.size = len(self.todo)
+        self.attempts = attempts  # starts before this one
+
+    @property
+    def undrawn(self) -> int:
+        """Items in it, when it is queued again."""
+        return self.size
+
+    def draw(self, _: int) -> tuple[Chunk | None, bool]:
+        """Stand in the queue like a map call of one chunk: when it came back."""
+        if self.job.closed:
+            self.job.drop(self.size)
+            return None, False
+        return self, False
+
+    def take_back(self, count: int) -> Chunk | None:
+        """Split off the last ``count`` items at most, none of them started."""
+        taken: deque[Any] = deque()
+        try:
+            while len(taken) < count:
+                taken.appendleft(self.todo.pop())
+        except IndexError:
+            pass
+        if not taken:
+            return None
+        self.size -= len(taken)
+        return Chunk(self.job, self.start + self.size, taken, self.attempts)
+
+
+class MapJob:
+    """What is left of a map call and what came out of it so far."""
+
+    def __init__(
+        self,
+        host: Host,
+        fn: Callable[..., Any],
+        *,
+        star: bool,
+        terms: Terms,
+        chunksize: int | None,
+        window: int | None,
+        ordered: bool,
+        epoch: Epoch,
+    ) -> None:
+        self.host = host
+        self.fn = fn
+        self.star = star  # items are tuples of arguments
+        self.terms = terms
+        self.chunksize = chunksize
+        self.ordered = ordered
+        self.epoch = epoch
+        self.closed = False
+        self.reason: BaseException | None = None  # why it was closed, if not by its consumer
+        self.pulled = 0  # items accepted
+        self.settled = 0  # items with an outcome, or dropped
+        self.consumed = 0  # items whose outcome was fetched
+        self.failed = 0
+        self.blob: Any = None  # what a backend keeps about the function, such as its pickle
+        self.listener: Callable[[], object] | None = None  # wakes the consumer, once
+        self._window = window
+        self._items: Any = deque()  # not drawn: a deque, or a range or list with _next as its cursor
+        self._next = 0  # items drawn
+        self._source: Iterator[Any] | None = None  # what is still to be pulled
+        self._queued = False
+        self._ready: dict[int, Piece] = {}  # by start, when ordered
+        self._completed: deque[Piece] = deque()  # when not
+        self._pulling = threading.Lock()
+        self.watchers: list[Any] = []  # held locks of joins that pull, released at each piece
+
+    # ------------------------------------------------------------------- input
+
+    def give_all(self, items: Sequence[Any]) -> None:
+        """Accept a sized input whole; lock held."""
+        self.host.admit(self, len(items))
+        self._items = items
+        self.pulled = len(items)
+        if items:
+            self._queued = True
+            self.host.enqueue_job(self)
+
+    def give_source(self, source: Iterator[Any]) -> None:
+        """Accept an input to be pulled as it is needed; lock held."""
+        self.host.admit(self, 0)
+        self._source = source
+        self.epoch.open_jobs.append(self)
+
+    @property
+    def undrawn(self) -> int:
+        """Items accepted and not drawn; lock held."""
+        items = self._items
+        return len(items) if items.__class__ is deque else len(items) - self._next
+
+    @property
+    def exhausted(self) -> bool:
+        """Whether all input is pulled."""
+        return self._source is None
+
+    def window(self) -> int:
+        """How many items may be pulled ahead of the consumer."""
+        if self._window is not None:
+            return self._window
+        seconds = self.host.pace.of(self.fn)
+        workers = self.host.max_workers
+        if seconds is None:
+            return 4 * workers
+        wide = int(8 * workers * TARGET / seconds) if seconds * WIDEST_WINDOW > TARGET else WIDEST_WINDOW
+        return max(4 * workers, min(wide, WIDEST_WINDOW))
+
+    def pull(self, *, ahead_of_settled: bool = False) -> None:
+        """Pull input up to the window, counted from what is consumed (or merely settled)."""
+        if self._source is None or not self._pulling.acquire(blocking=False):
+            return
+        try:
+            batch = 1
+            while (source := self._source) is not None:
+                behind = self.settled if ahead_of_settled else self.consumed
+                room = self.window() - (self.pulled - behind)
+                if room <= 0:
+                    return
+                began = monotonic()
+                wanted = min(batch, room)
+                try:
+                    items = list(islice(source, wanted))
+                except BaseException:
+                    with self.host.lock:
+                        self._end_of_source()
+                    raise
+                # Few at a time from a slow input, so that its first items start at once.
+                batch = batch * 2 if monotonic() - began < TARGET / 8 else 1
+                with self.host.lock:
+                    if self.closed:
+                        return
+                    if items:
+                        self.host.admit(self, len(items))
+                        self.pulled += len(items)
+                        self._items.extend(items)
+                        if not self._queued:
+                            self._queued = True
+                            self.host.enqueue_job(self)
+                    if len(items) < wanted:
+                        self._end_of_source()
+                if items:
+                    self.host.hire()
+        finally:
+            self._pulling.release()
+
+    def _end_of_source(self) -> None:
+        """Note that all input is pulled; lock held."""
+        if self._source is not None:
+            self._source = None
+            self.epoch.open_jobs.remove(self)
+            self.host.dismiss(self.epoch, 0)
+            self._tell()
+            self._tell_watchers()
+
+    def draw(self, workers: int) -> tuple[Chunk | None, bool]:
+        """Cut the next chunk; lock held. The second value tells whether there is more."""
+        items = self._items
+        lazy = items.__class__ is deque
+        left = self.undrawn
+        if self.closed or not left:
+            self._queued = False
+            return None, False
+        size = self.chunksize or together(self.host.pace.of(self.fn), left, workers)
+        start = self._next
+        if size >= left:
+            size = left
+            self._queued = False
+        if lazy:
+            chunk = Chunk(self, start, [items.popleft() for _ in range(size)])
+        else:
+            chunk = Chunk(self, start, items[start : start + size])
+        self._next = start + size
+        if not lazy and size == left:
+            self._items = deque()  # let go of the input
+        return chunk, size < left
+
+    # ------------------------------------------------------------------ output
+
+    def deliver(self, piece: Piece) -> None:
+        """Take in results; lock held. Counts their items done and wakes the consumer."""
+        count = len(piece.values)
+        self.settled += count
+        if piece.errors is not None:
+            self.failed += len(piece.errors)
+        if not self.closed:
+            if self.ordered:
+                self._ready[piece.start] = piece
+                if piece.start == self.consumed or self.settled == self.pulled:
+                    self._tell()
+            else:
+                self._completed.append(piece)
+                self._tell()
+        self._tell_watchers()
+        self.host.dismiss(self.epoch, count)
+
+    def fetch(self) -> Piece | None:
+        """Take the next piece, if it is there; lock held."""
+        if self.ordered:
+            piece = self._ready.pop(self.consumed, None)
+        else:
+            piece = self._completed.popleft() if self._completed else None
+        if piece is not None:
+            self.consumed += len(piece.values)
+        return piece
+
+    @property
+    def finished(self) -> bool:
+        """Whether nothing more will come: all pulled, all fetched; or closed."""
+        return self.closed or (self._source is None and self.consumed == self.pulled)
+
+    def close(self, reason: BaseException | None = None) -> None:
+        """Cancel what has not started; lock held. What runs runs on, its results unseen."""
+        if self.closed:
+            return
+        self.closed = True
+        self.reason = reason
+        undrawn = self.undrawn
+        self._items = deque()
+        self._ready.clear()
+        self._completed.clear()
+        self._end_of_source()
+        if undrawn:
+            self.drop(undrawn)
+        self._tell()
+
+    def drop(self, count: int) -> None:
+        """Count items done that will never run; lock held."""
+        self.settled += count
+        self.host.dismiss(self.epoch, count)
+
+    def _tell(self) -> None:
+        listener, self.listener = self.listener, None
+        if listener is not None:
+            listener()
+
+    def _tell_watchers(self) -> None:
+        watchers, self.watchers = self.watchers, []
+        for watcher in watchers:
+            watcher.release()

@@ -1,0 +1,145 @@
+"""A map call of chunksize 1: item by item through the pool's own ``submit``.
+
+That is ``Executor.map``'s promise to subclasses and wrappers of ``submit``. To
+the consumer it looks like a :class:`~workpool.scheduling.mapjob.MapJob`.
+
+The scheduler's lock guards everything but the pulling of the input, as there.
+"""
+
+from __future__ import annotations
+
+import threading
+from collections import deque
+from typing import TYPE_CHECKING, Any
+
+from workpool.scheduling.mapjob import Piece
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator
+
+    from workpool.scheduling.scheduler import Scheduler
+    from workpool.task import Task
+
+__all__ = ["SubmitJob"]
+
+
+class SubmitJob:
+    """Tasks of one map call, and which of them are done."""
+
+    def __init__(
+        self,
+        host: Scheduler,
+        submit: Callable[[Any], Task[Any]],
+        source: Iterator[Any],
+        *,
+        window: int | None,
+        ordered: bool,
+    ) -> None:
+        self.host = host
+        self.ordered = ordered
+        self.closed = False
+        self.reason: BaseException | None = None
+        self.settled = 0
+        self.consumed = 0
+        self.pulled = 0
+        self.watchers: list[Any] = []
+        self.listener: Callable[[], object] | None = None
+        self._submit = submit
+        self._source: Iterator[Any] | None = source
+        self._window = window  # None: all of it, at once
+        self._tasks: deque[Task[Any]] = deque()  # not fetched, in order
+        self._done: deque[Task[Any]] = deque()  # not fetched, as they ended
+        self._pulling = threading.Lock()
+        self.epoch = host.ledger.current
+        with host.lock:
+            self.epoch.open_jobs.append(self)
+
+    def pull(self, *, ahead_of_settled: bool = False) -> None:
+        """Submit items up to the window, counted from what is consumed (or merely settled)."""
+        if self._source is None or not self._pulling.acquire(blocking=False):
+            return
+        try:
+            while self._source is not None:
+                behind = self.settled if ahead_of_settled else self.consumed
+                if self._window is not None and self.pulled - behind >= self._window:
+                    return
+                try:
+                    item = next(self._source)
+                except StopIteration:
+                    with self.host.lock:
+                        self._end_of_source()
+                    return
+                except BaseException:
+                    with self.host.lock:
+                        self._end_of_source()
+                    raise
+                task = self._submit(item)
+                with self.host.lock:
+                    self.pulled += 1
+                    self._tasks.append(task)
+                task.add_done_callback(self._settled)
+        finally:
+            self._pulling.release()
+
+    def fetch(self) -> Piece | None:
+        """Take the next result, if it is there; lock held."""
+        if self.ordered:
+            if not self._tasks or not self._tasks[0].done():
+                return None
+            task = self._tasks.popleft()
+        else:
+            if not self._done:
+                return None
+            task = self._done.popleft()
+            self._tasks.remove(task)
+        self.consumed += 1
+        if task.cancelled():
+            from concurrent.futures import CancelledError
+
+            return Piece(0, [None], {0: CancelledError()})
+        error = task._exception
+        return Piece(0, [task._result], None if error is None else {0: error})
+
+    @property
+    def finished(self) -> bool:
+        """Whether nothing more will come."""
+        return self.closed or (self._source is None and self.consumed == self.pulled)
+
+    def close(self, reason: BaseException | None = None) -> None:
+        """Cancel what has not started; lock held, and held again on return."""
+        if self.closed:
+            return
+        self.closed = True
+        self.reason = reason
+        self._end_of_source()
+        tasks = list(self._tasks)
+        self._tasks.clear()
+        self._tell()
+        self.host.lock.release()  # cancel() takes it, and runs callbacks
+        try:
+            for task in tasks:
+                task.cancel()
+        finally:
+            self.host.lock.acquire()
+
+    def _settled(self, task: Any) -> None:
+        with self.host.lock:
+            self.settled += 1
+            if not self.ordered:
+                self._done.append(task)
+            self._tell()
+
+    def _end_of_source(self) -> None:
+        if self._source is not None:
+            self._source = None
+            self.epoch.open_jobs.remove(self)
+            self.host.dismiss(self.epoch, 0)
+            self._tell()
+
+    def _tell(self) -> None:
+        listener, self.listener = self.listener, None
+        if listener is not None:
+            listener()
+        watchers, self.watchers = self.watchers, []
+        for watcher in watchers:
+            watcher.release()

@@ -1,0 +1,92 @@
+"""The terms of a call: what ``options(...)`` sets and a task carries."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import attrs
+
+from workpool.errors import WorkerLost
+
+__all__ = ["Terms", "no_sooner_than_zero", "positive_or_none"]
+
+
+def positive_or_none(_: Any, attribute: attrs.Attribute[Any], value: object) -> None:
+    """Refuse what is not a positive number of seconds or None."""
+    if value is None:
+        return
+    if not isinstance(value, (int, float)) or isinstance(value, bool):
+        message = f"{attribute.name} is seconds as a number, or None; got {value!r}"
+        raise TypeError(message)
+    if not value > 0:
+        message = f"{attribute.name} must be greater than 0 seconds, or None for no limit; got {value!r}"
+        raise ValueError(message)
+
+
+def no_sooner_than_zero(_: Any, attribute: attrs.Attribute[Any], value: object) -> None:
+    """Refuse what is not a whole number of 0 or more."""
+    if not isinstance(value, int) or isinstance(value, bool):
+        message = f"{attribute.name} is a whole number; got {value!r}"
+        raise TypeError(message)
+    if value < 0:
+        message = f"{attribute.name} must be 0 or more; got {value}"
+        raise ValueError(message)
+
+
+def _seconds(_: Any, attribute: attrs.Attribute[Any], value: object) -> None:
+    if not isinstance(value, (int, float)) or isinstance(value, bool):
+        message = f"{attribute.name} is seconds as a number; got {value!r}"
+        raise TypeError(message)
+    if not value >= 0:
+        message = f"{attribute.name} must be 0 seconds or more; got {value!r}"
+        raise ValueError(message)
+
+
+def _seconds_or_none(instance: Any, attribute: attrs.Attribute[Any], value: object) -> None:
+    if value is not None:
+        _seconds(instance, attribute, value)
+
+
+def _text_or_none(_: Any, attribute: attrs.Attribute[Any], value: object) -> None:
+    if value is not None and not isinstance(value, str):
+        message = f"{attribute.name} is a string or None; got {value!r}"
+        raise TypeError(message)
+
+
+def _whole(_: Any, attribute: attrs.Attribute[Any], value: object) -> None:
+    if not isinstance(value, int) or isinstance(value, bool):
+        message = f"{attribute.name} is a whole number, the smaller the sooner; got {value!r}"
+        raise TypeError(message)
+
+
+def _error_types(_: Any, attribute: attrs.Attribute[Any], value: Any) -> None:
+    if not all(isinstance(kind, type) and issubclass(kind, BaseException) for kind in value):
+        message = f"{attribute.name} is an exception type or a tuple of them; got {value!r}"
+        raise TypeError(message)
+
+
+def _as_tuple(value: Any) -> tuple[Any, ...]:
+    return value if isinstance(value, tuple) else (value,)
+
+
+@attrs.frozen(kw_only=True)
+class Terms:
+    """What a call may ask for; one object is shared by all calls on the same terms."""
+
+    time_limit: float | None = attrs.field(default=None, validator=positive_or_none)
+    retries: int = attrs.field(default=0, validator=no_sooner_than_zero)
+    retry_on: tuple[type[BaseException], ...] = attrs.field(
+        default=(WorkerLost,), converter=_as_tuple, validator=_error_types
+    )
+    backoff: float = attrs.field(default=0.0, validator=_seconds)
+    priority: int = attrs.field(default=0, validator=_whole)
+    name: str | None = attrs.field(default=None, validator=_text_or_none)
+    queue_timeout: float | None = attrs.field(default=None, validator=_seconds_or_none)
+
+    def retries_after(self, error: BaseException, attempts: int) -> bool:
+        """Tell whether a call that failed so, at its ``attempts``-th attempt, runs again."""
+        return attempts <= self.retries and isinstance(error, self.retry_on)
+
+    def pause_before(self, attempt: int) -> float:
+        """Give the seconds to wait before the next attempt: backoff, doubled each time."""
+        return self.backoff * 2.0 ** (attempt - 1) if self.backoff else 0.0

@@ -1,0 +1,78 @@
+"""Calls that are due at a moment: one thread for all of a pool, started when first needed.
+
+The thread sleeps until the earliest moment, or until an earlier one is added;
+it never polls. Moments are on the monotonic clock.
+"""
+
+from __future__ import annotations
+
+import heapq
+import threading
+from itertools import count
+from time import monotonic
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+__all__ = ["Timer", "Timers"]
+
+
+class Timer:
+    """A call that is due at a moment, until it is cancelled."""
+
+    __slots__ = ("call", "due", "order")
+
+    def __init__(self, due: float, order: int, call: Callable[[], object] | None) -> None:
+        self.due = due
+        self.order = order
+        self.call = call  # None: cancelled, or made
+
+    def cancel(self) -> None:
+        """See that the call is not made, if it has not been begun."""
+        self.call = None
+
+    def __lt__(self, other: Timer) -> bool:
+        return (self.due, self.order) < (other.due, other.order)
+
+
+class Timers:
+    """The calls that are due later, and the thread that makes them."""
+
+    def __init__(self, name: str) -> None:
+        self._name = name
+        self._wake = threading.Condition()  # guards all below
+        self._heap: list[Timer] = []
+        self._order = count()
+        self._thread: threading.Thread | None = None
+        self._closed = False
+
+    def after(self, seconds: float, call: Callable[[], object]) -> Timer:
+        """Make ``call`` in so many seconds, in the timers' thread."""
+        timer = Timer(monotonic() + seconds, next(self._order), call)
+        with self._wake:
+            heapq.heappush(self._heap, timer)
+            if self._thread is None and not self._closed:
+                self._thread = threading.Thread(target=self._run, name=self._name, daemon=True)
+                self._thread.start()
+            elif self._heap[0] is timer:
+                self._wake.notify()
+        return timer
+
+    def close(self) -> None:
+        """End the thread; calls not yet due are not made."""
+        with self._wake:
+            self._closed = True
+            self._heap.clear()
+            self._wake.notify()
+
+    def _run(self) -> None:
+        while True:
+            with self._wake:
+                while not self._closed and (not self._heap or self._heap[0].due > monotonic()):
+                    self._wake.wait(self._heap[0].due - monotonic() if self._heap else None)
+                if self._closed:
+                    return
+                call = heapq.heappop(self._heap).call
+            if call is not None:
+                call()

@@ -1,0 +1,91 @@
+"""A pool's settings: frozen, and checked by name when the pool is made."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+import attrs
+
+from workpool.backends.base import Backend, find
+from workpool.current import Setup
+from workpool.errors import Unsupported
+from workpool.scheduling.terms import Terms, no_sooner_than_zero, positive_or_none
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+__all__ = ["Settings"]
+
+
+def _workers(_: Any, attribute: attrs.Attribute[Any], value: object) -> None:
+    if value is None:
+        return
+    if not isinstance(value, int) or isinstance(value, bool):
+        message = f"{attribute.name} is a whole number of workers, or None for a fitting one; got {value!r}"
+        raise TypeError(message)
+    if value <= 0:
+        message = f"{attribute.name} must be greater than 0; got {value}"
+        raise ValueError(message)
+
+
+def _callable_or_none(_: Any, attribute: attrs.Attribute[Any], value: object) -> None:
+    if value is not None and not callable(value):
+        message = f"{attribute.name} must be a callable, or None; got {value!r}"
+        raise TypeError(message)
+
+
+def _one_or_more(instance: Any, attribute: attrs.Attribute[Any], value: object) -> None:
+    if value is not None:
+        no_sooner_than_zero(instance, attribute, value)
+        if value == 0:
+            message = f"{attribute.name} must be 1 or more, or None for no limit; got 0"
+            raise ValueError(message)
+
+
+def _text(_: Any, attribute: attrs.Attribute[Any], value: object) -> None:
+    if value is not None and not isinstance(value, str):
+        message = f"{attribute.name} is a string, or None; got {value!r}"
+        raise TypeError(message)
+
+
+@attrs.frozen(kw_only=True)
+class Settings:
+    """What ``Pool(...)`` was given."""
+
+    max_workers: int | None = attrs.field(default=None, validator=_workers)
+    backend: str = attrs.field(default="thread")
+    initializer: Callable[..., object] | None = attrs.field(default=None, validator=_callable_or_none)
+    initargs: tuple[Any, ...] = attrs.field(default=(), converter=tuple)
+    worker_context: Callable[[], Any] | None = attrs.field(default=None, validator=_callable_or_none)
+    queue_size: int = attrs.field(default=0, validator=no_sooner_than_zero)
+    max_tasks_per_worker: int | None = attrs.field(default=None, validator=_one_or_more)
+    start_method: str | None = attrs.field(default=None, validator=_text)
+    start_timeout: float | None = attrs.field(default=60.0, validator=positive_or_none)
+    name: str | None = attrs.field(default=None, validator=_text)
+
+    def find_backend(self) -> type[Backend]:
+        """Load the backend, and refuse a start method that it does not have."""
+        kind = find(self.backend)
+        methods = kind.capabilities.start_methods
+        if self.start_method is not None and self.start_method not in methods:
+            if methods:
+                have = f"This system has: {', '.join(map(repr, methods))}."
+            else:
+                have = 'Only backend="process" starts processes.'
+            message = f"start_method={self.start_method!r} is not there with backend={self.backend!r}. {have}"
+            raise Unsupported(message)
+        return kind
+
+    @property
+    def setup(self) -> Setup:
+        """What each worker does first and last."""
+        return Setup(self.initializer, self.initargs, self.worker_context)
+
+    def check_terms(self, terms: Terms, kind: type[Backend]) -> None:
+        """Refuse terms that the backend cannot keep."""
+        if terms.time_limit is not None and not kind.capabilities.time_limit:
+            message = (
+                f"time_limit={terms.time_limit} cannot be kept with backend={self.backend!r}: tasks run in the "
+                'caller\'s own thread. Use backend="process" (the task is ended) or backend="thread".'
+            )
+            raise Unsupported(message)

@@ -1,0 +1,414 @@
+"""A task: a future that knows its call.
+
+A task costs one allocation. What a future needs only when somebody waits (a
+condition, lists of waiters and callbacks) is made when somebody does.
+
+One lock decides every change of state. It is the scheduler's, so that taking a
+task off the queue and marking it running, or storing a result and counting it
+done, is one step; a task of no pool uses a lock common to all such tasks.
+
+- PENDING to RUNNING or CANCELLED, and RUNNING to FINISHED, happen under the lock:
+  of two who try, one wins and the other sees it.
+- Whoever settles a task takes its ``_extras`` in the same step. Who comes to wait
+  registers under the lock too, and so is either seen by the one who settles, or
+  sees the settled state. Nobody can fall between.
+- ``concurrent.futures.wait`` and ``as_completed`` read ``_state`` under
+  ``_condition`` and then add to ``_waiters``. Settling stores the state first and
+  walks the waiters under ``_condition`` afterwards, so they too see one or the other.
+"""
+
+from __future__ import annotations
+
+import logging
+import threading
+from concurrent.futures import CancelledError, Future, InvalidStateError
+from concurrent.futures._base import (
+    CANCELLED,
+    CANCELLED_AND_NOTIFIED,
+    FINISHED,
+    PENDING,
+    RUNNING,
+)
+from time import monotonic
+from typing import TYPE_CHECKING, Any, Protocol, TypeVar, cast
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Generator
+
+__all__ = ["CANCELLED_AND_NOTIFIED", "FINISHED", "PENDING", "RUNNING", "Owner", "Task"]
+
+R = TypeVar("R")
+
+_log = logging.getLogger("concurrent.futures")
+_orphans_lock = threading.Lock()  # guards the state of every task that belongs to no pool
+
+
+class Owner(Protocol):
+    """What a task asks of the scheduler it belongs to."""
+
+    lock: Any  # guards the state of all its tasks
+
+    def withdrew(self, task: Task[Any]) -> None:
+        """Count a task that was cancelled before it started; called with the lock held."""
+
+    def kill_task(self, task: Task[Any]) -> bool:
+        """End a running task, if this backend can."""
+
+    def assist(self, task: Task[Any], timeout: float | None) -> None:
+        """Let the thread that is about to wait for ``task`` help it along."""
+
+    def before_foreign_wait(self, task: Task[Any]) -> None:
+        """Hear that some thread is about to wait for ``task`` by the standard library's means."""
+
+
+class Extras:
+    """What a task has only because somebody waits for it."""
+
+    __slots__ = ("callbacks", "condition", "sleepers", "waiters")
+
+    def __init__(self) -> None:
+        self.condition: threading.Condition | None = None
+        self.waiters: list[Any] = []  # of concurrent.futures.wait and as_completed
+        self.callbacks: list[Callable[[Future[Any]], object]] = []
+        self.sleepers: list[Any] = []  # a held lock for each thread in result()
+
+
+class Task(Future[R]):
+    """A call that was accepted by a pool, and its outcome.
+
+    A :class:`concurrent.futures.Future` in every respect, which also knows where
+    and how often it ran, can be awaited, and can be cancelled while it runs on
+    a backend that can end a task.
+
+    Attributes
+    ----------
+    id : int
+        Number of the task within its pool, from 0; ``-1`` for a task of no pool.
+    """
+
+    # What most tasks never change stays in the class: a new task stores little.
+    _state = PENDING
+    _result: Any = None
+    _exception: BaseException | None = None
+    _call: tuple[Callable[..., Any], tuple[Any, ...], dict[str, Any]] | None = None
+    _owner: Owner | None = None
+    _lock: Any = _orphans_lock  # guards _state, _result, _exception, _extras
+    _extras: Extras | None = None
+    _terms: Any = None
+    _epoch: Any = None
+    _payload: Any = None
+    _attempts = 0
+    _worker: int | None = None
+    _queued_at = 0.0
+    _started_at = 0.0
+    _ended_at = 0.0
+    id = -1
+
+    def __init__(self) -> None:
+        """Make a pending task that belongs to no pool; pools make their own."""
+
+    # ------------------------------------------------------------ what it knows
+
+    @property
+    def name(self) -> str:
+        """The name given by ``options(name=...)``, else the function's."""
+        return self._name
+
+    # Stored when the call is dropped, so that a settled task still has its name.
+    @property
+    def _name(self) -> str:
+        given = getattr(self._terms, "name", None)
+        if given is not None:
+            return str(given)
+        stored = self.__dict__.get("_called")
+        if stored is not None:
+            return str(stored)
+        call = self._call
+        return function_name(call[0]) if call is not None else "task"
+
+    @property
+    def attempts(self) -> int:
+        """How often the task was started."""
+        return self._attempts
+
+    @property
+    def worker(self) -> int | None:
+        """Index of the worker that ran it last, ``None`` before it started."""
+        return self._worker
+
+    @property
+    def queued_for(self) -> float:
+        """Seconds from submit to start, or until now."""
+        if not self._queued_at:
+            return 0.0
+        until = self._started_at or (self._ended_at if self.done() else monotonic())
+        return max(0.0, until - self._queued_at)
+
+    @property
+    def ran_for(self) -> float:
+        """Seconds from its last start to its end, or until now; 0.0 before it started."""
+        if not self._started_at:
+            return 0.0
+        return max(0.0, (self._ended_at or monotonic()) - self._started_at)
+
+    def __repr__(self) -> str:
+        """Show name, id and state."""
+        return f"<Task {self.id} {self._name} {self._state.lower()}>"
+
+    # ------------------------------------------------------------- the future's calls
+
+    def cancel(self, *, kill: bool = False) -> bool:
+        """Cancel the task if it has not started.
+
+        Parameters
+        ----------
+        kill : bool
+            Also end a task that is running, where the backend can: a process is
+            ended and replaced, a thread is written off and replaced.
+
+        Returns
+        -------
+        bool
+            ``True`` if the task is cancelled, or was ended.
+        """
+        with self._lock:
+            state = self._state
+            if state == PENDING:
+                # Both of Future's steps at once: no worker need come by for a waiter to hear of it.
+                self._state = CANCELLED_AND_NOTIFIED
+                extras = self._extras
+                self._drop_call()
+                owner = self._owner
+                if owner is not None:
+                    owner.withdrew(self)
+            elif state in (CANCELLED, CANCELLED_AND_NOTIFIED):
+                return True
+            else:
+                owner = self._owner
+                if state == FINISHED or not kill or owner is None:
+                    return False
+                extras = None
+        if state != PENDING:
+            return cast("Owner", owner).kill_task(self)
+        if extras is not None:
+            self.announce(extras)
+        return True
+
+    def cancelled(self) -> bool:
+        """Tell whether the task was cancelled."""
+        return self._state in (CANCELLED, CANCELLED_AND_NOTIFIED)
+
+    def running(self) -> bool:
+        """Tell whether the task is with a worker now."""
+        return self._state == RUNNING
+
+    def done(self) -> bool:
+        """Tell whether the task has a result, an error, or was cancelled."""
+        return self._state in (FINISHED, CANCELLED_AND_NOTIFIED, CANCELLED)
+
+    def result(self, timeout: float | None = None) -> R:
+        """Wait for the result and return it, or raise the task's error.
+
+        Parameters
+        ----------
+        timeout : float or None, seconds
+            Longest wait; ``None`` waits for ever.
+
+        Raises
+        ------
+        TimeoutError
+            The task was not done in time.
+        concurrent.futures.CancelledError
+            The task was cancelled.
+        """
+        if self._state != FINISHED:
+            self._wait(timeout)
+            if self._state != FINISHED:
+                raise CancelledError
+        if self._exception is not None:
+            try:
+                raise self._exception
+            finally:
+                del self  # break the cycle task, error, traceback, this frame, task
+        return cast("R", self._result)
+
+    def exception(self, timeout: float | None = None) -> BaseException | None:
+        """Wait for the end and return the task's error, or ``None``.
+
+        Parameters
+        ----------
+        timeout : float or None, seconds
+            Longest wait; ``None`` waits for ever.
+
+        Raises
+        ------
+        TimeoutError
+            The task was not done in time.
+        concurrent.futures.CancelledError
+            The task was cancelled.
+        """
+        if self._state != FINISHED:
+            self._wait(timeout)
+            if self._state != FINISHED:
+                raise CancelledError
+        return self._exception
+
+    def add_done_callback(self, fn: Callable[[Future[R]], object]) -> None:
+        """Call ``fn(task)`` when the task is done; at once if it is.
+
+        Parameters
+        ----------
+        fn : callable
+            Runs in the thread that settles the task, before :meth:`Pool.join` counts
+            the task done. What it raises is logged.
+        """
+        with self._lock:
+            if not self.done():
+                self._more().callbacks.append(fn)
+                return
+        self._call_back(fn)
+
+    def set_running_or_notify_cancel(self) -> bool:
+        """Start the task; ``False`` if it was cancelled. For executors and tests."""
+        with self._lock:
+            if self._state == PENDING:
+                self._state = RUNNING
+                return True
+            if self._state == CANCELLED_AND_NOTIFIED:
+                return False
+            state = self._state
+        message = f"Future in unexpected state: {state}"
+        raise RuntimeError(message)
+
+    def set_result(self, result: R) -> None:
+        """Settle the task with a result. For executors and tests."""
+        self._set(result, None)
+
+    def set_exception(self, exception: BaseException | None) -> None:
+        """Settle the task with an error. For executors and tests."""
+        self._set(None, exception)
+
+    def __await__(self) -> Generator[Any, None, R]:
+        """Wait without blocking a thread; cancelling the await cancels the task."""
+        import asyncio  # noqa: PLC0415 - only who awaits pays for asyncio
+
+        return asyncio.wrap_future(self).__await__()
+
+    # ----------------------------------------------- what concurrent.futures reaches for
+
+    @property
+    def _condition(self) -> threading.Condition:  # type: ignore[override]
+        owner = self._owner
+        if owner is not None:
+            owner.before_foreign_wait(self)
+        with self._lock:
+            extras = self._more()
+            condition = extras.condition
+            if condition is None:
+                condition = extras.condition = threading.Condition()
+            return condition
+
+    @property
+    def _waiters(self) -> list[Any]:  # type: ignore[override]
+        with self._lock:
+            return self._more().waiters
+
+    @property
+    def _done_callbacks(self) -> list[Callable[[Future[Any]], object]]:  # type: ignore[override]
+        with self._lock:
+            return self._more().callbacks
+
+    # ------------------------------------------------------------- for the scheduler
+
+    def settle(self, result: Any, exception: BaseException | None) -> Extras | None:
+        """Store the outcome and give what waits for it; called with the lock held.
+
+        The caller then lets go of the lock and passes what it got to :meth:`announce`.
+        The extras stay with the task: ``_condition`` must be the same for ever.
+        """
+        self._result = result
+        self._exception = exception
+        self._state = FINISHED
+        self._drop_call()
+        return self._extras
+
+    def announce(self, extras: Extras) -> None:
+        """Wake who waits and run the callbacks; called once, without the lock."""
+        for sleeper in extras.sleepers:
+            sleeper.release()
+        condition = extras.condition
+        if condition is not None:
+            with condition:
+                for waiter in extras.waiters:
+                    if self._state != FINISHED:
+                        waiter.add_cancelled(self)
+                    elif self._exception is not None:
+                        waiter.add_exception(self)
+                    else:
+                        waiter.add_result(self)
+                condition.notify_all()
+        for fn in extras.callbacks:
+            self._call_back(fn)
+
+    def _drop_call(self) -> None:
+        call = self._call
+        if call is not None:
+            self._called = function_name(call[0])
+            self._call = None
+            self._payload = None
+
+    # -------------------------------------------------------------------- below
+
+    def _more(self) -> Extras:
+        """Give the extras, made if need be; called with the lock held."""
+        extras = self._extras
+        if extras is None:
+            extras = self._extras = Extras()
+        return extras
+
+    def _wait(self, timeout: float | None) -> None:
+        """Wait until the task is done, or raise TimeoutError."""
+        if timeout is not None and timeout > threading.TIMEOUT_MAX:
+            timeout = None
+        owner = self._owner
+        if owner is not None and (timeout is None or timeout > 0):
+            began = monotonic()
+            owner.assist(self, timeout)
+            if timeout is not None:
+                timeout -= monotonic() - began
+        with self._lock:
+            if self.done():
+                return
+            sleeper = threading.Lock()
+            sleeper.acquire()
+            self._more().sleepers.append(sleeper)
+        if sleeper.acquire(timeout=-1 if timeout is None else max(0.0, timeout)):
+            return
+        with self._lock:
+            if self.done():
+                return
+            self._more().sleepers.remove(sleeper)
+        raise TimeoutError
+
+    def _set(self, result: Any, exception: BaseException | None) -> None:
+        with self._lock:
+            if self.done():
+                message = f"{self._state}: {self!r}"
+                raise InvalidStateError(message)
+            extras = self.settle(result, exception)
+        if extras is not None:
+            self.announce(extras)
+
+    def _call_back(self, fn: Callable[[Future[R]], object]) -> None:
+        try:
+            fn(self)
+        except Exception:
+            _log.exception("exception calling callback for %r", self)
+
+
+def function_name(fn: object) -> str:
+    """Name a function for messages; a partial is named for what it wraps."""
+    name = getattr(fn, "__qualname__", None)
+    while name is None and (fn := getattr(fn, "func", None)) is not None:
+        name = getattr(fn, "__qualname__", None)
+    return name if isinstance(name, str) else type(fn).__qualname__
