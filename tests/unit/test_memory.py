@@ -15,7 +15,7 @@ from multiprocessing.context import ForkContext, ForkServerContext, SpawnContext
 import pytest
 
 from workpool.errors import SharedStateLost
-from workpool.ipc import memory
+from workpool.ipc import memory, nameless
 
 START_METHODS = ["fork", "spawn", "forkserver"]
 CONTEXTS = [
@@ -281,7 +281,7 @@ def test_regions_are_allocated_from_many_threads() -> None:
 
 def test_the_portable_file_has_no_name_either(monkeypatch: pytest.MonkeyPatch) -> None:
     """Without memfd_create the file is unlinked at once; regions work the same."""
-    monkeypatch.setattr(memory, "_MEMFD", False)
+    monkeypatch.setattr(nameless, "MEMFD", False)
     monkeypatch.setattr(memory, "_own", None)
     monkeypatch.delattr(os, "posix_fallocate")
     region = memory.allocate(100, spare=1 << 20)

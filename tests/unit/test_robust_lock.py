@@ -16,7 +16,7 @@ from multiprocessing.context import ForkContext, ForkServerContext, SpawnContext
 import pytest
 
 from workpool.errors import WouldDeadlock
-from workpool.ipc import memory, robust_lock
+from workpool.ipc import memory, mutex, robust_lock
 from workpool.ipc.robust_lock import LOCK_SIZE, OWNER_DIED, RobustLock
 
 fork = multiprocessing.get_context("fork")
@@ -29,7 +29,7 @@ CONTEXTS = [
 ]
 Context = ForkContext | SpawnContext | ForkServerContext
 KINDS = ["record"]
-if robust_lock._PTHREAD is not None:
+if mutex.AVAILABLE:
     KINDS.append("mutex")
 
 
@@ -319,7 +319,7 @@ def test_a_child_forked_while_another_thread_owns_it_can_wait_for_it(lock: Robus
 
 def use_it(lock: RobustLock, rounds: int) -> None:
     """Increment the number behind the lock, read and written apart."""
-    number = lock.region.view[LOCK_SIZE : LOCK_SIZE + 8].cast("q")
+    number = lock._region.view[LOCK_SIZE : LOCK_SIZE + 8].cast("q")
     for _ in range(rounds):
         assert lock.acquire(60)
         seen = number[0]
@@ -341,7 +341,7 @@ def test_it_keeps_processes_and_threads_apart(lock: RobustLock, context: Context
     for worker in (*processes, *threads):
         worker.join(60)
     assert [process.exitcode for process in processes] == [0, 0]
-    assert lock.region.view[LOCK_SIZE : LOCK_SIZE + 8].cast("q")[0] == 4 * rounds
+    assert lock._region.view[LOCK_SIZE : LOCK_SIZE + 8].cast("q")[0] == 4 * rounds
 
 
 def test_a_thread_that_ends_as_owner_is_told_too() -> None:

@@ -36,23 +36,18 @@ import os
 import struct
 import sys
 import threading
-from collections import deque
 from contextlib import suppress
 from typing import TYPE_CHECKING, Any
 from weakref import WeakValueDictionary
 
 from workpool.errors import SharedStateLost
 from workpool.ipc import nameless
+from workpool.ipc.room import LINE, Room, round_up
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
 
 __all__ = ["SPARE_LIMIT", "Arena", "Region", "adopt", "allocate", "exported"]
-
-_GRANULE = 1 << 20  # what a process maps at once; a small region never straddles two
-_STEP = 1 << 16  # small regions get memory so much at a time, not page by page
-_LINE = 64  # regions begin on a cache line, and have one more in front for the mark
-_SMALL = _GRANULE // 4  # larger regions have a mapping of their own
 
 #: Most address space that one region may keep in reserve. On a real file system
 #: the file must stay below the largest offset that it can hold (16 TiB on ext4).
@@ -63,7 +58,7 @@ _arenas: WeakValueDictionary[str, Arena] = WeakValueDictionary()
 _kept: list[Arena] = []  # made here or given to us: these live as long as the process
 _own: Arena | None = None
 _spare_locks_fds: list[int] = []  # never closed: closing one would drop the record locks
-_forks = 0  # odd while a fork is under way
+_forks = 0  # forks so far; a region made before the last one is known to a child
 
 
 class Arena:
@@ -84,13 +79,8 @@ class Arena:
         self.memory_fd = memory_fd
         self.locks_fd = locks_fd
         self._maker = maker
-        self._maps: dict[int, memoryview[int]] = {}
-        self._next = 0  # first offset that was never handed out as a granule or extent
-        self._free_at = self._free_end = self._backed_end = 0  # the granule being filled
-        self._given_back: dict[int, list[int]] = {}  # offsets of small regions, by length
+        self.room = Room(memory_fd)
         self._uids = itertools.count(1)
-        # Filled by finalizers, which may run in the middle of anything: no lock there.
-        self.dropped: deque[tuple[int, int, tuple[int, int]]] = deque()
 
     def __repr__(self) -> str:
         return f"<Arena {self.token} memory_fd={self.memory_fd} ours={self.ours}>"
@@ -116,71 +106,11 @@ class Arena:
 
     def allocate(self, size: int, spare: int) -> Region:
         """Hand out a region; `_lock` is held."""
-        self._collect()
-        uid = next(self._uids)
-        length = _round_up(_LINE + size, _LINE)
-        offset = self._place(length)
-        spare_at = 0
-        if spare:
-            spare_at = _round_up(self._next, _GRANULE)
-            self._next = spare_at + _round_up(spare, _GRANULE)
-        region = Region(self, offset, size, uid, (spare_at, spare))
-        region.mark(uid)
+        offset = self.room.find(_length(size))
+        spare_at = self.room.reserve(spare) if spare else 0
+        region = Region(self, offset, size, next(self._uids), (spare_at, spare))
+        region.mark(region.uid)
         return region
-
-    def window(self, offset: int, length: int) -> memoryview[int]:
-        """Map what lies at `offset`; `_lock` is held."""
-        if length > _SMALL:
-            return nameless.map_part(self.memory_fd, offset, length)
-        index = offset // _GRANULE
-        granule = self._maps.get(index)
-        if granule is None:
-            granule = self._maps[index] = nameless.map_part(
-                self.memory_fd, index * _GRANULE, _GRANULE
-            )
-        start = offset - index * _GRANULE
-        return granule[start : start + length]
-
-    def _place(self, length: int) -> int:
-        """Find room for `length` zeroed bytes, and back it with memory."""
-        if length > _SMALL:
-            offset = _round_up(self._next, _GRANULE)
-            nameless.grow(self.memory_fd, offset, length)
-            self._next = offset + length
-            return offset
-        again = self._given_back.get(length)
-        if again:
-            offset = again.pop()
-            self.window(offset, length)[:] = bytes(length)
-            return offset
-        if self._free_at + length > self._free_end:
-            offset = _round_up(self._next, _GRANULE)
-            nameless.grow(
-                self.memory_fd, offset + _GRANULE - 1, 1
-            )  # the file covers the whole mapping
-            self._next = self._free_end = offset + _GRANULE
-            self._free_at = self._backed_end = offset
-        while self._free_at + length > self._backed_end:
-            nameless.grow(self.memory_fd, self._backed_end, _STEP)
-            self._backed_end += _STEP
-        offset = self._free_at
-        self._free_at += length
-        return offset
-
-    def _collect(self) -> None:
-        """Take back the regions whose owners are gone."""
-        while True:
-            try:
-                offset, length, spare = self.dropped.popleft()
-            except IndexError:
-                return
-            if length > _SMALL:
-                nameless.release(self.memory_fd, offset, length)
-            else:
-                self._given_back.setdefault(length, []).append(offset)
-            if spare[1]:
-                # The pages go back, the addresses do not: there are 2**63 of them.
-                nameless.release(self.memory_fd, *spare)
 
 
 class Region:
@@ -218,8 +148,8 @@ class Region:
         self.size = size
         self.uid = uid
         self.spare = spare
-        self._whole = arena.window(offset, _round_up(_LINE + size, _LINE))
-        self.view = self._whole[_LINE : _LINE + size]
+        self._whole = arena.room.map(offset, _length(size))
+        self.view = self._whole[LINE : LINE + size]
 
     def __repr__(self) -> str:
         return f"<Region {self.arena.token}+{self.offset} size={self.size}>"
@@ -291,13 +221,14 @@ class Region:
 
     def trim(self, start: int, size: int) -> None:
         """Give the memory of a part of the reserve back to the system; it reads as zero then."""
-        nameless.release(
-            self.arena.memory_fd, self.spare[0] + start, min(size, self.spare[1] - start)
-        )
+        size = min(size, self.spare[1] - start)
+        nameless.release(self.arena.memory_fd, self.spare[0] + start, size)
 
     def _drop(self) -> None:
         if self.arena.ours:
-            self.arena.dropped.append((self.offset, len(self._whole), self.spare))
+            self.arena.room.forget(self.offset, len(self._whole))
+            if self.spare[1]:
+                self.arena.room.forget(*self.spare)
 
 
 def allocate(size: int, *, spare: int = 0) -> Region:
@@ -453,8 +384,9 @@ def _attach(arena: Arena, offset: int, size: int, uid: int, spare: tuple[int, in
     return region
 
 
-def _round_up(number: int, unit: int) -> int:
-    return -(-number // unit) * unit
+def _length(size: int) -> int:
+    """Tell how much a region takes: a line for the mark, then whole lines for the view."""
+    return LINE + round_up(size, LINE)
 
 
 def _before_fork() -> None:
@@ -463,14 +395,8 @@ def _before_fork() -> None:
     _forks += 1
 
 
-def _after_fork() -> None:
-    global _forks  # noqa: PLW0603 - see above
-    # Twice: a region made before the fork, or by another thread while it went on, is known to the child.
-    _forks += 1
-    _lock.release()
-
-
 if hasattr(os, "register_at_fork"):
+    # Regions are made under _lock: before the fork, or after it and unknown to the child.
     os.register_at_fork(
-        before=_before_fork, after_in_parent=_after_fork, after_in_child=_after_fork
+        before=_before_fork, after_in_parent=_lock.release, after_in_child=_lock.release
     )

@@ -1,0 +1,102 @@
+"""Places in a file of memory: found, mapped, taken back.
+
+Small pieces lie packed in *granules*, which a process maps whole and keeps, so
+that a thousand counters cost one mapping. Large pieces have a mapping of their
+own, as long as it is referenced. Reserves are mere addresses.
+
+Only the file's maker finds places; so nothing here is shared with another
+process, and a kill in the middle leaves nothing that anyone would meet. All of
+it is called with the lock of `memory` held, except `forget`.
+"""
+
+from __future__ import annotations
+
+from collections import deque
+
+from workpool.ipc import nameless
+
+__all__ = ["LINE", "Room", "round_up"]
+
+LINE = 64  # pieces begin on a cache line, and are whole lines long
+_GRANULE = 1 << 20
+_STEP = 1 << 16  # granules are backed with memory so much at a time, not whole
+_SMALL = _GRANULE // 4  # up to here a piece is packed into a granule
+
+
+class Room:
+    """The insides of one file.
+
+    Parameters
+    ----------
+    fd : int
+        The file.
+    """
+
+    def __init__(self, fd: int) -> None:
+        self._fd = fd
+        self._granules: dict[int, memoryview[int]] = {}  # mapped here, by first offset
+        self._end = 0  # nothing beyond was ever handed out
+        self._packed = self._backed = self._full = 0  # how far the last granule is which
+        self._free: dict[int, list[int]] = {}  # offsets of small pieces taken back, by length
+        # Filled by finalizers, which may run in the middle of anything: there, no lock is safe.
+        self._forgotten: deque[tuple[int, int]] = deque()
+
+    def find(self, length: int) -> int:
+        """Find room for a piece of zeroed memory; its offset."""
+        self._take_back()
+        if length > _SMALL:
+            nameless.grow(self._fd, round_up(self._end, _GRANULE), length)
+            return self.reserve(length)
+        again = self._free.get(length)
+        if again:
+            offset = again.pop()
+            self.map(offset, length)[:] = bytes(length)
+            return offset
+        if self._packed + length > self._full:
+            first = round_up(self._end, _GRANULE)
+            nameless.grow(self._fd, first + _GRANULE - 1, 1)  # only as long as its mapping will be
+            self._packed = self._backed = first
+            self._full = self._end = first + _GRANULE
+        while self._packed + length > self._backed:
+            nameless.grow(self._fd, self._backed, _STEP)
+            self._backed += _STEP
+        offset = self._packed
+        self._packed += length
+        return offset
+
+    def reserve(self, length: int) -> int:
+        """Set addresses aside, without memory; the first of them."""
+        offset = round_up(self._end, _GRANULE)
+        self._end = offset + length
+        return offset
+
+    def map(self, offset: int, length: int) -> memoryview[int]:
+        """Map a piece that was found, here or by another process."""
+        if length > _SMALL:
+            return nameless.map_part(self._fd, offset, length)
+        first = offset // _GRANULE * _GRANULE
+        granule = self._granules.get(first)
+        if granule is None:
+            granule = self._granules[first] = nameless.map_part(self._fd, first, _GRANULE)
+        return granule[offset - first : offset - first + length]
+
+    def forget(self, offset: int, length: int) -> None:
+        """Note that no one uses a piece any more; it is taken back when the next one is wanted."""
+        self._forgotten.append((offset, length))
+
+    def _take_back(self) -> None:
+        while True:
+            try:
+                offset, length = self._forgotten.popleft()
+            except IndexError:
+                return
+            if length > _SMALL:
+                # The memory goes back, the addresses do not: there are 2**63 of them.
+                nameless.release(self._fd, offset, length)
+            else:
+                self._free.setdefault(length, []).append(offset)
+
+
+def round_up(number: int, unit: int) -> int:
+    """Round up to a multiple of `unit`."""
+    return -(-number // unit) * unit
