@@ -31,7 +31,7 @@ MARK = "WORKPOOL_TEST_RUN"
 
 # One each, started when first needed and kept on purpose until this process ends.
 SINGLETONS = (
-    "workpool.ipc",  # the clean process that workers are forked from
+    "from workpool.ipc.keeper import main",  # the clean process that workers are forked from
     "multiprocessing.resource_tracker",
     "multiprocessing.forkserver",
 )

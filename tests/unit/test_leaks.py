@@ -126,7 +126,7 @@ def test_a_name_in_shared_memory_is_seen() -> None:
 
 def test_only_a_child_of_this_process_is_tolerated() -> None:
     """A worker forked from a kept process shows its command line, and is a leak all the same."""
-    command = "python -c from workpool.ipc import main"
+    command = "python -c from workpool.ipc.keeper import main; main(5, 1)"
     kept = Process(1234, 1, os.getpid(), "S", command)
     worker = Process(1235, 1, kept.pid, "S", command)
     assert tolerated(kept)
