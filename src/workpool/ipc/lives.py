@@ -1,0 +1,72 @@
+"""Who is alive: each process has a number, and the kernel says whether its owner still lives.
+
+The number is drawn once a process, and is a byte of each arena's lock file that
+concerns it: the process holds a record lock on that byte, and the kernel drops
+it when the process ends, however it ends. So what a process has written its
+number on can be taken from it when it is dead. Process ids would not do: they
+are used again.
+
+Order: a process holds its byte before it writes its number anywhere.
+"""
+
+from __future__ import annotations
+
+import os
+import random
+import sys
+import threading
+from typing import TYPE_CHECKING
+
+if sys.platform != "win32":
+    import fcntl
+
+if TYPE_CHECKING:
+    from workpool.ipc.memory import Arena
+
+__all__ = ["ended", "our_number"]
+
+# Far beyond the bytes that record locks take, which are offsets of an arena; and below 2**63.
+_FIRST, _LAST = 1 << 61, (1 << 62) - 1
+
+_lock = threading.Lock()  # guards _number and _announced
+_number = 0  # 0: not drawn yet
+_announced: set[str] = set()  # tokens of the arenas in whose lock file we hold our byte
+
+
+def our_number(arena: Arena) -> int:
+    """Return this process's number, known in the arena from now on until the process ends."""
+    global _number  # noqa: PLW0603 - one a process
+    if arena.token in _announced:
+        return _number
+    with _lock:
+        if _number == 0:
+            _number = random.SystemRandom().randint(_FIRST, _LAST)
+        if arena.token not in _announced:
+            # Only we know the number yet, so no one can be looking whether we have ended.
+            fcntl.lockf(arena.locks_fd, fcntl.LOCK_EX | fcntl.LOCK_NB, 1, _number)
+            _announced.add(arena.token)
+        return _number
+
+
+def ended(arena: Arena, number: int) -> bool:
+    """Tell whether the process of that number has ended. When in doubt it has not: ask again."""
+    if number == _number:
+        return False
+    try:
+        fcntl.lockf(arena.locks_fd, fcntl.LOCK_EX | fcntl.LOCK_NB, 1, number)
+    except OSError:
+        return False  # it holds its byte, or someone else is looking right now
+    fcntl.lockf(arena.locks_fd, fcntl.LOCK_UN, 1, number)
+    return True
+
+
+def _after_fork_in_child() -> None:
+    """Be another process: record locks are not inherited."""
+    global _lock, _number  # noqa: PLW0603 - another thread may have had the lock
+    _lock = threading.Lock()
+    _number = 0
+    _announced.clear()
+
+
+if hasattr(os, "register_at_fork"):
+    os.register_at_fork(after_in_child=_after_fork_in_child)

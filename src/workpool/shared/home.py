@@ -1,0 +1,123 @@
+"""Where shared state lives: the seam between the helpers and the places.
+
+A helper (`Counter`, `Lock`, ...) is a thin handle. What it stands for is made by
+a home, a module with the functions of `Home`, loaded when it is first asked for:
+nothing of multiprocessing or ctypes is needed to count in threads.
+"""
+
+from __future__ import annotations
+
+import importlib
+from typing import TYPE_CHECKING, Generic, Literal, NoReturn, Protocol, TypeVar, cast
+
+from workpool.errors import NotPicklable
+
+if TYPE_CHECKING:
+    from workpool.shared.counter import CounterHome
+    from workpool.shared.event import EventHome
+    from workpool.shared.lock import LockHome
+    from workpool.shared.semaphore import SemaphoreHome
+    from workpool.shared.value import SharedHome
+
+__all__ = ["Handle", "Home", "Scope", "StaysInProcess", "home_of"]
+
+#: Who may use a piece of shared state: the threads of this process, or any process it is sent to.
+Scope = Literal["thread", "process"]
+
+_MODULES = {
+    "thread": "workpool.shared.in_threads",
+    "process": "workpool.shared.in_processes",
+}
+
+T = TypeVar("T")
+H_co = TypeVar("H_co", covariant=True)
+
+
+class Home(Protocol):
+    """A place where shared state lives; a module with these functions is one."""
+
+    def counter(self, initial: int) -> CounterHome:
+        """Make what a `Counter` stands for."""
+        ...
+
+    def shared(self, value: T) -> SharedHome[T]:
+        """Make what a `Shared` stands for."""
+        ...
+
+    def lock(self) -> LockHome:
+        """Make what a `Lock` stands for."""
+        ...
+
+    def semaphore(self, value: int) -> SemaphoreHome:
+        """Make what a `Semaphore` stands for."""
+        ...
+
+    def event(self) -> EventHome:
+        """Make what an `Event` stands for."""
+        ...
+
+
+class Handle(Generic[H_co]):
+    """What all helpers have in common: a home, and the way to another process.
+
+    Parameters
+    ----------
+    home : object
+        What the handle stands for. It says whether, and how, it can be pickled.
+    scope : str
+        The name of the place.
+    """
+
+    __slots__ = ("__weakref__", "_home", "_scope")
+
+    _home: H_co
+    _scope: str
+
+    @property
+    def scope(self) -> str:
+        """Who may use it: ``"thread"`` or ``"process"``."""
+        return self._scope
+
+    def __reduce__(self) -> tuple[object, ...]:
+        return _rebuild, (type(self), self._home, self._scope)
+
+    def _set_home(self, home: H_co, scope: str) -> None:  # type: ignore[misc]  # covariant, set once
+        self._home = home
+        self._scope = scope
+
+
+class StaysInProcess:
+    """A home that lives in one process, and says so when it is to leave."""
+
+    __slots__ = ()
+
+    def __reduce__(self) -> NoReturn:
+        name = type(self).__name__.removeprefix("Thread")
+        message = (
+            f'a {name} with scope="thread" cannot leave its process. '
+            f'Make it with scope="process", or by the pool that uses it.'
+        )
+        raise NotPicklable(message, part="argument")
+
+
+def home_of(scope: str) -> Home:
+    """Find the place of that name.
+
+    Raises
+    ------
+    ValueError
+        There is none; the message lists them.
+    """
+    module = _MODULES.get(scope)
+    if module is None:
+        names = " or ".join(repr(name) for name in _MODULES)
+        message = f"scope must be {names}, not {scope!r}"
+        raise ValueError(message)
+    return cast("Home", importlib.import_module(module))
+
+
+def _rebuild(kind: type[Handle[object]], home: object, scope: str) -> Handle[object]:
+    """Unpickle a handle."""
+    handle = kind.__new__(kind)
+    handle._set_home(home, scope)
+    return handle

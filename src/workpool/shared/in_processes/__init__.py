@@ -1,0 +1,45 @@
+"""Shared state for the processes of one machine: shared memory, and locks that a death releases.
+
+Each home keeps its bytes in a region of anonymous memory; its pickle is where
+that region lies, and names the same memory on the other side. There is no
+process that manages anything, and no name that could be left behind.
+"""
+
+from __future__ import annotations
+
+from typing import TypeVar
+
+from workpool.shared.in_processes.counter import ProcessCounter
+from workpool.shared.in_processes.event import ProcessEvent
+from workpool.shared.in_processes.lock import ProcessLock
+from workpool.shared.in_processes.semaphore import ProcessSemaphore
+from workpool.shared.in_processes.value import ProcessShared
+
+__all__ = ["counter", "event", "lock", "semaphore", "shared"]
+
+T = TypeVar("T")
+
+
+def counter(initial: int) -> ProcessCounter:
+    """Make what a `Counter` stands for."""
+    return ProcessCounter.make(initial)
+
+
+def shared(value: T) -> ProcessShared[T]:
+    """Make what a `Shared` stands for."""
+    return ProcessShared[T].make(value)
+
+
+def lock() -> ProcessLock:
+    """Make what a `Lock` stands for."""
+    return ProcessLock.make()
+
+
+def semaphore(value: int) -> ProcessSemaphore:
+    """Make what a `Semaphore` stands for."""
+    return ProcessSemaphore.make(value)
+
+
+def event() -> ProcessEvent:
+    """Make what an `Event` stands for."""
+    return ProcessEvent.make()

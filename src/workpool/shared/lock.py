@@ -1,0 +1,121 @@
+"""One at a time: a lock that outlives its owner."""
+
+from __future__ import annotations
+
+from types import TracebackType
+from typing import Protocol
+
+from workpool.shared.home import Handle, Scope, home_of
+
+__all__ = ["Lock", "LockHome"]
+
+
+class LockHome(Protocol):
+    """A lock, where it lives."""
+
+    @property
+    def owner_died(self) -> bool:
+        """Whether the last owner ended as owner, and the present one was told."""
+        ...
+
+    def acquire(self, timeout: float | None) -> bool:
+        """Own it: ``None`` waits for ever, 0 only tries."""
+        ...
+
+    def release(self) -> None:
+        """Let the next one have it."""
+        ...
+
+    def locked(self) -> bool:
+        """Tell whether someone living owns it."""
+        ...
+
+
+class Lock(Handle[LockHome]):
+    """A lock of the shape of `threading.Lock`, which the death of its owner releases.
+
+    The owner is a thread. Two things differ from `threading.Lock`, on every
+    scope, and both because the owner is known: only the thread that acquired
+    the lock can release it; and a thread that acquires it a second time, without
+    a timeout, is refused instead of waiting for itself for ever.
+
+    Parameters
+    ----------
+    scope : {"thread", "process"}
+        Who takes turns: the threads of this process, or of any process it is
+        sent to.
+    """
+
+    __slots__ = ()
+
+    def __init__(self, *, scope: Scope = "thread") -> None:
+        self._set_home(home_of(scope).lock(), scope)
+
+    def __repr__(self) -> str:
+        return f"<Lock {'locked' if self.locked() else 'unlocked'}, scope={self.scope!r}>"
+
+    def __enter__(self) -> bool:
+        return self._home.acquire(None)
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        traceback: TracebackType | None,
+    ) -> None:
+        self._home.release()
+
+    @property
+    def owner_died(self) -> bool:
+        """Whether the owner before the present one died, or ended, as owner.
+
+        True only while the lock is owned. What the dead one was changing may be
+        half changed: this is the moment to look, and to put it right.
+        """
+        return self._home.owner_died
+
+    def acquire(self, blocking: bool = True, timeout: float = -1) -> bool:
+        """Own the lock.
+
+        Parameters
+        ----------
+        blocking : bool
+            Wait for it; else only try.
+        timeout : float, seconds
+            Longest wait; -1 waits for ever.
+
+        Returns
+        -------
+        bool
+            Whether this thread owns it now.
+
+        Raises
+        ------
+        WouldDeadlock
+            This thread owns it already, and would wait for itself for ever.
+        ValueError
+            A negative timeout, or one without blocking.
+        """
+        if timeout != -1:
+            if not blocking:
+                message = "can't specify a timeout for a non-blocking call"
+                raise ValueError(message)
+            if timeout < 0:
+                message = f"timeout must be a number of seconds, or -1, not {timeout!r}"
+                raise ValueError(message)
+            return self._home.acquire(timeout)
+        return self._home.acquire(None if blocking else 0)
+
+    def release(self) -> None:
+        """Let the next one have the lock.
+
+        Raises
+        ------
+        RuntimeError
+            This thread does not own it.
+        """
+        self._home.release()
+
+    def locked(self) -> bool:
+        """Tell whether someone owns the lock; a dead owner does not count."""
+        return self._home.locked()
