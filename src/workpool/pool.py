@@ -62,6 +62,7 @@ class Calls:
 
     _scheduler: Scheduler
     _terms: Terms
+    _pack: Callable[[Task[Any]], None] | None  # what a backend does to a task at submit
 
     def submit(self, fn: Callable[P, R], /, *args: P.args, **kwargs: P.kwargs) -> Task[R]:
         """Put one task on the shared queue.
@@ -89,6 +90,8 @@ class Calls:
         task: Task[R] = Task()
         task._call = (fn, args, kwargs)
         task._terms = terms = self._terms
+        if self._pack is not None:
+            self._pack(task)
         self._scheduler.submit(task, timeout=terms.queue_timeout)
         return task
 
@@ -367,6 +370,7 @@ class Pool(Calls, Executor):
         self._terms = terms
         self._name = name if name is not None else f"Pool-{next(_numbers)}"
         self._backend: Backend = kind(pool=self._name, setup=settings.setup, settings=settings)
+        self._pack = self._backend.pack
         self._max_workers = max_workers if max_workers is not None else self._backend.default_workers
         self._scheduler = scheduler = Scheduler(
             name=self._name,
@@ -620,6 +624,7 @@ class Options(Calls):
     def __init__(self, pool: Pool, terms: Terms, *, keep: bool = True) -> None:
         self._pool = pool if keep else None  # a view keeps its pool open
         self._scheduler = pool._scheduler
+        self._pack = pool._pack
         self._terms = terms
 
     def __repr__(self) -> str:

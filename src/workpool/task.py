@@ -97,6 +97,7 @@ class Task(Future[R]):
     _terms: Any = None
     _epoch: Any = None
     _payload: Any = None
+    _by_value = False  # pickled so that the worker need not import __main__
     _attempts = 0
     _worker: int | None = None
     _queued_at = 0.0

@@ -15,8 +15,11 @@ import attrs
 from workpool.errors import UnknownBackend
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
     from workpool.current import Setup
     from workpool.scheduling.scheduler import Scheduler, Worker
+    from workpool.task import Task
 
 __all__ = ["BACKENDS", "Backend", "BackendName", "Capabilities", "find"]
 
@@ -45,6 +48,7 @@ class Backend(Protocol):
 
     capabilities: Capabilities
     default_workers: int
+    pack: Callable[[Task[Any]], None] | None  # prepares a task for its journey, in the thread that submits
 
     def __init__(self, *, pool: str, setup: Setup, settings: Any) -> None: ...
 

@@ -28,6 +28,7 @@ class InlineBackend:
     """Has one worker, which borrows the threads of its callers."""
 
     capabilities = Capabilities(name="inline", scope="thread", time_limit=False, ends_tasks=False)
+    pack = None
     default_workers = 1
 
     def __init__(self, *, pool: str, setup: Setup, settings: Any) -> None:

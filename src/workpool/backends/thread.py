@@ -39,6 +39,7 @@ class ThreadBackend:
     """Makes workers that are threads of this process."""
 
     capabilities = Capabilities(name="thread", scope="thread", time_limit=True, ends_tasks=False)
+    pack = None
     # The standard library's rule for threads (ThreadPoolExecutor).
     default_workers = min(32, (os.process_cpu_count() if hasattr(os, "process_cpu_count") else os.cpu_count() or 1) + 4)
 

@@ -74,7 +74,7 @@ class Chunk:
     Each ``popleft``/``pop`` is one atomic step, so every item goes to one of them.
     """
 
-    __slots__ = ("attempts", "job", "size", "start", "todo")
+    __slots__ = ("attempts", "by_value", "job", "size", "start", "todo")
 
     def __init__(self, job: MapJob, start: int, items: Sequence[Any], attempts: int = 0) -> None:
         self.job = job
@@ -82,6 +82,7 @@ class Chunk:
         self.todo: deque[Any] = deque(items)
         self.size = len(self.todo)
         self.attempts = attempts  # starts before this one
+        self.by_value = False  # pickled so that the worker need not import __main__
 
     @property
     def undrawn(self) -> int:

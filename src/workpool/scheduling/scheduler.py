@@ -91,6 +91,7 @@ class Scheduler:
         self.killed = False
         self.broken: BaseException | None = None  # why no worker can live
         self.on_end: Callable[[], object] | None = None  # called once, when the last worker has left for good
+        self._orphaned: BaseException | None = None  # why nothing moves here: this is a forked child
         self._extra = 0  # workers beyond max_workers, one for each that waits for its own pool
         self._delayed: set[Any] = set()  # units that wait for their next attempt
         self._make_worker = make_worker
@@ -287,6 +288,54 @@ class Scheduler:
         if not self.should_leave() and worker not in self.idle:
             self.idle.append(worker)
         return None
+
+    def take_ready(self, worker: Worker) -> Any | None:
+        """Give the next task or chunk if there is one and it is known to be short; for keeping a worker busy."""
+        del worker
+        with self.lock:
+            head = self.queue.head
+            if not head or self.killed or self.broken is not None or self.idle:
+                return None
+            entry = head[0]
+            fn = entry.fn if entry.__class__ is MapJob else entry._call[0] if entry.__class__ is Task and entry._call else None
+            seconds = None if fn is None else self.pace.of(fn)
+            if seconds is None or seconds > TARGET / 2:
+                return None
+            unit = self.queue.pop(self.max_workers)
+            if self._putters:
+                self._room()
+            return unit
+
+    def stay_out(self, worker: Worker) -> Any | None:
+        """Take a worker out of ``idle`` that cannot run anything now; give what was in its inbox."""
+        with self.lock:
+            if worker in self.idle:
+                self.idle.remove(worker)
+            unit, worker.inbox = worker.inbox, None
+            return unit
+
+    def settle_many(self, outcomes: list[tuple[Task[Any], Any, BaseException | None]], seconds: dict[Any, list[float]]) -> None:
+        """Store the outcomes of tasks that came together, in one step where nobody waits for them."""
+        waited_for: list[Task[Any]] = []
+        with self.lock:
+            for fn, times in seconds.items():
+                self.pace.measured(fn, times[0], int(times[1]))
+            for task, value, error in outcomes:
+                if task._state is not RUNNING:
+                    continue
+                extras = task.settle(value, error)
+                self.tally.ended(task, error)
+                if extras is None:
+                    epoch = task._epoch
+                    epoch.left -= 1
+                    if not epoch.left:
+                        self._emptied(epoch)
+                else:
+                    waited_for.append(task)
+        for task in waited_for:
+            task.announce(task._extras)  # type: ignore[arg-type]  # it had extras, and they stay
+            with self.lock:
+                self.dismiss(task._epoch, 1)
 
     def take_more(self, first: Task[Any], most: int) -> list[Task[Any]]:
         """Give tasks that travel with one just taken, because all are known to be short."""
@@ -488,6 +537,8 @@ class Scheduler:
 
     def join(self, timeout: float | None) -> None:
         """Wait until everything submitted so far is done, open map calls included."""
+        if self._orphaned is not None:
+            raise self._orphaned
         self.refuse_inside("join")
         until = None if timeout is None else monotonic() + timeout
         with self.lock:
@@ -556,6 +607,8 @@ class Scheduler:
         A worker of this pool that waits for a task still in the queue runs it
         itself: so a task may wait for others of its pool even with one worker.
         """
+        if self._orphaned is not None:
+            raise self._orphaned
         worker = here.worker
         if worker is None or worker.scheduler is not self:
             return
@@ -652,9 +705,9 @@ class Scheduler:
 
     def orphan(self, reason: BaseException) -> None:
         """Become unusable in a forked child: no worker is here, and none can be."""
+        self.broken = self._orphaned = reason
         self.workers.clear()
         self.idle.clear()
-        self.fail_all(reason, for_good=True)
         self.on_end = None
 
     def kill(self) -> None:

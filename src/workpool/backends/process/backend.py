@@ -1,0 +1,59 @@
+"""What the process backend can keep, and how it pickles a call for its workers."""
+
+from __future__ import annotations
+
+import os
+from typing import TYPE_CHECKING, Any
+
+from workpool._compat import WINDOWS
+from workpool.backends.base import Capabilities
+from workpool.backends.process.cpus import usable_cpus
+from workpool.backends.process.driver import ProcessWorker
+from workpool.errors import NotPicklable, Unsupported
+from workpool.ipc import launch, pickling
+
+if TYPE_CHECKING:
+    from workpool.current import Setup
+    from workpool.scheduling.scheduler import Scheduler
+    from workpool.task import Task
+
+__all__ = ["ProcessBackend"]
+
+
+class ProcessBackend:
+    """Makes workers that are processes."""
+
+    capabilities = Capabilities(
+        name="process", scope="process", time_limit=True, ends_tasks=True, start_methods=launch.START_METHODS
+    )
+
+    def __init__(self, *, pool: str, setup: Setup, settings: Any) -> None:
+        if WINDOWS:
+            message = 'backend="process" needs POSIX pipes, which Windows has not. Use backend="thread".'
+            raise Unsupported(message)
+        self.pool = pool
+        self.setup = setup
+        self.settings = settings
+        self.default_workers = usable_cpus()
+        self.start_method = settings.start_method or launch.default_start_method()
+        launch.pickle_setup(setup, pool)
+
+    def make_worker(self, scheduler: Scheduler, index: int) -> ProcessWorker:
+        """Make the worker of that index."""
+        return ProcessWorker(self, scheduler, index)
+
+    def pack(self, task: Task[Any]) -> None:
+        """Pickle a task's call, in the thread that submits it; a failure is the task's."""
+        call = task._call
+        assert call is not None
+        try:
+            task._payload = pickling.dump_call(*call, f"a task ({task._name})")
+        except NotPicklable as error:
+            task._payload = error
+
+    def describe(self) -> str:
+        """Say how processes start, and of how many CPUs this process may use."""
+        return f"start_method={self.start_method!r}, {usable_cpus()} of {os.cpu_count()} CPUs usable"
+
+    def close(self) -> None:
+        """Nothing outlives the workers."""

@@ -1,0 +1,136 @@
+"""What was sent to a worker and has no outcome yet, by number, in order.
+
+A worker answers in the order it was sent things, so what is outstanding is a
+queue. A flight is one task, or the items of one chunk.
+"""
+
+from __future__ import annotations
+
+from collections import deque
+from typing import TYPE_CHECKING, Any
+
+from workpool.scheduling.mapjob import Chunk, Piece
+
+if TYPE_CHECKING:
+    from workpool.task import Task
+
+__all__ = ["Flight", "Flights"]
+
+
+class Flight:
+    """One task, or the items of one chunk, on its way."""
+
+    __slots__ = ("chunk", "done", "errors", "first", "items", "size", "started", "task", "values")
+
+    def __init__(self, first: int, task: Task[Any] | None, chunk: Chunk | None, items: list[Any]) -> None:
+        self.first = first  # number of the task, or of the first item
+        self.task = task
+        self.chunk = chunk
+        self.items = items  # of the chunk: kept until their outcomes are here
+        self.size = 1 if chunk is None else len(items)
+        self.done = 0  # outcomes that came
+        self.values: list[Any] = []  # of them, those not delivered
+        self.errors: dict[int, BaseException] = {}  # by offset from the first item not delivered
+        self.started = 0.0
+
+    @property
+    def time_limit(self) -> float | None:
+        """The time limit of each call in it, seconds."""
+        if self.task is not None:
+            limit: float | None = self.task._terms.time_limit
+            return limit
+        assert self.chunk is not None
+        return self.chunk.job.terms.time_limit
+
+    def piece(self) -> Piece | None:
+        """Take what came since the last piece, as a piece of the map call."""
+        assert self.chunk is not None
+        if not self.values:
+            return None
+        start = self.chunk.start + self.done - len(self.values)
+        piece = Piece(start, self.values, self.errors or None)
+        self.values, self.errors = [], {}
+        return piece
+
+    def remainder(self, done: int) -> Chunk | None:
+        """Give the items from offset ``done`` on as a chunk to be run elsewhere."""
+        assert self.chunk is not None
+        if done >= self.size:
+            return None
+        return Chunk(self.chunk.job, self.chunk.start + done, self.items[done:], self.chunk.attempts)
+
+
+class Flights:
+    """All flights of one worker, the oldest first."""
+
+    __slots__ = ("_flights", "next_number", "outstanding")
+
+    def __init__(self) -> None:
+        self._flights: deque[Flight] = deque()
+        self.next_number = 0  # of the next call sent
+        self.outstanding = 0  # calls sent and not answered
+
+    def __bool__(self) -> bool:
+        return bool(self._flights)
+
+    def __iter__(self) -> Any:
+        return iter(self._flights)
+
+    def add_task(self, task: Task[Any]) -> Flight:
+        """Number a task that is about to be sent."""
+        return self._add(Flight(self.next_number, task, None, []))
+
+    def add_chunk(self, chunk: Chunk, items: list[Any]) -> Flight:
+        """Number the items of a chunk that are about to be sent."""
+        return self._add(Flight(self.next_number, None, chunk, items))
+
+    def _add(self, flight: Flight) -> Flight:
+        self._flights.append(flight)
+        self.next_number += flight.size
+        self.outstanding += flight.size
+        return flight
+
+    def answered(self, number: int) -> Flight | None:
+        """Give the flight whose next outcome this is, or None when it was answered before."""
+        flights = self._flights
+        if not flights:
+            return None
+        flight = flights[0]
+        if number < flight.first + flight.done:
+            return None
+        flight.done += 1
+        self.outstanding -= 1
+        if flight.done == flight.size:
+            flights.popleft()
+        return flight
+
+    @property
+    def current(self) -> Flight | None:
+        """The flight that the worker is busy with, as far as is known."""
+        return self._flights[0] if self._flights else None
+
+    def take_from(self, number: int) -> list[Any]:
+        """Take out every call from this number on, none of which has begun: tasks and chunks, in order."""
+        units: list[Any] = []
+        kept: deque[Flight] = deque()
+        for flight in self._flights:
+            last = flight.first + flight.size - 1
+            if last < number:
+                kept.append(flight)
+                continue
+            if flight.task is not None:
+                units.append(flight.task)
+                self.outstanding -= 1
+                continue
+            keep = max(0, number - flight.first)
+            rest = flight.remainder(keep)
+            if rest is not None:
+                units.append(rest)
+                self.outstanding -= rest.size
+            if keep:
+                flight.size = keep
+                del flight.items[keep:]
+                if flight.done < flight.size:
+                    kept.append(flight)
+        self._flights = kept
+        return units

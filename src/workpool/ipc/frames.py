@@ -1,0 +1,110 @@
+"""Messages on a pipe: a length, plain data, and large payloads behind it.
+
+A frame is ``length of header, length of all, header, payloads``. The header is
+plain data (numbers, strings, bytes, tuples, lists) in the interpreter's own
+``marshal`` format: both ends are the same Python, it runs no code, and it can
+be read whatever the payloads hold. A payload is a pickle; a large one lies
+behind the header instead of in it, so it is not copied into it.
+
+One thread writes to a pipe and one reads from it, at a time.
+"""
+
+from __future__ import annotations
+
+import marshal
+import os
+import struct
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable
+
+__all__ = ["LARGE", "FrameReader", "pack", "unpack_payload", "write_all"]
+
+LARGE = 1 << 16  # bytes: a payload from this size on lies behind the header
+_HEAD = struct.Struct("<QQ")
+_MOST_AT_ONCE = 1 << 20  # bytes of one read: what a pipe holds at most
+_MOST_PIECES = 64  # pieces of one writev, well below every system's IOV_MAX
+
+
+def pack(message: Any, payloads: Iterable[bytes] = ()) -> list[bytes]:
+    """Give the pieces of a frame, to be written one after the other."""
+    header = marshal.dumps(message)
+    behind = list(payloads)
+    total = len(header) + sum(map(len, behind))
+    first = _HEAD.pack(len(header), total) + header
+    return [first, *behind]
+
+
+def unpack_payload(part: Any, behind: memoryview, at: int) -> tuple[Any, int]:
+    """Give a payload that lies in the header as bytes, or behind it as a length; and where the next begins."""
+    if part.__class__ is int:
+        return behind[at : at + part], at + part
+    return part, at
+
+
+class FrameReader:
+    """Cuts what comes out of a pipe into frames."""
+
+    __slots__ = ("_fd", "_have", "_parts")
+
+    def __init__(self, fd: int) -> None:
+        self._fd = fd
+        self._parts: list[bytes] = []  # read and not yet cut
+        self._have = 0
+
+    def read_once(self) -> bool:
+        """Read what is there (or wait for it, on a blocking pipe); False at its end."""
+        data = os.read(self._fd, _MOST_AT_ONCE)
+        if not data:
+            return False
+        self._parts.append(data)
+        self._have += len(data)
+        return True
+
+    def next_frame(self) -> tuple[Any, memoryview] | None:
+        """Give the next whole frame as header and payloads, or None."""
+        if self._have < 16:
+            return None
+        parts = self._parts
+        if len(parts[0]) < 16:
+            parts[:] = [b"".join(parts)]
+        header_size, total = _HEAD.unpack_from(parts[0])
+        whole = 16 + total
+        if self._have < whole:
+            return None
+        if len(parts) > 1:
+            parts[:] = [b"".join(parts)]
+        data = parts[0]
+        view = memoryview(data)
+        header = marshal.loads(view[16 : 16 + header_size])  # noqa: S302 - of our own process family
+        if len(data) == whole:
+            parts.clear()
+            self._have = 0
+        else:
+            parts[0] = data[whole:]
+            self._have -= whole
+        return header, view[16 + header_size : whole]
+
+
+def write_all(fd: int, pieces: list[bytes]) -> None:
+    """Write the pieces of a frame to a blocking pipe, whole."""
+    if len(pieces) == 1 and len(pieces[0]) <= 4096:
+        os.write(fd, pieces[0])  # up to PIPE_BUF a write is all or nothing
+        return
+    left: list[Any] = [memoryview(piece) for piece in pieces if piece]
+    while left:
+        written = os.writev(fd, left[:_MOST_PIECES])
+        left = drop_written(left, written)
+
+
+def drop_written(pieces: list[Any], written: int) -> list[Any]:
+    """Give what is left of the pieces after so many bytes of them were written."""
+    at = 0
+    while at < len(pieces) and written >= len(pieces[at]):
+        written -= len(pieces[at])
+        at += 1
+    rest = pieces[at:]
+    if written:
+        rest[0] = rest[0][written:]
+    return rest

@@ -1,0 +1,331 @@
+"""The keeper: a small process that starts workers, and ends them all when the parent is gone.
+
+It is a clean interpreter with one thread, so forking it is safe whatever the
+parent does (``forkserver``); it can also start a fresh interpreter for each
+worker (``spawn``). It runs no user code.
+
+What it promises
+- For each worker there is a *status pipe* whose write end only the keeper holds.
+  The worker's pid goes through it first, its exit code at its death; then it is
+  closed. No child of the worker can hold it open, so an end of it is an end.
+- When the parent is gone (its socket ends, or on Linux its pidfd says so,
+  whatever other process may hold the socket), every worker and the children in
+  its process group are killed, and the keeper leaves.
+- When the keeper itself is killed, all status pipes end without an exit code, and
+  on Linux the kernel kills the workers (``PR_SET_PDEATHSIG``). The parent
+  starts a new keeper for the next worker.
+"""
+
+from __future__ import annotations
+
+import os
+import select
+import signal
+import socket
+import struct
+import sys
+import threading
+from contextlib import suppress
+from typing import Any
+
+from workpool._compat import LINUX
+
+__all__ = ["Keeper", "die_with", "keeper", "main", "read_status", "watch_fork"]
+
+_WORD = struct.Struct("<q")
+_MOST_FDS = 250
+FORK, SPAWN = b"f", b"s"
+
+
+# ------------------------------------------------------------------ the parent's side
+
+
+class Keeper:
+    """The parent's end: one keeper process for all pools of this process."""
+
+    def __init__(self) -> None:
+        self._lock = threading.Lock()  # guards all below
+        self._socket: socket.socket | None = None
+        self._pid = 0
+        self._owner = 0  # the process it was started by: a fork starts its own
+
+    def start_worker(self, method: bytes, fds: list[int]) -> tuple[int, int]:
+        """Start a worker with these descriptors; gives its pid and its status pipe.
+
+        Raises
+        ------
+        OSError
+            No keeper or no process could be started, or too many descriptors are open.
+        """
+        if len(fds) >= _MOST_FDS:
+            message = f"a worker can be given {_MOST_FDS} file descriptors at most, not {len(fds)}"
+            raise OSError(message)
+        status_r, status_w = os.pipe()
+        try:
+            with self._lock:
+                for attempt in (1, 2):
+                    conn = self._ensure()
+                    try:
+                        socket.send_fds(conn, [method], [status_w, *fds])
+                        break
+                    except (BrokenPipeError, ConnectionResetError):
+                        # The keeper was killed since. Its successor starts this worker.
+                        self._forget()
+                        if attempt == 2:
+                            raise
+        except BaseException:
+            os.close(status_r)
+            raise
+        finally:
+            os.close(status_w)
+        pid = read_status(status_r)
+        if pid is None or pid <= 0:
+            os.close(status_r)
+            code = -(pid or 0)
+            reason = os.strerror(code) if code else "the keeper died"
+            raise OSError(code, f"a worker process could not be started: {reason}")
+        return pid, status_r
+
+    def _ensure(self) -> socket.socket:
+        """Give the socket to a keeper that was alive a moment ago; lock held."""
+        if self._socket is not None and self._owner == os.getpid():
+            with suppress(ChildProcessError):
+                if os.waitpid(self._pid, os.WNOHANG) == (0, 0):
+                    return self._socket
+        self._forget()
+        from multiprocessing import spawn, util
+
+        ours, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_STREAM)
+        try:
+            code = (
+                f"import sys; sys.path[:] = {_sys_path()!r}; "
+                f"from workpool.ipc.keeper import main; main({theirs.fileno()}, {os.getpid()})"
+            )
+            executable = os.fsencode(spawn.get_executable())
+            args = [spawn.get_executable(), *util._args_from_interpreter_flags(), "-c", code]  # type: ignore[attr-defined]
+            self._pid = util.spawnv_passfds(executable, args, [theirs.fileno()])  # type: ignore[attr-defined]
+        except BaseException:
+            ours.close()
+            raise
+        finally:
+            theirs.close()
+        self._socket = ours
+        self._owner = os.getpid()
+        return ours
+
+    def _forget(self) -> None:
+        if self._socket is not None:
+            self._socket.close()
+            self._socket = None
+
+
+def _sys_path() -> list[str]:
+    from multiprocessing import process
+
+    return [path or getattr(process, "ORIGINAL_DIR", None) or os.getcwd() for path in sys.path]
+
+
+def read_status(fd: int) -> int | None:
+    """Read a word from a status pipe, or None at its end."""
+    data = b""
+    while len(data) < _WORD.size:
+        more = os.read(fd, _WORD.size - len(data))
+        if not more:
+            return None
+        data += more
+    return int(_WORD.unpack(data)[0])
+
+
+keeper = Keeper()
+
+
+def _fresh_keeper() -> None:
+    """In a forked child: let go of the parent's keeper; its lock may be held by a thread that is not here."""
+    global keeper  # noqa: PLW0603
+    inherited = keeper._socket
+    keeper = Keeper()
+    if inherited is not None:
+        inherited.close()
+
+
+if hasattr(os, "register_at_fork"):
+    os.register_at_fork(after_in_child=_fresh_keeper)
+
+
+# ------------------------------------------------------------------ the keeper's side
+
+
+def main(conn_fd: int, parent: int) -> None:
+    """Serve until the parent is gone; then kill what is left."""
+    from workpool.ipc import worker
+
+    with suppress(OSError):
+        os.setpgid(0, 0)  # Ctrl-C on the terminal is the parent's to deal with
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
+    wake_r, wake_w = os.pipe()
+    os.set_blocking(wake_w, False)
+    os.set_blocking(wake_r, False)
+    signal.signal(signal.SIGCHLD, _on_child)
+    signal.set_wakeup_fd(wake_w, warn_on_full_buffer=False)
+    conn = socket.socket(fileno=conn_fd)
+    poller = select.poll()
+    poller.register(conn_fd, select.POLLIN)
+    poller.register(wake_r, select.POLLIN)
+    parent_fd = _watch(parent)
+    if parent_fd is not None:
+        poller.register(parent_fd, select.POLLIN)
+    workers: dict[int, int] = {}  # pid to the write end of its status pipe
+    try:
+        while True:
+            ready = {fd for fd, _ in poller.poll()}
+            if wake_r in ready:
+                with suppress(BlockingIOError):
+                    os.read(wake_r, 4096)
+            _reap(workers)
+            if parent_fd in ready:
+                return
+            if conn_fd in ready:
+                method, fds = _receive(conn)
+                if not method:
+                    return
+                private = [conn_fd, wake_r, wake_w, *workers.values()]
+                if parent_fd is not None:
+                    private.append(parent_fd)
+                _start(worker, method, fds, workers, private)
+    finally:
+        # In a forked worker this is never reached: it leaves by os._exit.
+        for pid in workers:
+            for kill in (os.killpg, os.kill):
+                with suppress(OSError):
+                    kill(pid, signal.SIGKILL)
+
+
+def _on_child(*_: object) -> None:
+    """Do nothing; the wake-up descriptor tells."""
+
+
+def _watch(parent: int) -> int | None:
+    """Give a descriptor that becomes readable when the parent dies, where there is such a thing."""
+    opener = getattr(os, "pidfd_open", None)
+    if opener is None:
+        return None
+    try:
+        return int(opener(parent))
+    except ProcessLookupError:
+        sys.exit(0)
+    except OSError:
+        return None
+
+
+def _receive(conn: socket.socket) -> tuple[bytes, list[int]]:
+    """Take one request: one byte, and the descriptors that came with it."""
+    try:
+        method, fds, _, _ = socket.recv_fds(conn, 1, _MOST_FDS + 1, getattr(socket, "MSG_CMSG_CLOEXEC", 0))
+    except ConnectionResetError:
+        return b"", []
+    for fd in fds:
+        os.set_inheritable(fd, False)
+    return method, list(fds)
+
+
+def _reap(workers: dict[int, int]) -> None:
+    """Pass on the exit codes of all workers that have ended."""
+    while True:
+        try:
+            pid, status = os.waitpid(-1, os.WNOHANG)
+        except ChildProcessError:
+            return
+        if not pid:
+            return
+        status_w = workers.pop(pid, None)
+        if status_w is not None:
+            with suppress(OSError):
+                os.write(status_w, _WORD.pack(os.waitstatus_to_exitcode(status)))
+            os.close(status_w)
+
+
+def _start(worker: Any, method: bytes, fds: list[int], workers: dict[int, int], private: list[int]) -> None:
+    """Fork (or spawn) a worker, and tell its pid; a failure is told as minus its errno."""
+    status_w, *passed = fds
+    try:
+        pid = _spawn(passed) if method == SPAWN else os.fork()
+    except OSError as error:
+        with suppress(OSError):
+            os.write(status_w, _WORD.pack(-(error.errno or 1)))
+        os.close(status_w)
+    else:
+        if pid == 0:
+            code = 1
+            try:
+                for fd in (*private, status_w):
+                    os.close(fd)
+                signal.set_wakeup_fd(-1)
+                signal.signal(signal.SIGCHLD, signal.SIG_DFL)
+                signal.signal(signal.SIGINT, signal.default_int_handler)
+                code = worker.main(passed, os.getppid())
+            finally:
+                os._exit(code)
+        workers[pid] = status_w
+        with suppress(OSError):
+            os.write(status_w, _WORD.pack(pid))
+    for fd in passed:
+        os.close(fd)
+
+
+def watch_fork(given: list[int], status_w: int, parent: int) -> int:
+    """Be the keeper of a single worker, forked from this very process (start_method "fork")."""
+    from workpool.ipc import worker
+
+    with suppress(OSError):
+        os.setpgid(0, 0)
+    try:
+        pid = os.fork()
+    except OSError as error:
+        os.write(status_w, _WORD.pack(-(error.errno or 1)))
+        return 1
+    if pid == 0:
+        os.close(status_w)
+        return worker.main(given, os.getppid())
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
+    for fd in given:
+        os.close(fd)
+    os.write(status_w, _WORD.pack(pid))
+    watched = _watch(pid), _watch(parent)
+    if None not in watched:
+        poller = select.poll()
+        for fd in watched:
+            poller.register(fd or 0, select.POLLIN)
+        if watched[0] not in {fd for fd, _ in poller.poll()}:
+            for kill in (os.killpg, os.kill):
+                with suppress(OSError):
+                    kill(pid, signal.SIGKILL)
+    _, status = os.waitpid(pid, 0)
+    os.write(status_w, _WORD.pack(os.waitstatus_to_exitcode(status)))
+    return 0
+
+
+def _spawn(fds: list[int]) -> int:
+    from multiprocessing import spawn, util
+
+    code = (
+        f"import sys; sys.path[:] = {sys.path!r}; "
+        f"from workpool.ipc.worker import main; import os; os._exit(main({fds!r}, {os.getpid()}))"
+    )
+    executable = spawn.get_executable()
+    args = [executable, *util._args_from_interpreter_flags(), "-c", code]  # type: ignore[attr-defined]
+    pid: int = util.spawnv_passfds(os.fsencode(executable), args, fds)  # type: ignore[attr-defined]
+    return pid
+
+
+def die_with(parent: int) -> None:
+    """Have the kernel kill this process when ``parent`` dies, where it can (Linux)."""
+    if LINUX:
+        try:
+            import ctypes
+
+            pr_set_pdeathsig = 1
+            ctypes.CDLL(None, use_errno=True).prctl(pr_set_pdeathsig, int(signal.SIGKILL), 0, 0, 0)
+        except (ImportError, OSError, AttributeError):
+            return
+        if os.getppid() != parent:  # it died before the kernel was asked
+            os._exit(1)

@@ -1,0 +1,255 @@
+"""Starting one worker process: its pipes, what it is told first, and how it ends.
+
+A worker has two private pipes (calls to it, outcomes from it), a control pipe, a
+journal and a status pipe. Nobody else has their ends: a fork of this process
+closes them (``_in_child``), every other child gets none (close-on-exec).
+"""
+
+from __future__ import annotations
+
+import os
+import signal
+import weakref
+from contextlib import suppress
+from typing import TYPE_CHECKING, Any
+
+from workpool._compat import LINUX
+from workpool.errors import NotPicklable
+from workpool.ipc import inheritance, keeper, memory, pickling, worker
+from workpool.ipc.frames import FrameReader, drop_written, pack
+from workpool.ipc.journal import Journal, make_journal
+
+if TYPE_CHECKING:
+    from workpool.current import Setup
+
+__all__ = ["START_METHODS", "WorkerHandle", "default_start_method", "launch", "pickle_setup"]
+
+START_METHODS = ("forkserver", "spawn", "fork") if hasattr(os, "fork") else ()
+_PIPE_SIZE = 1 << 20  # bytes asked of the kernel for the pipes of a worker; it may give less
+_F_SETPIPE_SZ = 1031  # Linux
+
+_handles: weakref.WeakSet[WorkerHandle] = weakref.WeakSet()
+
+
+def default_start_method() -> str:
+    """Give the method that never forks a process with threads, and starts fastest."""
+    return "forkserver"
+
+
+class WorkerHandle:
+    """The parent's ends of one worker process."""
+
+    def __init__(self, pid: int, fds: tuple[int, int, int, int], journal_fd: int) -> None:
+        self.pid = pid
+        self._task_w, self.result_r, self._control_w, self.status_r = fds
+        self.journal = Journal(journal_fd)
+        os.close(journal_fd)
+        self.reader = FrameReader(self.result_r)
+        self._outbox: list[Any] = []  # pieces of frames that did not fit into the pipe yet
+        self.exitcode: int | None = None
+        self.dead = False
+        os.set_blocking(self._task_w, False)
+        os.set_blocking(self.result_r, False)
+        _handles.add(self)
+
+    @property
+    def task_w(self) -> int:
+        """The pipe that calls go down; wait for room on it while ``pending``."""
+        return self._task_w
+
+    @property
+    def pending(self) -> bool:
+        """Whether part of a frame waits for room in the pipe."""
+        return bool(self._outbox)
+
+    def post(self, pieces: list[bytes]) -> None:
+        """Send a frame, or as much as the pipe takes; the rest is for ``push``."""
+        self._outbox.extend(memoryview(piece) for piece in pieces if piece)
+        self.push()
+
+    def push(self) -> None:
+        """Write what waits, as much as the pipe takes; a broken pipe is for the status pipe to tell."""
+        while self._outbox:
+            try:
+                written = os.writev(self._task_w, self._outbox[:64])
+            except BlockingIOError:
+                return
+            except BrokenPipeError:
+                self._outbox.clear()
+                return
+            self._outbox = drop_written(self._outbox, written)
+
+    def control(self, message: Any) -> None:
+        """Send a short message down the control pipe."""
+        with suppress(OSError):
+            os.write(self._control_w, pack(message)[0])
+
+    def receive(self) -> list[tuple[Any, memoryview]]:
+        """Read the frames that are there, without waiting."""
+        frames: list[tuple[Any, memoryview]] = []
+        with suppress(BlockingIOError):
+            while self.reader.read_once():
+                while (frame := self.reader.next_frame()) is not None:
+                    frames.append(frame)
+                if frames:
+                    break
+        return frames
+
+    def receive_rest(self) -> list[tuple[Any, memoryview]]:
+        """Read every whole frame that a dead worker left in the pipe."""
+        frames: list[tuple[Any, memoryview]] = []
+        while more := self.receive():
+            frames.extend(more)
+        return frames
+
+    def reap(self) -> None:
+        """Take in that the worker is dead, and how; waits for the exit code if need be."""
+        if not self.dead:
+            self.exitcode = keeper.read_status(self.status_r)
+            if self.exitcode is None:
+                self.kill()  # the keeper was killed: see that the worker is gone too
+            self.dead = True
+
+    def kill(self) -> None:
+        """Kill the worker and the children in its process group."""
+        if self.dead:
+            return
+        for kill in (os.killpg, os.kill):
+            with suppress(OSError):
+                kill(self.pid, signal.SIGKILL)
+
+    def leave(self) -> None:
+        """Tell the worker to end in order, after what it was sent before."""
+        self.post(pack((worker.LEAVE,)))
+
+    def close(self) -> None:
+        """Close all ends."""
+        _handles.discard(self)
+        for fd in (self._task_w, self.result_r, self._control_w, self.status_r):
+            os.close(fd)
+        self.journal.close()
+
+
+def pickle_setup(setup: Setup, pool: str) -> None:
+    """Raise NotPicklable if initializer, initargs or worker_context cannot travel."""
+    with inheritance.spawning():
+        try:
+            pickling.dumps(setup)
+        except BaseException as error:
+            for part in ("initializer", "initargs", "worker_context"):
+                try:
+                    pickling.dumps(getattr(setup, part))
+                except BaseException as cause:
+                    message = (
+                        f"{part} of {pool} cannot go to a process: {type(cause).__name__}: {cause}. Give what can be "
+                        'pickled (multiprocessing objects of get_context("spawn")), or use backend="thread".'
+                    )
+                    raise NotPicklable(message, part=part) from error
+            raise
+
+
+def launch(method: str, setup: Setup, *, pool: str, index: int) -> WorkerHandle:
+    """Start a worker process and send it what it begins with.
+
+    Raises
+    ------
+    OSError
+        The system has no process, memory or file descriptor to give.
+    """
+    from multiprocessing import resource_tracker, spawn
+
+    with inheritance.spawning() as inheriting:
+        setup_pickle = pickling.dumps(setup)
+    exported = memory.exported()
+    preparation = {
+        key: bytes(value) if key == "authkey" else value
+        for key, value in spawn.get_preparation_data(f"{pool}-{index}").items()
+        if key != "start_method"
+    }
+    tracker: list[int] = []
+    with suppress(OSError):
+        tracker = [resource_tracker.getfd()]
+    plain = {"pool": pool, "index": index, "environ": dict(os.environ), "preparation": preparation}
+    boot = pack(
+        (worker.BOOT, plain, [token for token, _ in exported], len(inheriting.fds), len(setup_pickle)),
+        [setup_pickle],
+    )
+    theirs: list[int] = []
+    ours: list[int] = []
+    journal_fd = -1
+    try:
+        for mine_is_write in (True, False, True):
+            r, w = os.pipe()
+            mine, other = (w, r) if mine_is_write else (r, w)
+            ours.append(mine)
+            theirs.append(other)
+        journal_fd = make_journal()
+        for fd in (ours[0], ours[1]):
+            _widen(fd)
+        given = [*theirs, journal_fd, *(fd for _, fd in exported), *inheriting.fds, *tracker]
+        if method == "fork":
+            pid, status_r = _fork(given, ours)
+        else:
+            pid, status_r = keeper.keeper.start_worker(
+                keeper.SPAWN if method == "spawn" else keeper.FORK, given
+            )
+    except BaseException:
+        for fd in (*ours, journal_fd):
+            if fd >= 0:
+                os.close(fd)
+        raise
+    finally:
+        for fd in theirs:
+            os.close(fd)
+    task_w, result_r, control_w = ours
+    handle = WorkerHandle(pid, (task_w, result_r, control_w, status_r), journal_fd)
+    handle.post(boot)
+    return handle
+
+
+def _widen(fd: int) -> None:
+    """Ask for a wide pipe, so that a whole batch fits; any width will do."""
+    if LINUX:
+        import fcntl
+
+        with suppress(OSError):
+            fcntl.fcntl(fd, _F_SETPIPE_SZ, _PIPE_SIZE)
+
+
+def _fork(given: list[int], ours: list[int]) -> tuple[int, int]:
+    """Fork this very process, with a watcher between the two that does a keeper's duty for one worker."""
+    parent = os.getpid()
+    status_r, status_w = os.pipe()
+    try:
+        watcher = os.fork()
+    except BaseException:
+        os.close(status_r)
+        os.close(status_w)
+        raise
+    if watcher == 0:
+        code = 1
+        try:
+            for fd in (status_r, *ours):
+                os.close(fd)
+            code = keeper.watch_fork(given, status_w, parent)
+        finally:
+            os._exit(code)
+    os.close(status_w)
+    pid = keeper.read_status(status_r)
+    if pid is None or pid <= 0:
+        os.close(status_r)
+        os.waitpid(watcher, 0)
+        code = -(pid or 0)
+        message = f"a worker process could not be forked: {os.strerror(code)}"
+        raise OSError(code, message)
+    return pid, status_r
+
+
+def _in_child() -> None:
+    """In a forked child: close the ends that belong to the parent, or its workers would not see it go."""
+    for handle in list(_handles):
+        handle.close()
+
+
+if hasattr(os, "register_at_fork"):
+    os.register_at_fork(after_in_child=_in_child)

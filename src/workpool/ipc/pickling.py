@@ -1,0 +1,241 @@
+"""Pickles of calls, items, results and errors; and who is to blame when there is none.
+
+Plain pickle first, because it is fast; cloudpickle where pickle cannot, and for
+what is defined in a ``__main__`` that a worker cannot import. Each pickle belongs
+to one task, so a failure does too, and names the part at fault.
+"""
+
+from __future__ import annotations
+
+import pickle
+import sys
+import traceback
+import types
+from typing import TYPE_CHECKING, Any
+
+from workpool.errors import NotPicklable, WorkerTraceback
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+__all__ = [
+    "dump_call",
+    "dump_error",
+    "dump_item",
+    "dump_result",
+    "dumps",
+    "load_error",
+    "loads",
+    "mentions_main",
+    "reusable",
+]
+
+_PROTOCOL = 5
+_MOST_LOOKED_AT = 2_000  # objects, in the search for the one at fault
+PLAIN = frozenset({int, float, bool, str, bytes, type(None), complex})  # pickled and unpickled without any code
+
+_NAMED = (types.FunctionType, types.BuiltinFunctionType, type)
+
+loads = pickle.loads
+
+
+def dumps(value: Any, *, by_value: bool = False) -> bytes:
+    """Pickle a value, by cloudpickle where pickle cannot; raises what the last try raised."""
+    if not by_value:
+        try:
+            data = pickle.dumps(value, _PROTOCOL)
+        except (RecursionError, MemoryError):
+            raise
+        except Exception:  # noqa: S110 - cloudpickle's error says more, or it succeeds
+            pass
+        else:
+            if b"__main__" not in data or _main_is_importable():
+                return data
+    import cloudpickle
+
+    return bytes(cloudpickle.dumps(value, _PROTOCOL))
+
+
+def mentions_main(data: bytes | memoryview) -> bool:
+    """Tell whether a pickle refers to something of ``__main__`` by name."""
+    return b"__main__" in bytes(data)
+
+
+def dump_call(
+    fn: Callable[..., Any], args: tuple[Any, ...], kwargs: dict[str, Any], task: str, *, by_value: bool = False
+) -> tuple[bytes, bytes]:
+    """Pickle a call as function and ``(args, kwargs)``; NotPicklable names the part at fault."""
+    try:
+        function = dumps(fn, by_value=by_value)
+    except BaseException as error:
+        raise _blame("function", task, fn, "", error) from error
+    try:
+        return function, dumps((args, kwargs), by_value=by_value)
+    except BaseException as error:
+        for name, value in [*((f"{i}", v) for i, v in enumerate(args)), *kwargs.items()]:
+            if not _can_pickle(value):
+                label = f"{name!r}" if not name.isdigit() else f"{name} (counted from 0)"
+                raise _blame("argument", task, value, label, error) from error
+        raise _blame("argument", task, args, "", error) from error
+
+
+def dump_item(item: Any, task: str, *, by_value: bool = False) -> bytes:
+    """Pickle one item of a map call."""
+    try:
+        return dumps(item, by_value=by_value)
+    except BaseException as error:
+        raise _blame("argument", task, item, "", error) from error
+
+
+def dump_result(value: Any, task: str) -> bytes:
+    """Pickle a result, in the worker."""
+    try:
+        return dumps(value)
+    except BaseException as error:
+        raise _blame("result", task, value, "", error) from error
+
+
+def reusable(fn: object, data: bytes) -> bool:
+    """Tell whether a function unpickled from ``data`` is the same at every unpickling: named, not copied."""
+    return type(fn) in _NAMED and b"cloudpickle" not in data
+
+
+# ------------------------------------------------------------------------- errors
+
+
+def dump_error(error: BaseException, task: str) -> bytes:
+    """Pickle an error with its traceback as text; a stand-in when it cannot travel.
+
+    It is unpickled here as a trial, where a failure harms nobody.
+    """
+    trace = error.__traceback__
+    try:
+        text = "".join(traceback.format_exception(type(error), error, trace))
+    except Exception:
+        text = f"{type(error).__name__} (its traceback could not be formatted)"
+    for travels in (_as_it_is, _taken_apart):
+        try:
+            data = dumps((travels(error), text))
+            load_error(data)
+        except BaseException:  # noqa: S112 - user code of all kinds; the next way is tried
+            continue
+        return data
+    kind = f"{type(error).__module__}.{type(error).__qualname__}"
+    try:
+        says = str(error)
+    except BaseException:
+        says = "(its text could not be made)"
+    stand_in = NotPicklable(
+        f"{task} raised {kind}: {says} - which cannot be pickled and stays in its worker; its traceback is the "
+        "cause. Raise an error whose arguments can be pickled.",
+        part="exception",
+    )
+    return pickle.dumps((stand_in, text), _PROTOCOL)
+
+
+def load_error(data: Any) -> BaseException:
+    """Unpickle an error; the worker's traceback is its cause."""
+    error, text = loads(data)
+    if not isinstance(error, BaseException):
+        message = f"{type(error).__name__} is no exception"
+        raise TypeError(message)
+    error.__cause__ = WorkerTraceback(text)
+    return error
+
+
+def _as_it_is(error: BaseException) -> Any:
+    # Tracebacks cannot travel, and __cause__ is the text's place: pickle drops both by itself.
+    return error
+
+
+class _Apart:
+    """Pickles as a call of :func:`_rebuild`: for errors whose own ``__init__`` wants other arguments."""
+
+    def __init__(self, error: BaseException) -> None:
+        self._error = error
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        error = self._error
+        return _rebuild, (type(error), error.args, dict(error.__dict__))
+
+
+def _taken_apart(error: BaseException) -> Any:
+    return _Apart(error)
+
+
+def _rebuild(kind: type[BaseException], args: tuple[Any, ...], state: dict[str, Any]) -> BaseException:
+    error = kind.__new__(kind, *args)
+    error.args = args
+    error.__dict__.update(state)
+    return error
+
+
+# ------------------------------------------------------------------- who is to blame
+
+_WAY_OUT = {
+    "function": 'Define it at module level, or use backend="thread".',
+    "argument": 'Pass what the task needs of it, or use backend="thread".',
+    "result": 'Return what the caller needs of it, or use backend="thread".',
+}
+
+
+def _blame(part: str, task: str, value: Any, label: str, error: BaseException) -> NotPicklable:
+    path, culprit = _locate(value)
+    shown = type(culprit).__qualname__
+    where = f" holds a {shown} at {path}" if path else f" ({shown})"
+    what = f"{part} {label}".rstrip()
+    direction = "come back from a process" if part == "result" else "go to a process"
+    return NotPicklable(
+        f"{task} cannot {direction}: {what}{where}: {type(error).__name__}: {error}. {_WAY_OUT[part]}",
+        part=part,
+        path=path,
+    )
+
+
+def _can_pickle(value: Any) -> bool:
+    try:
+        dumps(value)
+    except BaseException:
+        return False
+    return True
+
+
+def _locate(value: Any) -> tuple[str, Any]:
+    """Find the innermost object that cannot be pickled, and the path to it."""
+    path = ""
+    budget = _MOST_LOOKED_AT
+    while True:
+        for step, inner in _parts_of(value):
+            budget -= 1
+            if budget <= 0:
+                return path, value
+            if not _can_pickle(inner):
+                path, value = path + step, inner
+                break
+        else:
+            return path.lstrip("."), value
+        if path.count(".") + path.count("[") > 50:
+            return path.lstrip("."), value
+
+
+def _parts_of(value: Any) -> list[tuple[str, Any]]:
+    if isinstance(value, dict):
+        return [(f"[{key!r}]", inner) for key, inner in list(value.items())[:_MOST_LOOKED_AT]]
+    if isinstance(value, (list, tuple, set, frozenset)):
+        return [(f"[{i}]", inner) for i, inner in enumerate(list(value)[:_MOST_LOOKED_AT])]
+    inner = getattr(value, "__dict__", None)
+    if isinstance(inner, dict) and not isinstance(value, type) and not callable(value):
+        return [(f".{name}", attribute) for name, attribute in inner.items()]
+    return []
+
+
+def _main_is_importable() -> bool:
+    """Tell whether a worker can import this program's ``__main__`` (a script or ``-m``, not a notebook)."""
+    main = sys.modules.get("__main__")
+    if main is None:
+        return False
+    spec = getattr(main, "__spec__", None)
+    if getattr(spec, "name", None) is not None:
+        return True
+    path = getattr(main, "__file__", None)
+    return path is not None and not str(path).startswith("<")
