@@ -20,8 +20,7 @@ When a region is given back
     help: a pickle on its way, or a killed process, has no count to give back.
     Whoever knows better, such as a pool whose worker has ended, says so with
     `Region.give_back`; a mark in front of every region catches the pickle that
-    turns up afterwards. The arena ends with the last process that has it open,
-    however that process ends.
+    turns up afterwards. The arena ends with the last process that has it open.
 
 What a kill leaves behind
     Only its maker hands out regions of an arena, so a kill in the middle of
@@ -254,11 +253,10 @@ def allocate(size: int, *, spare: int = 0) -> Region:
     ValueError
         A size below 1, or a reserve below 0 or above `SPARE_LIMIT`.
     """
-    if size < 1:
-        message = f"size must be at least 1, not {size!r}"
-        raise ValueError(message)
-    if not 0 <= spare <= SPARE_LIMIT:
-        message = f"spare must be between 0 and {SPARE_LIMIT}, not {spare!r}"
+    if size < 1 or not 0 <= spare <= SPARE_LIMIT:
+        message = (
+            f"size must be at least 1 and spare at most {SPARE_LIMIT}, not {size!r}, {spare!r}"
+        )
         raise ValueError(message)
     with _lock:
         return _own_arena().allocate(size, spare)

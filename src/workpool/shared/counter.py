@@ -57,7 +57,7 @@ class Counter(Handle[CounterHome]):
     def __init__(self, initial: int = 0, *, scope: Scope = "thread") -> None:
         home = home_of(scope)
         try:
-            self._set_home(home.counter(initial), scope)
+            self._set_home(home.make_counter(initial), scope)
         except (OverflowError, TypeError, ValueError) as error:
             raise _refusal(initial=initial) from error
 

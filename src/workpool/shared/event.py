@@ -44,7 +44,7 @@ class Event(Handle[EventHome]):
     __slots__ = ()
 
     def __init__(self, *, scope: Scope = "thread") -> None:
-        self._set_home(home_of(scope).event(), scope)
+        self._set_home(home_of(scope).make_event(), scope)
 
     def __repr__(self) -> str:
         return f"<Event {'set' if self.is_set() else 'not set'}, scope={self.scope!r}>"

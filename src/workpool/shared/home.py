@@ -36,23 +36,23 @@ H_co = TypeVar("H_co", covariant=True)
 class Home(Protocol):
     """A place where shared state lives; a module with these functions is one."""
 
-    def counter(self, initial: int) -> CounterHome:
+    def make_counter(self, initial: int) -> CounterHome:
         """Make what a `Counter` stands for."""
         ...
 
-    def shared(self, value: T) -> SharedHome[T]:
+    def make_shared(self, value: T) -> SharedHome[T]:
         """Make what a `Shared` stands for."""
         ...
 
-    def lock(self) -> LockHome:
+    def make_lock(self) -> LockHome:
         """Make what a `Lock` stands for."""
         ...
 
-    def semaphore(self, value: int) -> SemaphoreHome:
+    def make_semaphore(self, value: int) -> SemaphoreHome:
         """Make what a `Semaphore` stands for."""
         ...
 
-    def event(self) -> EventHome:
+    def make_event(self) -> EventHome:
         """Make what an `Event` stands for."""
         ...
 

@@ -21,11 +21,11 @@ __all__ = [
     "ThreadLock",
     "ThreadSemaphore",
     "ThreadShared",
-    "counter",
-    "event",
-    "lock",
-    "semaphore",
-    "shared",
+    "make_counter",
+    "make_event",
+    "make_lock",
+    "make_semaphore",
+    "make_shared",
 ]
 
 T = TypeVar("T")
@@ -239,27 +239,27 @@ class ThreadEvent(StaysInProcess):
         return self._event.wait(timeout)
 
 
-def counter(initial: int) -> ThreadCounter:
+def make_counter(initial: int) -> ThreadCounter:
     """Make what a `Counter` stands for."""
     return ThreadCounter(initial)
 
 
-def shared(value: T) -> ThreadShared[T]:
+def make_shared(value: T) -> ThreadShared[T]:
     """Make what a `Shared` stands for."""
     return ThreadShared(value)
 
 
-def lock() -> ThreadLock:
+def make_lock() -> ThreadLock:
     """Make what a `Lock` stands for."""
     return ThreadLock()
 
 
-def semaphore(value: int) -> ThreadSemaphore:
+def make_semaphore(value: int) -> ThreadSemaphore:
     """Make what a `Semaphore` stands for."""
     return ThreadSemaphore(value)
 
 
-def event() -> ThreadEvent:
+def make_event() -> ThreadEvent:
     """Make what an `Event` stands for."""
     return ThreadEvent()
 

@@ -49,7 +49,7 @@ class Lock(Handle[LockHome]):
     __slots__ = ()
 
     def __init__(self, *, scope: Scope = "thread") -> None:
-        self._set_home(home_of(scope).lock(), scope)
+        self._set_home(home_of(scope).make_lock(), scope)
 
     def __repr__(self) -> str:
         return f"<Lock {'locked' if self.locked() else 'unlocked'}, scope={self.scope!r}>"

@@ -56,7 +56,7 @@ class Semaphore(Handle[SemaphoreHome]):
                 f"a semaphore has at least 1 permit, not {value!r}; to signal, use Event or Queue"
             )
             raise ValueError(message)
-        self._set_home(home_of(scope).semaphore(value), scope)
+        self._set_home(home_of(scope).make_semaphore(value), scope)
 
     def __repr__(self) -> str:
         return f"<Semaphore {self._home.free()} free, scope={self.scope!r}>"

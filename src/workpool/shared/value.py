@@ -65,7 +65,7 @@ class Shared(Handle[SharedHome[T]], Generic[T]):
     __slots__ = ()
 
     def __init__(self, value: T, *, scope: Scope = "thread") -> None:
-        self._set_home(home_of(scope).shared(value), scope)
+        self._set_home(home_of(scope).make_shared(value), scope)
 
     def __repr__(self) -> str:
         try:

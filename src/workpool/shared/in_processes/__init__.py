@@ -15,31 +15,31 @@ from workpool.shared.in_processes.lock import ProcessLock
 from workpool.shared.in_processes.semaphore import ProcessSemaphore
 from workpool.shared.in_processes.value import ProcessShared
 
-__all__ = ["counter", "event", "lock", "semaphore", "shared"]
+__all__ = ["make_counter", "make_event", "make_lock", "make_semaphore", "make_shared"]
 
 T = TypeVar("T")
 
 
-def counter(initial: int) -> ProcessCounter:
+def make_counter(initial: int) -> ProcessCounter:
     """Make what a `Counter` stands for."""
     return ProcessCounter.make(initial)
 
 
-def shared(value: T) -> ProcessShared[T]:
+def make_shared(value: T) -> ProcessShared[T]:
     """Make what a `Shared` stands for."""
     return ProcessShared[T].make(value)
 
 
-def lock() -> ProcessLock:
+def make_lock() -> ProcessLock:
     """Make what a `Lock` stands for."""
     return ProcessLock.make()
 
 
-def semaphore(value: int) -> ProcessSemaphore:
+def make_semaphore(value: int) -> ProcessSemaphore:
     """Make what a `Semaphore` stands for."""
     return ProcessSemaphore.make(value)
 
 
-def event() -> ProcessEvent:
+def make_event() -> ProcessEvent:
     """Make what an `Event` stands for."""
     return ProcessEvent.make()

@@ -1,0 +1,277 @@
+"""Shared: a value that changes as a whole or not at all, and of which one gets copies."""
+
+from __future__ import annotations
+
+import os
+import pickle
+import threading
+from dataclasses import dataclass, field
+
+import pytest
+
+from workpool.errors import NotPicklable, WouldDeadlock
+from workpool.ipc import memory
+from workpool.shared import Scope, Shared
+
+
+@dataclass
+class Account:
+    balance: int
+    history: list[int] = field(default_factory=list[int])
+
+
+class Refusing:
+    """Cannot be copied, nor pickled."""
+
+    def __reduce__(self) -> str:
+        raise RuntimeError("not this one")
+
+
+@pytest.fixture(scope="module", autouse=True)
+def singletons() -> None:
+    """Make what stays until the process ends, before the first test looks for leaks."""
+    memory.allocate(1)
+
+
+@pytest.fixture(params=["thread", "process"])
+def scope(request: pytest.FixtureRequest) -> Scope:
+    """Run a test on each scope."""
+    return "thread" if request.param == "thread" else "process"
+
+
+def test_a_block_commits_at_its_end(scope: Scope) -> None:
+    """What box.value is at the end of the block is the new value."""
+    shared = Shared(Account(10), scope=scope)
+    with shared.lock() as box:
+        box.value.balance += 5
+        box.value.history.append(5)
+    assert shared.get() == Account(15, [5])
+    with shared.lock() as box:
+        box.value = Account(0)
+    assert shared.get() == Account(0)
+
+
+def test_a_block_that_raises_commits_nothing(scope: Scope) -> None:
+    """After an exception in the block the value is as before, in all its parts."""
+    shared = Shared(Account(10, [1]), scope=scope)
+
+    def fail() -> None:
+        with shared.lock() as box:
+            box.value.balance = 0
+            box.value.history.clear()
+            raise ZeroDivisionError
+
+    with pytest.raises(ZeroDivisionError):
+        fail()
+    assert shared.get() == Account(10, [1])
+    assert shared.update(lambda account: account) == Account(10, [1])
+
+
+def test_update_replaces_and_returns(scope: Scope) -> None:
+    """update() returns what the function made; if that raises, nothing has changed."""
+    shared = Shared(20, scope=scope)
+    assert shared.update(lambda n: n + 1) == 21
+
+    def fail(number: int) -> int:
+        raise KeyError(number)
+
+    with pytest.raises(KeyError):
+        shared.update(fail)
+    assert shared.get() == 21
+
+
+def test_set_replaces(scope: Scope) -> None:
+    """set() puts a value in, whatever was there."""
+    shared = Shared[object](None, scope=scope)
+    for value in (0, "text", [1, 2], {"a": (1.5, b"x")}, None):
+        shared.set(value)
+        assert shared.get() == value
+
+
+def test_what_comes_out_and_goes_in_is_a_copy(scope: Scope) -> None:
+    """Changing what was got or given changes nothing for others."""
+    mine = [1]
+    shared = Shared(mine, scope=scope)
+    mine.append(2)
+    got = shared.get()
+    got.append(3)
+    assert shared.get() == [1]
+    shared.set(mine)
+    mine.append(4)
+    with shared.lock() as box:
+        kept = box.value
+    kept.append(5)
+    assert shared.get() == [1, 2]
+
+
+def test_values_of_any_length_come_and_go(scope: Scope) -> None:
+    """Short and long values follow one another, in every order."""
+    shared = Shared(b"", scope=scope)
+    for length in (1, 400, 430, 450, 10_000, 3_000_000, 100, 70_000, 6_000_000, 0, 5, 2_000_000):
+        value = bytes([length % 251]) * length
+        shared.set(value)
+        assert shared.get() == value
+
+
+def test_memory_of_a_long_value_goes_back() -> None:
+    """After a long value was replaced by a short one, its memory is the system's again."""
+    shared = Shared(b"", scope="process")
+    used = memory.allocate(1).arena.memory_fd
+    before = _blocks(used)
+    shared.set(b"x" * 8_000_000)
+    shared.set(b"y" * 8_000_000)
+    assert _blocks(used) - before > 15_000_000 // 512
+    shared.set(b"")
+    assert _blocks(used) - before < 1_000_000 // 512
+    shared.set(b"z" * 8_000_000)
+    assert shared.get() == b"z" * 8_000_000
+
+
+def _blocks(fd: int) -> int:
+    return os.fstat(fd).st_blocks
+
+
+def test_what_cannot_be_copied_is_refused_and_changes_nothing(scope: Scope) -> None:
+    """A value that cannot be copied is NotPicklable, at making, set() and the block's end."""
+    with pytest.raises(NotPicklable, match="Refusing"):
+        Shared(Refusing(), scope=scope)
+    shared = Shared[object](1, scope=scope)
+    with pytest.raises(NotPicklable, match="Refusing"):
+        shared.set(Refusing())
+    with pytest.raises(NotPicklable, match="not this one"), shared.lock() as box:
+        box.value = Refusing()
+    assert shared.get() == 1
+
+
+def test_what_cannot_be_unpickled_here_is_told_and_can_be_replaced() -> None:
+    """A reader that lacks the type hears so; the value stays, and the lock is free."""
+    shared = Shared[object](_Vanishing(), scope="process")
+    for read in (shared.get, shared.lock().__enter__):
+        with pytest.raises(NotPicklable, match="cannot be unpickled in this process"):
+            read()
+    shared.set(5)
+    assert shared.get() == 5
+
+
+class _Vanishing:
+    """Pickles, and does not unpickle."""
+
+    def __reduce__(self) -> tuple[object, tuple[str]]:
+        return _vanish, ("gone",)
+
+
+def _vanish(why: str) -> None:
+    raise AttributeError(why)
+
+
+def test_functions_without_a_name_can_be_shared(scope: Scope) -> None:
+    """What pickle cannot, cloudpickle can: a lambda is a value like any other."""
+    step = 2
+
+    def stride(number: int) -> int:
+        return number + step
+
+    assert Shared(stride, scope=scope).get()(1) == 3
+
+
+def test_nested_use_in_one_thread_is_refused(scope: Scope) -> None:
+    """get, set, update and lock inside one's own block say that they would wait for ever."""
+    shared = Shared(1, scope=scope)
+    with shared.lock() as box:
+        with pytest.raises(WouldDeadlock, match=r"get\(\).*box\.value"):
+            shared.get()
+        with pytest.raises(WouldDeadlock, match=r"set\(\)"):
+            shared.set(2)
+        with pytest.raises(WouldDeadlock, match=r"lock\(\)"):
+            shared.update(lambda n: n)
+        with pytest.raises(WouldDeadlock, match=r"lock\(\)"), shared.lock():
+            pass
+        box.value += 1
+    assert shared.get() == 2
+
+
+def test_opening_waits_no_longer_than_asked(scope: Scope) -> None:
+    """lock(timeout) raises TimeoutError while someone else has the value open."""
+    shared = Shared(1, scope=scope)
+    errors: list[str] = []
+
+    def other() -> None:
+        try:
+            with shared.lock(timeout=0.01):
+                pass
+        except TimeoutError as error:
+            errors.append(str(error))
+
+    with shared.lock():
+        thread = threading.Thread(target=other)
+        thread.start()
+        thread.join(30)
+    assert len(errors) == 1
+    assert "0.01 s" in errors[0]
+    assert shared.get() == 1
+
+
+def test_blocks_take_turns(scope: Scope) -> None:
+    """A second block begins when the first has ended, and sees its value."""
+    shared = Shared(1, scope=scope)
+    started = threading.Event()
+
+    def other() -> None:
+        started.set()
+        with shared.lock() as box:
+            box.value *= 10
+
+    thread = threading.Thread(target=other)
+    with shared.lock() as box:
+        thread.start()
+        assert started.wait(30)
+        box.value += 1
+    thread.join(30)
+    assert shared.get() == 20
+
+
+def test_a_box_is_of_no_use_after_its_block(scope: Scope) -> None:
+    """Assigning to a box too late is an error, not a change that gets lost."""
+    shared = Shared(1, scope=scope)
+    with shared.lock() as box:
+        box.value = 2
+    with pytest.raises(RuntimeError, match="ended"):
+        box.value = 3
+    assert box.value == 2
+    assert shared.get() == 2
+
+
+def test_an_interrupt_on_the_way_into_the_block_leaves_the_value_closed(
+    scope: Scope, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Ctrl-C between opening and the block does not lock the value for ever."""
+
+    def strike(value: int) -> None:
+        raise KeyboardInterrupt(value)
+
+    shared = Shared(1, scope=scope)
+    with monkeypatch.context() as patch:
+        patch.setattr("workpool.shared.value.Box", strike)
+        with pytest.raises(KeyboardInterrupt), shared.lock():
+            pass
+    assert shared.get() == 1
+
+
+def test_its_repr_tells_the_value_and_never_waits(scope: Scope) -> None:
+    """repr() shows the value, or that someone has it open."""
+    shared = Shared([1], scope=scope)
+    assert repr(shared) == f"Shared([1], scope={scope!r})"
+    with shared.lock() as box:
+        assert repr(shared) == f"Shared(<locked>, scope={scope!r})"
+        assert repr(box) == "Box([1])"
+    assert shared.get() == [1]
+
+
+def test_a_value_longer_than_the_reserve_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
+    """There is an end to the length of a pickle, and it is told; the old value stays."""
+    monkeypatch.setattr("workpool.shared.in_processes.value._HALF", 1 << 20)
+    shared = Shared(b"old", scope="process")
+    with pytest.raises(ValueError, match="at most 1048576 bytes"):
+        shared.set(b"x" * (1 << 21))
+    assert shared.get() == b"old"
+    assert pickle.loads(pickle.dumps(shared)).get() == b"old"
