@@ -28,6 +28,7 @@ class LocalRunner:
     """Runs units in the calling thread, settles them, and knows what runs now."""
 
     can_nest = True
+    hand_over = None
 
     def __init__(self, scheduler: Scheduler, index: int) -> None:
         self.scheduler = scheduler

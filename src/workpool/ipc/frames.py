@@ -23,7 +23,8 @@ __all__ = ["LARGE", "FrameReader", "pack", "unpack_payload", "write_all"]
 
 LARGE = 1 << 16  # bytes: a payload from this size on lies behind the header
 _HEAD = struct.Struct("<QQ")
-_MOST_AT_ONCE = 1 << 20  # bytes of one read: what a pipe holds at most
+_AT_ONCE = 1 << 16  # bytes of one read
+_MOST_AT_ONCE = 1 << 20  # bytes of one read into a large frame: what a pipe holds at most
 _MOST_PIECES = 64  # pieces of one writev, well below every system's IOV_MAX
 
 
@@ -55,7 +56,7 @@ class FrameReader:
 
     def read_once(self) -> bool:
         """Read what is there (or wait for it, on a blocking pipe); False at its end."""
-        data = os.read(self._fd, _MOST_AT_ONCE)
+        data = os.read(self._fd, _MOST_AT_ONCE if self._have >= _AT_ONCE else _AT_ONCE)
         if not data:
             return False
         self._parts.append(data)

@@ -6,6 +6,9 @@ A few words and some room in memory that the worker and its parent share.
 - A finished call's outcome is written into the journal before the next begins,
   and counts from the moment its end is stored. Outcomes then go through the pipe
   in batches; the journal is emptied after the write that carried them.
+- A *slice* is many tiny calls in a row. Its results are written one behind the
+  other, each counting from the moment the new end is stored; they are in order,
+  so the number of the one that runs is the number of those that stand there.
 
 What a kill leaves behind, at any line: the number of the call that was running,
 and every outcome before it, in the pipe or in the journal or in both (the parent
@@ -19,18 +22,24 @@ it look again later), and the rest after its death, when nothing moves any more.
 
 from __future__ import annotations
 
+import io
 import marshal
 import mmap
 import os
-from typing import Any
+from itertools import accumulate, count, repeat
+from typing import TYPE_CHECKING, Any
 
 from workpool.ipc import nameless
 
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
 __all__ = ["Journal", "make_journal"]
 
-_SIZE = 1 << 16
-_WORDS = 64  # bytes before the records
-_BEGUN, _SINCE, _END = 0, 1, 2
+_SIZE = 1 << 18
+_RECORDS = 64  # bytes before the records: the words
+_SLICE = 1 << 17  # where the results of a slice begin
+_BEGUN, _SINCE, _END, _SLICE_OF, _SLICE_SIZE, _SLICE_END = range(6)
 
 
 def make_journal() -> int:
@@ -47,8 +56,8 @@ class Journal:
 
     def __init__(self, fd: int) -> None:
         self._memory = mmap.mmap(fd, _SIZE)
-        self._words = memoryview(self._memory)[:_WORDS].cast("Q")
-        self._at = _WORDS
+        self._words = memoryview(self._memory)[:_RECORDS].cast("Q")
+        self._at = _RECORDS
 
     # ------------------------------------------------------------ the worker's side
 
@@ -62,7 +71,7 @@ class Journal:
         """Write down an outcome; False when there is no room for it."""
         at = self._at
         end = at + 4 + len(record)
-        if end > _SIZE:
+        if end > _SLICE:
             return False
         self._memory[at : at + 4] = len(record).to_bytes(4, "little")
         self._memory[at + 4 : end] = record
@@ -70,28 +79,65 @@ class Journal:
         self._words[_END] = end
         return True
 
+    def begin_slice(self, number: int, size: int, now: int) -> None:
+        """Note that calls from ``number`` on begin, one after the other."""
+        words = self._words
+        words[_SINCE] = now
+        words[_SLICE_END] = 0
+        words[_SLICE_SIZE] = size
+        words[_SLICE_OF] = number + 1
+        self._memory.seek(_SLICE)
+
+    def keep(self, values: Iterator[Any]) -> Iterator[None]:
+        """Write down each value before the next is asked for, all in C; ValueError if one cannot be."""
+        write = self._memory.write
+        ends = accumulate(map(write, map(marshal.dumps, values)))
+        return map(self._words.__setitem__, repeat(_SLICE_END), ends)
+
     def empty(self) -> None:
         """Forget the outcomes: they have gone through the pipe."""
-        self._at = _WORDS
-        self._words[_END] = 0
+        self._at = _RECORDS
+        words = self._words
+        if words[_SLICE_OF]:
+            # First the word that says it all began, then the one that says there is a slice.
+            words[_BEGUN] = words[_SLICE_OF] + words[_SLICE_SIZE] - 1
+            words[_SLICE_OF] = 0
+        words[_END] = 0
+
+    def end_slice_at(self, size: int) -> None:
+        """Note that only so many calls of the slice were begun, all of them finished."""
+        self._words[_SLICE_SIZE] = size
 
     # ------------------------------------------------------------ the parent's side
 
     def begun(self) -> tuple[int, float]:
         """Give the number of the latest call begun (-1: none) and when, in monotonic seconds."""
         words = self._words
-        return words[_BEGUN] - 1, words[_SINCE] / 1e9
+        number = words[_BEGUN] - 1
+        if words[_SLICE_OF]:
+            number = max(number, words[_SLICE_OF] - 1)
+        return number, words[_SINCE] / 1e9
 
-    def records(self) -> list[Any]:
-        """Give the outcomes that are in it; only when the worker is dead."""
-        end = self._words[_END]
-        at = _WORDS
-        found: list[Any] = []
+    def last_words(self) -> tuple[int, list[Any], tuple[int, list[Any]] | None]:
+        """Give what a dead worker left: the call that had begun, outcomes, and values of a slice from a number on."""
+        words = self._words
+        begun = words[_BEGUN] - 1
+        at, end = _RECORDS, words[_END]
+        outcomes: list[Any] = []
         while at < end:
             size = int.from_bytes(self._memory[at : at + 4], "little")
-            found.append(marshal.loads(self._memory[at + 4 : at + 4 + size]))  # noqa: S302
+            outcomes.append(marshal.loads(self._memory[at + 4 : at + 4 + size]))  # noqa: S302
             at += 4 + size
-        return found
+        first = words[_SLICE_OF] - 1
+        if first < 0:
+            return begun, outcomes, None
+        stream = io.BytesIO(self._memory[_SLICE : _SLICE + words[_SLICE_END]])
+        values: list[Any] = []
+        for _ in count():
+            if stream.tell() == words[_SLICE_END]:
+                break
+            values.append(marshal.load(stream))  # noqa: S302
+        return max(begun, first + min(len(values), words[_SLICE_SIZE] - 1)), outcomes, (first, values)
 
     def close(self) -> None:
         """Unmap it."""

@@ -48,6 +48,7 @@ class Worker(Protocol):
     index: int
     inbox: Any  # a task or chunk handed over; guarded by the scheduler's lock
     wake: Callable[[], object]  # one C call, safe at any time from any thread
+    hand_over: Callable[[], None] | None  # does the worker's part at once, in the thread that submits
 
     def start(self) -> None:
         """Begin to work, in a thread of its own; an OSError or RuntimeError if it cannot."""
@@ -113,29 +114,39 @@ class Scheduler:
         task._owner = self
         task._lock = lock = self.lock
         task._queued_at = monotonic()
-        with lock:
-            if self.closed or self.broken is not None:
-                raise self._refusal()
-            queue = self.queue
-            idle = self.idle
-            if idle and not queue.head:
-                task.id = next(self._ids)
-                task._epoch = epoch = self.ledger.current
-                epoch.left += 1
-                task._state = RUNNING
-                worker = idle[-1]
-                worker.inbox = task
-                del idle[-1]
-                worker.wake()
+        worker: Worker | None = None
+        try:
+            with lock:
+                if self.closed or self.broken is not None:
+                    raise self._refusal()
+                queue = self.queue
+                idle = self.idle
+                if idle and not queue.head:
+                    task.id = next(self._ids)
+                    task._epoch = epoch = self.ledger.current
+                    epoch.left += 1
+                    task._state = RUNNING
+                    worker = idle[-1]
+                    worker.inbox = task
+                    del idle[-1]
+                    if worker.hand_over is None:
+                        worker.wake()
+                        return
+                elif not self.queue_size or queue.waiting < self.queue_size:
+                    task.id = next(self._ids)
+                    task._epoch = epoch = self.ledger.current
+                    epoch.left += 1
+                    queue.waiting += 1
+                    queue.push(task, task._terms.priority)
+                    if len(self.workers) >= self.max_workers + self._extra and not idle:
+                        return
+            if worker is not None:
+                worker.hand_over()  # type: ignore[misc]  # it is not None: seen above
                 return
-            if not self.queue_size or queue.waiting < self.queue_size:
-                task.id = next(self._ids)
-                task._epoch = epoch = self.ledger.current
-                epoch.left += 1
-                queue.waiting += 1
-                queue.push(task, task._terms.priority)
-                if len(self.workers) >= self.max_workers + self._extra and not idle:
-                    return
+        except BaseException:
+            if worker is not None:
+                worker.wake()  # interrupted on the way: the worker looks into its inbox itself
+            raise
         if task._epoch is None:
             self._wait_for_room(task, timeout)
         self.hire()
@@ -314,12 +325,15 @@ class Scheduler:
             unit, worker.inbox = worker.inbox, None
             return unit
 
-    def settle_many(self, outcomes: list[tuple[Task[Any], Any, BaseException | None]], seconds: dict[Any, list[float]]) -> None:
-        """Store the outcomes of tasks that came together, in one step where nobody waits for them."""
+    def settle_many(self, outcomes: list[tuple[Task[Any], Any, BaseException | None]], paces: list[Any]) -> None:
+        """Store the outcomes of tasks that came together, in one step where nobody waits for them.
+
+        ``paces`` are lists of function, seconds and calls that were measured with them.
+        """
         waited_for: list[Task[Any]] = []
         with self.lock:
-            for fn, times in seconds.items():
-                self.pace.measured(fn, times[0], int(times[1]))
+            for fn, seconds, calls in paces:
+                self.pace.measured(fn, seconds, calls)
             for task, value, error in outcomes:
                 if task._state is not RUNNING:
                     continue
@@ -611,7 +625,18 @@ class Scheduler:
             raise self._orphaned
         worker = here.worker
         if worker is None or worker.scheduler is not self:
+            # Outside: a worker may let the thread that waits read the result itself.
+            runs = self.workers.get(task._worker) if task._worker is not None else None
+            wait_for = getattr(runs, "wait_for", None)
+            if wait_for is not None:
+                wait_for(task, timeout)
             return
+        if not worker.can_nest and not task.done():
+            message = (
+                f"a callback of {self.name} waits for {describe(task)}, but it runs in the thread that would settle "
+                "it. Submit from callbacks, or wait outside of them."
+            )
+            raise WouldDeadlock(message)
         with self.lock:
             claimed = task._state is PENDING and worker.can_nest
             if claimed:

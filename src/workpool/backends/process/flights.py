@@ -90,16 +90,16 @@ class Flights:
         self.outstanding += flight.size
         return flight
 
-    def answered(self, number: int) -> Flight | None:
-        """Give the flight whose next outcome this is, or None when it was answered before."""
+    def answered(self, number: int, count: int = 1) -> Flight | None:
+        """Give the flight whose next outcomes these are, or None when they were answered before."""
         flights = self._flights
         if not flights:
             return None
         flight = flights[0]
         if number < flight.first + flight.done:
             return None
-        flight.done += 1
-        self.outstanding -= 1
+        flight.done += count
+        self.outstanding -= count
         if flight.done == flight.size:
             flights.popleft()
         return flight

@@ -1,0 +1,174 @@
+"""Settling what comes back from a worker process: results, errors, and calls that could not be unpickled."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+from workpool.errors import NotPicklable
+from workpool.ipc import pickling
+from workpool.ipc.outbox import UNREADABLE, VALUE, VALUES
+from workpool.scheduling.mapjob import Chunk, Piece
+from workpool.scheduling.scheduler import describe
+from workpool.task import Task, function_name
+
+if TYPE_CHECKING:
+    from workpool.backends.process.flights import Flight, Flights
+    from workpool.scheduling.scheduler import Scheduler
+
+__all__ = ["fail_item", "reset", "take_outcomes"]
+
+
+def take_outcomes(scheduler: Scheduler, flights: Flights, outcomes: list[Any]) -> int:
+    """Settle tasks and store items; gives how many outcomes were new."""
+    settled: list[tuple[Task[Any], Any, BaseException | None]] = []
+    seconds: dict[int, list[Any]] = {}  # by the function's id: function, seconds, calls
+    last: Flight | None = None
+    taken = 0
+    for number, what, payload, began, ended, count in outcomes:
+        flight = flights.answered(number, count)
+        if flight is None:
+            continue  # it came through the pipe, and stood in the journal too
+        taken += count
+        task = flight.task
+        if task is None:
+            chunk = flight.chunk
+            assert chunk is not None
+            if last is not None and last is not flight:
+                _deliver(scheduler, last)
+            last = flight
+            if what == VALUES:
+                flight.values.extend(pickling.loads(payload) if payload.__class__ is not list else payload)
+            else:
+                _take_item(scheduler, flight, what, payload)
+            fn = chunk.job.fn
+        else:
+            call = task._call
+            fn = call[0] if call is not None else None
+            task._started_at, task._ended_at = began / 1e9, ended / 1e9
+            value, error = _open(what, payload, task)
+            if error is None:
+                settled.append((task, value, None))
+            elif what == UNREADABLE:
+                _unreadable(scheduler, task, error)
+            elif task._terms.retries:
+                scheduler.fail(task, error)
+            else:
+                settled.append((task, None, error))
+            del value, error
+        times = seconds.setdefault(id(fn), [fn, 0.0, 0])
+        times[1] += (ended - began) / 1e9
+        times[2] += count
+    if last is not None:
+        _deliver(scheduler, last)
+    if taken:
+        scheduler.settle_many(settled, [times for times in seconds.values() if times[0] is not None])
+    return taken
+
+
+def _open(what: int, payload: Any, task: Any) -> tuple[Any, BaseException | None]:
+    """Unpickle an outcome; what cannot be unpickled is the task's failure."""
+    try:
+        if what == VALUE:
+            return pickling.loads(payload), None
+        return None, pickling.load_error(payload)
+    except BaseException as error:
+        name = describe(task) if isinstance(task, Task) else task
+        unreadable = NotPicklable(
+            f"the result of {name} came back but cannot be unpickled: {type(error).__name__}: {error}. "
+            'Return what can be, or use backend="thread".',
+            part="result",
+        )
+        unreadable.__cause__ = error
+        return None, unreadable
+
+
+def _unreadable(scheduler: Scheduler, task: Task[Any], error: BaseException) -> None:
+    """A worker could not unpickle a call: send it once more by value if it names something of ``__main__``."""
+    sent, call = task._payload, task._call
+    if call is not None and not task._by_value and sent and any(map(pickling.mentions_main, sent)):
+        task._by_value = True
+        try:
+            task._payload = pickling.dump_call(*call, describe(task), by_value=True)
+        except NotPicklable as unpicklable:
+            scheduler.settle(task, None, unpicklable)
+        else:
+            scheduler.give_back(reset([task]))
+        return
+    scheduler.settle(task, None, _arrived_broken(describe(task), error))
+
+
+def _take_item(scheduler: Scheduler, flight: Flight, what: int, payload: Any) -> None:
+    """Store the outcome of an item with those that came before it."""
+    chunk = flight.chunk
+    assert chunk is not None
+    offset = flight.done - 1
+    label = f"item {chunk.start + offset} of map({function_name(chunk.job.fn)})"
+    value, error = _open(what, payload, label)
+    if error is not None:
+        if what == UNREADABLE:
+            if not chunk.by_value and _by_value(scheduler, flight, offset):
+                return
+            error = _arrived_broken(label, error)
+        if scheduler.fail_item(chunk, offset, flight.items[offset], error):
+            _skip(scheduler, flight)
+            return
+        flight.errors[len(flight.values)] = error
+    flight.values.append(value)
+
+
+def _by_value(scheduler: Scheduler, flight: Flight, offset: int) -> bool:
+    """Send an item that a worker could not unpickle once more, with all that it needs; tell whether it can be."""
+    chunk = flight.chunk
+    assert chunk is not None
+    again = Chunk(chunk.job, chunk.start + offset, flight.items[offset : offset + 1], chunk.attempts)
+    again.by_value = True
+    try:
+        blob = pickling.dumps(chunk.job.fn, by_value=True)
+    except BaseException:
+        return False
+    chunk.job.blob = blob
+    _skip(scheduler, flight)
+    scheduler.give_back([again])
+    return True
+
+
+def fail_item(scheduler: Scheduler, flight: Flight, error: BaseException) -> None:
+    """Fail the item that was answered last, after what came before it is delivered."""
+    chunk = flight.chunk
+    assert chunk is not None
+    offset = flight.done - 1
+    _skip(scheduler, flight)
+    if not scheduler.fail_item(chunk, offset, flight.items[offset], error):
+        scheduler.deliver(chunk.job, Piece(chunk.start + offset, [None], {0: error}))
+
+
+def _skip(scheduler: Scheduler, flight: Flight) -> None:
+    """Deliver what came before an item that goes its own way."""
+    flight.done -= 1
+    _deliver(scheduler, flight)
+    flight.done += 1
+
+
+def _deliver(scheduler: Scheduler, flight: Flight) -> None:
+    piece = flight.piece()
+    if piece is not None:
+        assert flight.chunk is not None
+        scheduler.deliver(flight.chunk.job, piece)
+
+
+def reset(units: list[Any]) -> list[Any]:
+    """Uncount a start that did not happen."""
+    for unit in units:
+        if unit.__class__ is Task:
+            unit._attempts -= 1
+    return units
+
+
+def _arrived_broken(name: str, error: BaseException) -> NotPicklable:
+    broken = NotPicklable(
+        f"{name} was sent but cannot be unpickled in the worker: {type(error).__name__}: {error}. Define what it "
+        'needs in a module that workers can import, or use backend="thread".',
+        part="argument",
+    )
+    broken.__cause__ = error.__cause__
+    return broken

@@ -1,0 +1,115 @@
+"""Making frames of tasks and chunks, in the driver's thread.
+
+A task was pickled when it was submitted. Items of a map call are pickled here,
+as they are sent: together when they are plain values, whose pickles run no
+code, else one by one, so that a failure is one item's.
+"""
+
+from __future__ import annotations
+
+from time import monotonic
+from typing import TYPE_CHECKING, Any
+
+from workpool.errors import NotPicklable
+from workpool.ipc import pickling, worker
+from workpool.ipc.frames import LARGE, pack
+from workpool.scheduling.mapjob import Chunk, MapJob, Piece
+from workpool.task import Task, function_name
+
+if TYPE_CHECKING:
+    from workpool.backends.process.flights import Flights
+    from workpool.scheduling.scheduler import Scheduler
+
+__all__ = ["pack_chunk", "pack_tasks"]
+
+_MOST_BYTES = 1 << 20  # of a chunk's items pickled together
+
+
+def pack_tasks(scheduler: Scheduler, flights: Flights, tasks: list[Task[Any]], index: int) -> list[bytes] | None:
+    """Number tasks and make a frame of them; those that could not be pickled are settled."""
+    calls: list[Any] = []
+    large: list[bytes] = []
+    first = flights.next_number
+    for task in tasks:
+        payload = task._payload
+        if payload.__class__ is not tuple:
+            task._started_at = task._ended_at = monotonic()
+            scheduler.settle(task, None, payload)
+            continue
+        fn, args = payload
+        task._worker = index
+        task._attempts += 1
+        flights.add_task(task)
+        if len(args) >= LARGE:
+            large.append(args)
+            args = len(args)
+        calls.append((task.id, task._name, task._attempts, fn, args))
+    if not calls:
+        return None
+    return pack((worker.CALLS, first, calls), large)
+
+
+def pack_chunk(scheduler: Scheduler, flights: Flights, chunk: Chunk) -> list[bytes] | None:
+    """Number the items of a chunk and make a frame of them; one that cannot be pickled fails alone."""
+    job = chunk.job
+    items = list(chunk.todo)
+    name = job.terms.name or function_name(job.fn)
+    label = f"map({name})"
+    blob = _function(job, label)
+    if isinstance(blob, NotPicklable):
+        errors: dict[int, BaseException] = dict.fromkeys(range(len(items)), blob)
+        scheduler.deliver(job, Piece(chunk.start, [None] * len(items), errors))
+        return None
+    packed, large, bad = _pack_items(chunk, items, label)
+    if bad is not None:
+        offset, error = bad
+        rest = Chunk(job, chunk.start + offset + 1, items[offset + 1 :], chunk.attempts)
+        if rest.size:
+            scheduler.give_back([rest])
+        items = items[:offset]
+        scheduler.deliver(job, Piece(chunk.start + offset, [None], {0: error}))
+        if not items:
+            return None
+        packed, large, _ = _pack_items(chunk, items, label)
+    first = flights.next_number
+    flights.add_chunk(chunk, items)
+    header = (worker.ITEMS, first, chunk.start, name, chunk.attempts + 1, job.star, blob, packed)
+    return pack(header, large)
+
+
+def _function(job: MapJob, label: str) -> bytes | NotPicklable:
+    """Pickle a map call's function, once."""
+    if job.blob is None:
+        try:
+            job.blob, _ = pickling.dump_call(job.fn, (), {}, label)
+        except NotPicklable as error:
+            job.blob = error
+    blob: bytes | NotPicklable = job.blob
+    return blob
+
+
+def _pack_items(chunk: Chunk, items: list[Any], label: str) -> tuple[Any, list[bytes], Any]:
+    """Pickle items: all in one, or a list of one pickle each (large ones apart); and the first that failed."""
+    if not chunk.by_value and _plain(items, star=chunk.job.star):
+        together = pickling.dumps(items)
+        if len(together) < _MOST_BYTES:
+            return together, [], None
+    parts: list[Any] = []
+    large: list[bytes] = []
+    for offset, item in enumerate(items):
+        try:
+            data = pickling.dump_item(item, f"item {chunk.start + offset} of {label}", by_value=chunk.by_value)
+        except NotPicklable as error:
+            return None, [], (offset, error)
+        if len(data) >= LARGE:
+            large.append(data)
+            parts.append(len(data))
+        else:
+            parts.append(data)
+    return parts, large, None
+
+
+def _plain(items: list[Any], *, star: bool) -> bool:
+    if not star:
+        return pickling.PLAIN.issuperset(map(type, items))
+    return all(type(item) is tuple and pickling.PLAIN.issuperset(map(type, item)) for item in items)

@@ -1,0 +1,68 @@
+"""Outcomes on their way out of a worker process: written down first, sent together.
+
+Outcomes wait here (and in the journal, in case of a kill) until they go through
+the pipe together: when nothing is left to do, or half a millisecond has gone by.
+Every call is made with the worker's lock held, which guards all of it and the
+writing end of the pipe.
+"""
+
+from __future__ import annotations
+
+import marshal
+from time import monotonic_ns
+from typing import TYPE_CHECKING, Any
+
+from workpool.ipc.frames import LARGE, pack, write_all
+
+if TYPE_CHECKING:
+    from workpool.ipc.journal import Journal
+
+__all__ = ["DONE", "ERROR", "UNREADABLE", "VALUE", "VALUES", "Outbox"]
+
+DONE = 12  # the kind of frame that carries outcomes
+# Kinds of outcomes:
+VALUE, ERROR, UNREADABLE, VALUES = 0, 1, 2, 3
+
+_FLUSH_AFTER = 500_000  # nanoseconds that outcomes wait for company while there is more to do
+
+
+class Outbox:
+    """What is finished and not sent."""
+
+    __slots__ = ("_fd", "_flushed_at", "_journal", "_waiting")
+
+    def __init__(self, fd: int, journal: Journal) -> None:
+        self._fd = fd
+        self._journal = journal
+        self._waiting: list[Any] = []
+        self._flushed_at = 0
+
+    def add(self, number: int, kind: int, payload: bytes, began: int, ended: int, *, more: bool) -> None:
+        """Write an outcome down, and send what has gathered if it is time or nothing is left to do."""
+        outcome = (number, kind, payload, began, ended, 1)
+        kept = len(payload) < LARGE and self._journal.finish(marshal.dumps(outcome))
+        self._waiting.append(outcome)
+        if not more or not kept or ended - self._flushed_at > _FLUSH_AFTER:
+            self.flush()
+
+    def add_sliced(self, outcomes: list[Any]) -> None:
+        """Take outcomes of a slice, which the journal has; to be sent before another slice begins."""
+        self._waiting.extend(outcomes)
+
+    def flush(self) -> None:
+        """Send what waits. The journal is emptied after that: a kill in between leaves both, told apart by number."""
+        waiting = self._waiting
+        if not waiting:
+            return
+        large = [outcome[2] for outcome in waiting if len(outcome[2]) >= LARGE]
+        if large:
+            waiting = [(n, k, p if len(p) < LARGE else len(p), b, e, c) for n, k, p, b, e, c in waiting]
+        write_all(self._fd, pack((DONE, waiting), large))
+        self._journal.empty()
+        self._waiting = []
+        self._flushed_at = monotonic_ns()
+
+    def send(self, message: Any) -> None:
+        """Send a message that is no outcome, after the outcomes that wait."""
+        self.flush()
+        write_all(self._fd, pack(message))

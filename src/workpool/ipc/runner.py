@@ -1,0 +1,303 @@
+"""Running calls in a worker process, one by one, or many tiny ones at the speed of ``map``.
+
+One by one: each call is begun (taken and noted, in one step under the lock), run,
+and its outcome written down before the next begins.
+
+A slice: once a function of a map call has proved tiny and its results plain
+(numbers, strings, bytes, None), the items run in one C loop, which takes an item,
+calls the function, writes the result into the journal and stores the new end.
+A kill in the middle is as exact as one by one: results that stand in the journal
+are kept, the next one is charged, the others have not begun. Items can be taken
+back from the far end meanwhile, each ``popleft``/``pop`` being one atomic step.
+"""
+
+from __future__ import annotations
+
+from collections import deque
+from itertools import count, repeat, starmap
+from time import monotonic_ns
+from typing import TYPE_CHECKING, Any
+
+from workpool.errors import NotPicklable
+from workpool.ipc import pickling
+from workpool.ipc.outbox import ERROR, UNREADABLE, VALUE, VALUES, Outbox
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterable
+
+    from workpool.ipc.journal import Journal
+
+__all__ = ["CALL", "ITEM", "PLAIN_ITEM", "PLAIN_STAR", "STAR", "Batch", "Runner"]
+
+# How a call's data becomes arguments; from PLAIN_ITEM on it is not pickled any more:
+CALL, ITEM, STAR, PLAIN_ITEM, PLAIN_STAR = 0, 1, 2, 3, 4
+
+_FNS_KEPT = 64  # functions kept unpickled, and what is known of them
+_TINY = 20_000  # nanoseconds: calls shorter than this run in slices
+_SAMPLES = 3  # calls one by one before a function can prove tiny
+_SLICE_TIME = 1_000_000  # nanoseconds of work in a slice
+_MOST_IN_SLICE = 8_192
+
+
+class Batch:
+    """Items of a map call that came together; ``items`` holds those not begun."""
+
+    __slots__ = ("attempt", "first", "fn", "items", "name", "shape", "size", "start")
+
+    def __init__(
+        self, first: int, start: int, name: str, attempt: int, fn: bytes, items: Iterable[Any], shape: int
+    ) -> None:
+        self.first = first  # number of the first item
+        self.start = start  # its position in the map call
+        self.name = name
+        self.attempt = attempt
+        self.fn = fn
+        self.items: deque[Any] = deque(items)
+        self.size = len(self.items)  # less what was taken back; guarded by the worker's lock
+        self.shape = shape
+
+    def take_back(self) -> None:
+        """Give up what has not begun, from the far end; lock held."""
+        try:
+            while True:
+                self.items.pop()
+                self.size -= 1
+        except IndexError:
+            pass
+
+
+class Proof:
+    """What is known of a function: how long a call takes, and whether its results are plain."""
+
+    __slots__ = ("calls", "nanoseconds", "plain")
+
+    def __init__(self) -> None:
+        self.calls = 0
+        self.nanoseconds = 0.0  # mean of the latest calls
+        self.plain = True
+
+    def add(self, nanoseconds: float, kind: type[Any]) -> None:
+        """Take in one call."""
+        self.calls += 1
+        self.nanoseconds = nanoseconds if self.calls <= 1 else (self.nanoseconds + nanoseconds) / 2
+        self.plain = self.plain and kind in pickling.PLAIN
+
+    @property
+    def tiny(self) -> bool:
+        """Whether calls of it may run in slices."""
+        return self.plain and self.calls >= _SAMPLES and self.nanoseconds < _TINY
+
+
+class Runner:
+    """Runs what the worker process was sent; ``todo`` holds what has not begun."""
+
+    def __init__(self, lock: Any, journal: Journal, outbox: Outbox) -> None:
+        self._lock = lock  # guards todo, recalled, begun, running, the sizes of batches, outbox and journal
+        self._journal = journal
+        self._outbox = outbox
+        self._functions: dict[bytes, Callable[..., Any]] = {}
+        self._proofs: dict[bytes, Proof] = {}
+        self.todo: deque[Any] = deque()  # (number, call) or Batch
+        self.recalled = -1  # what has a number up to this and has not begun is not to begin
+        self.begun = -1  # number of the latest call that has begun
+        self.running = -1  # the same, while it runs
+        # What the running call can ask for; only its own thread looks.
+        self.name = ""
+        self.task_id = -1
+        self.attempt = 0
+        self.batch: Batch | None = None  # the batch whose slice runs
+
+    def run_all(self) -> None:
+        """Run until nothing is left to do."""
+        todo = self.todo
+        while todo:
+            with self._lock:
+                if not todo:
+                    return  # taken back since
+                head = todo[0]
+                if head.__class__ is Batch:
+                    if head.first <= self.recalled:
+                        head.take_back()
+                    if not head.items:
+                        todo.popleft()
+                        continue
+                else:
+                    number, call = todo.popleft()
+                    if number <= self.recalled:
+                        continue
+                    now = self._begin(number)
+            if head.__class__ is Batch:
+                self._run_batch(head)
+            else:
+                self._run_one(number, call, now)
+                del call
+            del head
+
+    def take_back(self, number: int) -> int:
+        """Let nothing begin any more that has a number up to this; gives the latest that has begun. Lock held."""
+        self.recalled = max(self.recalled, number)
+        begun = self.begun
+        for entry in self.todo:
+            if entry.__class__ is Batch:
+                entry.take_back()
+                begun = max(begun, entry.first + entry.size - 1)
+        self.todo.clear()
+        return begun
+
+    def position(self) -> int:
+        """Tell the id of the running task, or the position of the running item."""
+        batch = self.batch
+        return self.task_id if batch is None else batch.start + batch.size - len(batch.items) - 1
+
+    def _begin(self, number: int) -> int:
+        """Note that a call begins; lock held. Gives the time, in nanoseconds."""
+        now = monotonic_ns()
+        self._journal.begin(number, now)
+        self.running = self.begun = number
+        return now
+
+    # -------------------------------------------------------------------- one call
+
+    def _run_one(self, number: int, call: Any, began: int) -> type[Any] | None:
+        """Run one call and write its outcome down; gives the type of its result."""
+        self.task_id, self.name, self.attempt, fn_pickle, data, shape = call
+        del call
+        result_type: type[Any] | None = None
+        try:
+            fn = self._functions.get(fn_pickle)
+            if fn is None:
+                fn = self._function(fn_pickle)
+            argument = data if shape >= PLAIN_ITEM else pickling.loads(data)
+        except BaseException as error:
+            kind, payload = UNREADABLE, pickling.dump_error(error, self._label())
+        else:
+            kind, payload, result_type = self._call(fn, argument, shape)
+            del fn, argument
+        del data
+        ended = monotonic_ns()
+        with self._lock:
+            self.running = -1
+            todo = self.todo
+            more = bool(todo) and (len(todo) > 1 or todo[0].__class__ is not Batch or bool(todo[0].items))
+            self._outbox.add(number, kind, payload, began, ended, more=more)
+        return result_type
+
+    def _call(self, fn: Callable[..., Any], argument: Any, shape: int) -> tuple[int, bytes, type[Any] | None]:
+        """Call the function; gives the kind of the outcome, its pickle, and the type of the result."""
+        try:
+            if shape == CALL:
+                args, kwargs = argument
+                value = fn(*args, **kwargs)
+            elif shape in (ITEM, PLAIN_ITEM):
+                value = fn(argument)
+            else:
+                value = fn(*argument)
+        except BaseException as error:
+            trace = error.__traceback__
+            return ERROR, pickling.dump_error(error.with_traceback(trace and trace.tb_next), self._label()), None
+        try:
+            return VALUE, pickling.dump_result(value, self._label()), type(value)
+        except NotPicklable as error:
+            return ERROR, pickling.dump_error(error, self._label()), None
+
+    def _function(self, data: bytes) -> Callable[..., Any]:
+        fn: Callable[..., Any] = pickling.loads(data)
+        if pickling.reusable(fn, data):
+            if len(self._functions) >= _FNS_KEPT:
+                self._functions.clear()
+                self._proofs.clear()
+            self._functions[data] = fn
+        return fn
+
+    def _label(self) -> str:
+        return f"task {self.task_id} ({self.name})"
+
+    # --------------------------------------------------------------------- a batch
+
+    def _run_batch(self, batch: Batch) -> None:
+        """Run the items of a batch: one by one until the function has proved tiny, then in slices."""
+        proof = self._proofs.get(batch.fn)
+        if proof is None:
+            proof = Proof()
+            if len(self._proofs) < _FNS_KEPT:
+                self._proofs[batch.fn] = proof
+        while batch.items:
+            if batch.shape >= PLAIN_ITEM and proof.tiny and len(batch.items) > 1:
+                self._run_slice(batch, proof)
+                continue
+            with self._lock:
+                if not batch.items:
+                    return
+                item = batch.items.popleft()
+                offset = batch.size - len(batch.items) - 1
+                now = self._begin(batch.first + offset)
+            call = (batch.start + offset, batch.name, batch.attempt, batch.fn, item, batch.shape)
+            del item
+            result_type = self._run_one(batch.first + offset, call, now)
+            del call
+            if result_type is not None:
+                proof.add(monotonic_ns() - now, result_type)
+
+    def _run_slice(self, batch: Batch, proof: Proof) -> None:
+        """Run some items in one C loop, each result kept before the next item begins."""
+        items = batch.items
+        fn = self._functions.get(batch.fn) or self._function(batch.fn)
+        most = min(_MOST_IN_SLICE, max(2, int(_SLICE_TIME / max(proof.nanoseconds, 50))))
+        with self._lock:
+            offset = batch.size - len(items)
+            size = min(most, len(items))
+            began = monotonic_ns()
+            self._journal.begin_slice(batch.first + offset, size, began)
+        self.name, self.attempt, self.batch = batch.name, batch.attempt, batch
+        results: dict[int, Any] = {}
+        taken = starmap(items.popleft, repeat((), size))
+        called = starmap(fn, taken) if batch.shape == PLAIN_STAR else map(fn, taken)
+        raised: BaseException | None = None
+        try:
+            # results.setdefault stores each result and passes it on, to be kept.
+            deque(self._journal.keep(map(results.setdefault, count(), called)), 0)
+        except BaseException as error:
+            raised = error
+        ended = monotonic_ns()
+        self.batch = None
+        values = list(results.values())
+        with self._lock:
+            started = batch.size - len(items) - offset
+            self.begun = max(self.begun, batch.first + offset + started - 1)
+        failed = started > len(values)  # else the end: popleft found nothing, or a result could not be kept
+        proof.nanoseconds = (proof.nanoseconds + (ended - began) / max(1, started)) / 2
+        number = batch.first + offset
+        if pickling.PLAIN.issuperset(map(type, values)):
+            with self._lock:
+                if values:
+                    self._outbox.add_sliced([(number, VALUES, pickling.dumps(values), began, ended, len(values))])
+                if not failed:
+                    self._journal.end_slice_at(len(values))
+                    self._outbox.flush()
+        else:
+            proof.plain = False
+            self._send_one_by_one(batch, offset, values, began, ended)
+        if failed:
+            # A function that raises StopIteration looks like the end of the input.
+            error = raised if raised is not None else StopIteration()
+            trace = error.__traceback__
+            self.task_id = batch.start + offset + len(values)
+            payload = pickling.dump_error(error.with_traceback(trace and trace.tb_next), self._label())
+            with self._lock:
+                self._journal.end_slice_at(started)
+                self._outbox.add(number + len(values), ERROR, payload, began, ended, more=False)
+
+    def _send_one_by_one(self, batch: Batch, offset: int, values: list[Any], began: int, ended: int) -> None:
+        """Send results that are not plain after all; the journal has those before the first odd one."""
+        outcomes: list[Any] = []
+        for place, value in enumerate(values, offset):
+            self.task_id = batch.start + place
+            try:
+                kind, payload = VALUE, pickling.dump_result(value, self._label())
+            except NotPicklable as error:
+                kind, payload = ERROR, pickling.dump_error(error, self._label())
+            outcomes.append((batch.first + place, kind, payload, began, ended, 1))
+        with self._lock:
+            self._journal.end_slice_at(len(values))
+            self._outbox.add_sliced(outcomes)
+            self._outbox.flush()
