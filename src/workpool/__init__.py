@@ -11,8 +11,8 @@ from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
     from workpool._compat import ShutDown as ShutDown
-    from workpool.current import Current as Current
-    from workpool.current import current as current
+    from workpool.situation import Current as Current
+    from workpool.situation import current as current
     from workpool.errors import BrokenWorker as BrokenWorker
     from workpool.errors import ForkedPool as ForkedPool
     from workpool.errors import InitializerFailed as InitializerFailed
@@ -47,7 +47,7 @@ __version__ = "0.1.0"
 _HOME = {
     "BrokenWorker": "workpool.errors",
     "Counter": "workpool.shared",
-    "Current": "workpool.current",
+    "Current": "workpool.situation",
     "Event": "workpool.shared",
     "ForkedPool": "workpool.errors",
     "InitializerFailed": "workpool.errors",
@@ -75,7 +75,7 @@ _HOME = {
     "WorkerTraceback": "workpool.errors",
     "WorkpoolError": "workpool.errors",
     "WouldDeadlock": "workpool.errors",
-    "current": "workpool.current",
+    "current": "workpool.situation",
 }
 
 __all__ = [*_HOME]  # pyright: ignore[reportUnsupportedDunderAll]

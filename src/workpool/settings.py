@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 import attrs
 
 from workpool.backends.base import Backend, find
-from workpool.current import Setup
+from workpool.situation import Setup
 from workpool.errors import Unsupported
 from workpool.scheduling.terms import Terms, no_sooner_than_zero, positive_or_none
 

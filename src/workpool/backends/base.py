@@ -17,7 +17,7 @@ from workpool.errors import UnknownBackend
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from workpool.current import Setup
+    from workpool.situation import Setup
     from workpool.scheduling.scheduler import Scheduler, Worker
     from workpool.task import Task
 

@@ -13,12 +13,12 @@ from typing import TYPE_CHECKING, Any
 
 from workpool.backends.base import Capabilities
 from workpool.backends.local import LocalRunner
-from workpool.current import here
+from workpool.situation import here
 from workpool.errors import InitializerFailed
 from workpool.task import Task
 
 if TYPE_CHECKING:
-    from workpool.current import Setup
+    from workpool.situation import Setup
     from workpool.scheduling.scheduler import Scheduler
 
 __all__ = ["InlineBackend"]

@@ -19,7 +19,7 @@ from typing import TYPE_CHECKING, Any
 from workpool._compat import gil_enabled
 from workpool.backends.base import Capabilities
 from workpool.backends.local import Item, LocalRunner
-from workpool.current import here
+from workpool.situation import here
 from workpool.errors import InitializerFailed, TimeLimitExceeded, WorkerLost
 from workpool.scheduling.mapjob import Piece
 from workpool.scheduling.scheduler import Scheduler, describe, describe_item
@@ -28,7 +28,7 @@ from workpool.task import RUNNING, Task
 if TYPE_CHECKING:
     from contextlib import AbstractContextManager
 
-    from workpool.current import Setup
+    from workpool.situation import Setup
 
 __all__ = ["ThreadBackend"]
 

@@ -20,7 +20,7 @@ from workpool.ipc.frames import FrameReader, drop_written, pack
 from workpool.ipc.journal import Journal, make_journal
 
 if TYPE_CHECKING:
-    from workpool.current import Setup
+    from workpool.situation import Setup
 
 __all__ = ["START_METHODS", "WorkerHandle", "default_start_method", "launch", "pickle_setup"]
 

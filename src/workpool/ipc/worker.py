@@ -19,7 +19,7 @@ import threading
 from contextlib import AbstractContextManager, suppress
 from typing import Any
 
-from workpool.current import Setup, Situation
+from workpool.situation import Setup, Situation
 from workpool.ipc import inheritance, memory, pickling
 from workpool.ipc.frames import FrameReader, unpack_payload
 from workpool.ipc.journal import Journal

@@ -26,7 +26,7 @@ from itertools import count
 from time import monotonic
 from typing import TYPE_CHECKING, Any, Protocol
 
-from workpool.current import here
+from workpool.situation import here
 from workpool.errors import JoinTimeout, PoolClosed, WorkerLost, WouldDeadlock
 from workpool.scheduling.ledger import Epoch, Ledger, sleep_on
 from workpool.scheduling.mapjob import Chunk, MapJob, Piece

@@ -13,7 +13,7 @@ from workpool.errors import NotPicklable, Unsupported
 from workpool.ipc import launch, pickling
 
 if TYPE_CHECKING:
-    from workpool.current import Setup
+    from workpool.situation import Setup
     from workpool.scheduling.scheduler import Scheduler
     from workpool.task import Task
 

@@ -37,7 +37,7 @@ from workpool.backends.process.death import cause_of_death, out_of_memory_kills
 from workpool.backends.process.flights import Flight, Flights
 from workpool.backends.process.outcomes import fail_item, reset, take_outcomes
 from workpool.backends.process.packing import pack_chunk, pack_tasks
-from workpool.current import here
+from workpool.situation import here
 from workpool.errors import InitializerFailed, TimeLimitExceeded, WorkerLost, WorkerStartFailed
 from workpool.ipc import pickling, worker
 from workpool.ipc.frames import unpack_payload
