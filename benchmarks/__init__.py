@@ -1,0 +1,1 @@
+"""Measurements of workpool beside its peers; ``python -m benchmarks`` runs them (see README.md)."""

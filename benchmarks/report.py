@@ -1,0 +1,198 @@
+"""Shows what was measured: tables in Markdown, which read well in a terminal too, and JSON."""
+
+from __future__ import annotations
+
+import json
+import os
+import platform
+import sys
+from collections.abc import Iterable, Iterator
+from importlib.metadata import PackageNotFoundError, version
+from typing import Any
+
+from benchmarks.comparison import Comparison, Row, compare
+from benchmarks.rounds import Series, by_workload
+
+DISTRIBUTIONS = {"deadpool": "deadpool-executor"}  # whose name on PyPI is another than in an import
+
+
+def tables(series: list[Series]) -> str:
+    """Give the summary and a table for each workload, as Markdown."""
+    groups = {key: compare(group) for key, group in by_workload(series).items()}
+    parts = ["## Summary\n", *summary(groups.values()), ""]
+    for (_, kind), comparison in groups.items():
+        workload = comparison.rows[0].series.workload
+        workers = {"thread": "threads", "process": "processes"}[kind]
+        parts += [f"## {workload.title}: {workers}\n", *details(comparison), ""]
+    return "\n".join(parts)
+
+
+def summary(comparisons: Iterable[Comparison]) -> Iterator[str]:
+    """Give one line for each workload: workpool, the best peer, and the limit."""
+    head = [
+        "workload",
+        "workers",
+        "workpool",
+        "best peer",
+        "",
+        "times as good",
+        "best peer that is no fork",
+        "share of the limit",
+    ]
+    rows = []
+    for comparison in comparisons:
+        mine = [row for row in comparison.rows if row.series.library.role == "ours" and row.middle]
+        if not mine:
+            continue
+        # As it comes: with its own start method.
+        ours = next((row for row in mine if row.series.library.in_quick), mine[0])
+        best, safe = comparison.best, comparison.best_safe
+        there = {id(row.series): row for row in comparison.rows}
+        workload = ours.series.workload
+        rows.append(
+            [
+                workload.title,
+                ours.series.library.kind,
+                f"{number(ours.middle)} {workload.unit}",
+                number(there[id(best)].middle) if best else "-",
+                best.library.name if best else "-",
+                times(ours.to_best),
+                times(_to(ours, safe)) if safe is not None and safe is not best else "",
+                share(ours.to_limit),
+            ]
+        )
+    return table(head, rows)
+
+
+def details(comparison: Comparison) -> Iterator[str]:
+    """Give one line for each library."""
+    workload = comparison.rows[0].series.workload
+    head = [
+        "library",
+        workload.unit,
+        "least - most",
+        *map(heading, workload.also),
+        "to best peer",
+        "to limit",
+    ]
+    rows = []
+    for row in comparison.rows:
+        name = row.series.library.name
+        if row.series.library.role == "ours":
+            name = f"**{name}**"
+        elif row.series.library.role == "limit":
+            name = f"*{name}*"
+        if row.middle is None:
+            rows.append([name, row.series.failures[0], *[""] * (len(head) - 2)])
+            continue
+        also = [number(middle(row.series.of(key))) for key in workload.also]
+        spread = f"{number(row.least)} - {number(row.most)}"
+        rows.append(
+            [name, number(row.middle), spread, *also, times(row.to_best), share(row.to_limit)]
+        )
+    return table(head, rows)
+
+
+def table(head: list[str], rows: list[list[str]]) -> Iterator[str]:
+    """Lay out a Markdown table so that its source is one too."""
+    widths = [max(len(line[column]) for line in [head, *rows]) for column in range(len(head))]
+    yield (
+        "| "
+        + " | ".join(cell.ljust(width) for cell, width in zip(head, widths, strict=True))
+        + " |"
+    )
+    yield "|-" + "-|-".join("-" * width for width in widths) + "-|"
+    for line in rows:
+        yield (
+            "| "
+            + " | ".join(cell.ljust(width) for cell, width in zip(line, widths, strict=True))
+            + " |"
+        )
+
+
+def number(value: float | None) -> str:
+    """Show three digits."""
+    if value is None:
+        return "-"
+    if value >= 1e6:
+        return f"{value / 1e6:.3g}M"
+    if value >= 1e4:
+        return f"{value / 1e3:.3g}k"
+    return f"{value:.3g}" if value < 1000 else f"{value:.0f}"
+
+
+def times(value: float | None) -> str:
+    """Show how many times as good."""
+    return "" if value is None else f"{value:.2f}x"
+
+
+def share(value: float | None) -> str:
+    """Show the share of what is possible."""
+    return "" if value is None else f"{value * 100:.2g} %" if value < 1 else f"{value * 100:.0f} %"
+
+
+def heading(key: str) -> str:
+    """Name a figure's column."""
+    what, _, unit = key.rpartition("_")
+    return {"us": f"{what} µs", "ms": f"{what} ms", "mb": f"{what} MB", "s": f"{what}/s"}.get(
+        unit, key
+    ).replace("_per/s", "/s")
+
+
+def middle(values: list[float]) -> float | None:
+    """Give the median, or None of nothing."""
+    from statistics import median
+
+    return median(values) if values else None
+
+
+def _to(ours: Row, other: Series) -> float | None:
+    from benchmarks.comparison import ratio
+
+    return ratio(ours.series, other)
+
+
+def machine() -> dict[str, Any]:
+    """Describe the machine in general words."""
+    affinity = getattr(os, "sched_getaffinity", None)
+    gil = getattr(sys, "_is_gil_enabled", lambda: True)()
+    return {
+        "python": platform.python_version() + ("" if gil else ", free-threaded"),
+        "implementation": platform.python_implementation(),
+        "system": platform.system(),
+        "architecture": platform.machine(),
+        "cores": len(affinity(0)) if affinity else os.cpu_count(),
+    }
+
+
+def versions(series: list[Series]) -> dict[str, str]:
+    """Give the version of each library that was measured."""
+    found = {}
+    for package in sorted({one.library.package for one in series} - {""}):
+        try:
+            found[package] = version(DISTRIBUTIONS.get(package, package))
+        except PackageNotFoundError:
+            found[package] = "unknown"
+    return found
+
+
+def as_json(series: list[Series], *, rounds: int, quick: bool, workers: int) -> str:
+    """Give everything that was measured, round by round."""
+    measured = [
+        {
+            "workload": one.workload.name,
+            "library": one.library.name,
+            "workers": one.library.kind,
+            "role": one.library.role,
+            "start_method": one.library.start_method,
+            "figure": one.workload.figure,
+            "unit": one.workload.unit,
+            "more_is_better": one.workload.more_is_better,
+            "rounds": one.figures,
+            "failures": one.failures,
+        }
+        for one in series
+    ]
+    about = {"machine": machine(), "versions": versions(series)}
+    about |= {"rounds": rounds, "quick": quick, "workers": workers}
+    return json.dumps({**about, "measured": measured}, indent=1)

@@ -1,0 +1,126 @@
+"""Runs measurements: each in a fresh process, round by round, so that all share good and bad moments.
+
+In each round every library does a workload right after the others, in an order that
+changes from round to round. What is compared are figures of the same round: a
+machine that is busy with something else for a while is then busy for all of them.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+from collections import defaultdict
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, field
+from pathlib import Path
+from time import monotonic
+
+from benchmarks.accounting import end_session
+from benchmarks.libraries.base import Library
+from benchmarks.workload import Figures, Scale, Workload
+
+ROOT = Path(__file__).parent.parent
+
+
+@dataclass
+class Series:
+    """What came of one library with one workload, round by round; None where it failed."""
+
+    workload: Workload
+    library: type[Library]
+    figures: list[Figures | None] = field(default_factory=list)
+    failures: list[str] = field(default_factory=list)
+
+    def of(self, key: str) -> list[float]:
+        """Give one figure of the rounds that succeeded."""
+        return [figures[key] for figures in self.figures if figures is not None]
+
+
+def run_rounds(
+    plan: list[tuple[Workload, list[type[Library]]]],
+    scale: Scale,
+    *,
+    rounds: int,
+    budget: float,
+    say: Callable[[str], object],
+) -> list[Series]:
+    """Measure the plan so many times, or until the seconds are used up; the first round is always whole."""
+    series = {
+        (workload.name, library): Series(workload, library)
+        for workload, libraries in plan
+        for library in libraries
+    }
+    until = monotonic() + budget
+    for number in range(rounds):
+        say(f"round {number + 1} of {rounds}")
+        for workload, libraries in plan:
+            if number and monotonic() > until:
+                say("the time is used up")
+                return list(series.values())
+            for library in rotated(libraries, number):
+                one = series[workload.name, library]
+                if len(one.failures) >= 2:
+                    one.figures.append(None)
+                    continue
+                figures, failure = measure(workload, library, scale)
+                one.figures.append(figures)
+                if failure:
+                    one.failures.append(failure)
+                    say(f"  {workload.name}: {library.name} failed: {failure}")
+    return list(series.values())
+
+
+def rotated(libraries: list[type[Library]], number: int) -> Iterator[type[Library]]:
+    """Begin with another one in each round, and go backwards in every second."""
+    at = number // 2 % len(libraries)
+    order = libraries[at:] + libraries[:at]
+    return iter(order if number % 2 == 0 else order[::-1])
+
+
+def measure(workload: Workload, library: type[Library], scale: Scale) -> tuple[Figures | None, str]:
+    """Measure once, in a process and session of its own; give figures, or what went wrong."""
+    command = [
+        sys.executable,
+        "-m",
+        "benchmarks.measure",
+        workload.run.__module__,
+        library.__module__,
+        library.__name__,
+        str(scale.workers),
+        "quick" if scale.quick else "full",
+    ]
+    process = subprocess.Popen(
+        command,
+        cwd=ROOT,
+        stdin=subprocess.DEVNULL,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+        start_new_session=True,
+        env={**os.environ, "PYTHONWARNINGS": "ignore"},
+    )
+    try:
+        out, error = process.communicate(timeout=workload.timeout)
+    except subprocess.TimeoutExpired:
+        end_session(process.pid)
+        process.kill()
+        process.communicate()
+        return None, f"no end after {workload.timeout:.0f} s"
+    # Workers and helpers that outlive their parent would disturb the next measurement.
+    end_session(process.pid)
+    lines = [line for line in out.splitlines() if line.startswith("{")]
+    if process.returncode or not lines:
+        last = (error.strip().splitlines() or ["no output"])[-1]
+        return None, f"exit code {process.returncode}: {last}"
+    figures: Figures = json.loads(lines[-1])
+    return figures, ""
+
+
+def by_workload(series: list[Series]) -> dict[tuple[str, str], list[Series]]:
+    """Put together what is compared: the same workload, threads with threads, processes with processes."""
+    groups: dict[tuple[str, str], list[Series]] = defaultdict(list)
+    for one in series:
+        groups[one.workload.name, one.library.kind].append(one)
+    return groups
