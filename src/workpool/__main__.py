@@ -1,0 +1,87 @@
+"""``python -m workpool COMMAND``: what the library can do from a shell.
+
+A command is a module that says what it takes (``add_arguments``) and does it
+(``run``); a new one is a line in ``COMMANDS``.
+
+Exit status: 0 all went well, 1 some of it failed, 2 the command line is wrong,
+130 stopped by Ctrl-C.
+"""
+
+from __future__ import annotations
+
+import argparse
+import os
+import sys
+from importlib import import_module
+from typing import TYPE_CHECKING, Protocol, cast
+
+from workpool import __version__
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+__all__ = ["COMMANDS", "Command", "main"]
+
+# Where each command is, and what its line in the help says.
+COMMANDS = {
+    "demo": (
+        "workpool.commands.demo",
+        "checksums and word counts of every file of a directory tree",
+    ),
+}
+
+STOPPED = 130  # what a shell reports of a program that Ctrl-C ended
+
+
+class Command(Protocol):
+    """What a command's module has."""
+
+    def add_arguments(self, parser: argparse.ArgumentParser) -> None:
+        """Say what the command takes."""
+
+    def run(self, arguments: argparse.Namespace, parser: argparse.ArgumentParser) -> int:
+        """Do it and return the exit status; ``parser.error`` refuses what cannot be."""
+        ...
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Run the command that the command line names.
+
+    Parameters
+    ----------
+    argv : sequence of str or None
+        The command line without the program; ``None`` takes this process's own.
+
+    Returns
+    -------
+    int
+        The exit status.
+    """
+    parser = argparse.ArgumentParser(
+        prog="python -m workpool",
+        description="One Pool over threads and processes.",
+    )
+    parser.add_argument("--version", action="version", version=f"workpool {__version__}")
+    commands = parser.add_subparsers(title="commands", required=True, metavar="COMMAND")
+    for name, (home, purpose) in COMMANDS.items():
+        command = cast("Command", import_module(home))
+        its_parser = commands.add_parser(name, help=purpose, description=command.__doc__)
+        its_parser.formatter_class = argparse.RawDescriptionHelpFormatter
+        command.add_arguments(its_parser)
+        its_parser.set_defaults(run=command.run, its_parser=its_parser)
+    arguments = parser.parse_args(argv)
+    try:
+        status: int = arguments.run(arguments, arguments.its_parser)
+        sys.stdout.flush()
+    except KeyboardInterrupt:
+        return STOPPED
+    except BrokenPipeError:
+        # Who read the output has left (``| head``). Python flushes stdout once more on its way
+        # out, and must not fail there.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return 1
+    return status
+
+
+if __name__ == "__main__":
+    sys.exit(main())

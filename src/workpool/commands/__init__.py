@@ -1,0 +1,1 @@
+"""The commands of ``python -m workpool``, one module or folder each."""

@@ -1,0 +1,126 @@
+"""Checksums (SHA-256) and word counts of every file of a directory tree.
+
+The files are found while the first are read already, and examined on all
+workers. A file that cannot be read is told at the end; Ctrl-C keeps what is
+done and tells that.
+"""
+
+from __future__ import annotations
+
+import os
+import sys
+import sysconfig
+from contextlib import ExitStack
+from typing import TYPE_CHECKING, TextIO
+
+from workpool.backends.base import BACKENDS
+from workpool.commands.demo.compare import compare
+from workpool.commands.demo.job import examine_tree
+from workpool.pool import Pool
+
+if TYPE_CHECKING:
+    import argparse
+
+    from workpool.commands.demo.totals import Totals
+
+__all__ = ["add_arguments", "run"]
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """Say what the command takes.
+
+    Parameters
+    ----------
+    parser : argparse.ArgumentParser
+        The command's own.
+    """
+    parser.add_argument(
+        "directory",
+        metavar="DIRECTORY",
+        nargs="?",
+        default=sysconfig.get_path("stdlib"),
+        help="whose files, those of its folders included (default: Python's own library, %(default)s)",
+    )
+    parser.add_argument(
+        "--backend",
+        choices=list(BACKENDS),
+        default="thread",
+        help="who does the work (default: %(default)s)",
+    )
+    parser.add_argument(
+        "--workers", metavar="N", type=int, help="how many (default: what suits the backend)"
+    )
+    parser.add_argument(
+        "--output",
+        metavar="FILE",
+        help="write the checksums to FILE, in the form that sha256sum --check reads",
+    )
+    parser.add_argument(
+        "--compare",
+        action="store_true",
+        help="do the same on each backend, and tell how long each took",
+    )
+
+
+def run(arguments: argparse.Namespace, parser: argparse.ArgumentParser) -> int:
+    """Do it.
+
+    Parameters
+    ----------
+    arguments : argparse.Namespace
+        The command line.
+    parser : argparse.ArgumentParser
+        Refuses what cannot be.
+
+    Returns
+    -------
+    int
+        0 when all files were read, 1 when some could not be, 130 after Ctrl-C.
+    """
+    root: str = os.path.abspath(arguments.directory)
+    workers: int | None = arguments.workers
+    if not os.path.isdir(root):
+        parser.error(f"DIRECTORY must be a folder, and {arguments.directory!r} is none")
+    if workers is not None and workers < 1:
+        parser.error(f"--workers must be 1 or more; got {workers}")
+    if arguments.compare and arguments.output is not None:
+        parser.error("--output goes with one backend, --compare with all: give one of them")
+    if arguments.compare:
+        return status_of(*compare(root, workers))
+    pool = Pool(workers, backend=arguments.backend, name="demo")
+    with ExitStack() as stack:
+        output: TextIO | None = None
+        if arguments.output is not None:
+            try:
+                output = stack.enter_context(_open(arguments.output))
+            except OSError as error:
+                parser.error(f"--output: {error}")
+        print(f"SHA-256 and words of every file in {root}")
+        print(f"by Pool({pool._max_workers}, backend={arguments.backend!r})", flush=True)
+        totals = examine_tree(pool, root, progress=sys.stderr, output=output)
+    for line in totals.summary():
+        print(line)
+    return status_of(totals)
+
+
+def status_of(*runs: Totals) -> int:
+    """Give the exit status that tells how it went.
+
+    Parameters
+    ----------
+    *runs : Totals
+        What was found.
+
+    Returns
+    -------
+    int
+        130 after Ctrl-C, else 1 if something could not be read, else 0.
+    """
+    if any(totals.stopped for totals in runs):
+        return 130
+    return 1 if any(totals.failures for totals in runs) else 0
+
+
+def _open(path: str) -> TextIO:
+    """Open a file that is written a line at a time: what is done is there, whatever happens."""
+    return open(path, "w", buffering=1, encoding="utf-8", errors="surrogateescape", newline="\n")

@@ -1,0 +1,59 @@
+"""How far a long job is: a living line on a terminal, elsewhere a line now and then."""
+
+from __future__ import annotations
+
+import shutil
+from time import monotonic
+from typing import TYPE_CHECKING, TextIO
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+__all__ = ["Progress"]
+
+LIVING = 0.1  # seconds between two looks of the living line
+PLAIN = 1.0  # seconds between two lines in a log
+
+
+class Progress:
+    """Shows one line about a job, not too often.
+
+    Parameters
+    ----------
+    stream : text stream
+        Where to; on a terminal the line is written over itself.
+    tell : callable
+        Gives the line.
+    """
+
+    def __init__(self, stream: TextIO, tell: Callable[[], str]) -> None:
+        self._stream = stream
+        self._tell = tell
+        self._living = stream.isatty()
+        self._every = LIVING if self._living else PLAIN
+        self._next = monotonic() + self._every
+        self._shown = 0  # width of the line that stands there
+
+    def look(self) -> None:
+        """Show the line if it is time to; cheap enough to be called for each result."""
+        now = monotonic()
+        if now < self._next:
+            return
+        self._next = now + self._every
+        if self._living:
+            self._write(self._tell()[: shutil.get_terminal_size().columns - 1])
+        else:
+            self._stream.write(f"{self._tell()}\n")
+            self._stream.flush()
+
+    def clear(self) -> None:
+        """Take the living line away, to make room for what follows."""
+        if self._shown:
+            self._write("")
+            self._stream.write("\r")
+            self._stream.flush()
+
+    def _write(self, line: str) -> None:
+        self._stream.write("\r" + line.ljust(self._shown))
+        self._stream.flush()
+        self._shown = len(line)
