@@ -80,7 +80,8 @@ class PriorityQueue(Queue[T]):
     @override
     def _try_get(self) -> Any:
         if not self._items:
-            if self._closed: raise ShutDown
+            if self._closed:
+                raise ShutDown
             return NOTHING
         item = heappop(self._items)
         self._pass_on()

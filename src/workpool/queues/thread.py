@@ -49,8 +49,7 @@ from workpool.errors import JoinTimeout, NotPicklable, Unsupported
 if TYPE_CHECKING:
     from _thread import LockType
     from collections.abc import Callable, Iterator
-
-    from typing_extensions import Self
+    from typing import Self
 
 __all__ = ["Queue", "Scope"]
 
@@ -117,17 +116,16 @@ class Queue(Generic[T]):
 
     def __new__(cls, maxsize: int = 0, *, scope: Scope = "thread") -> Self:
         """Choose the class that serves the scope."""
+        del maxsize  # __init__ has it
         if scope == "thread":
             return super().__new__(cls)
-        if scope != "process":
+        if str(scope) != "process":
             message = f'scope must be "thread" or "process", not {scope!r}'
             raise ValueError(message)
         from workpool.queues.process import ProcessQueue
 
-        if cls is Queue:
-            return object.__new__(ProcessQueue)  # type: ignore[return-value]
-        if issubclass(cls, ProcessQueue):
-            return super().__new__(cls)
+        if cls is Queue or cls is ProcessQueue:
+            return cast("Self", object.__new__(ProcessQueue))
         message = (
             f'{cls.__name__} has no scope="process". Use Queue(scope="process"), or keep one '
             f"{cls.__name__} in the process that hands out the work."
@@ -311,6 +309,29 @@ class Queue(Generic[T]):
         if self._wait(self._joiners, self._try_join, timeout) is NOTHING:
             raise join_timeout(self.unfinished, self.qsize(), timeout)
 
+    def abandoned(self) -> dict[int, int]:
+        """Count the items that were taken by processes which died before marking them done.
+
+        Returns
+        -------
+        dict of int to int
+            How many, by the process id of the dead one; empty between threads.
+        """
+        return {}
+
+    def reclaim(self) -> Iterator[T]:
+        """Take over, one by one, the items that dead processes had taken and not marked done.
+
+        Each is then taken by this process, as if by `get`: do it or put it again,
+        and call `task_done`. The dead one may have done it, all but the mark.
+
+        Yields
+        ------
+        object
+            An item; nothing between threads.
+        """
+        return iter(())
+
     # ---------------------------------------------------------------- how full it is
 
     def qsize(self) -> int:
@@ -461,20 +482,22 @@ class Queue(Generic[T]):
                     if result is not NOTHING or (left is not None and left <= 0):
                         _strike_off(sleepers, sleeper)
                         left = 0
-                if left == 0: return result
+                if left == 0:
+                    return result
             self._sleep(sleepers, sleeper, left)
 
     def _sleep(self, sleepers: deque[LockType], sleeper: LockType, left: float | None) -> None:
         """Sleep until roused, or for so many seconds."""
         roused = False
         try:
-            roused = sleeper.acquire(timeout=-1 if left is None else min(left, threading.TIMEOUT_MAX))
+            roused = sleeper.acquire(
+                timeout=-1 if left is None else min(left, threading.TIMEOUT_MAX)
+            )
         finally:
             if not roused:
                 with self._lock:
                     if not _strike_off(sleepers, sleeper):
                         self._rouse(sleepers)  # we were, and leave: it is the next one's now
-        
 
     def _rouse(self, sleepers: deque[LockType]) -> bool:
         """Wake the first sleeper, if there is one; `_lock` is held."""

@@ -1,0 +1,433 @@
+"""A queue between processes that no death can block, and that knows who has what.
+
+Payloads lie in shared memory as `Segments` of records, under one `RobustLock`.
+Who must wait sleeps on the word of a `_Bell`. Which records this process has
+taken and not marked done is also noted here, in a list for each thread, so that
+`done` needs no lock: it stamps the thread's oldest, or else another thread's.
+
+Guarantees
+    *A kill leaves each call before or after*, never between: see `Segments` for
+    the steps. The kernel frees the lock, and what it guards is sound as it is.
+
+    *No one sleeps on because of a dead one*: who was to wake others and died
+    first delays them by `LOOK` seconds; then each looks for itself.
+
+    *What a dead process had taken can be told*, and taken over. Others touch no
+    record but of the dead, so a living taker may stamp whenever it likes.
+
+    *No one waits for the dead*: `join` returns what they left.
+"""
+
+from __future__ import annotations
+
+import os
+import threading
+from collections import Counter, deque
+from contextlib import suppress
+from queue import Empty, Full
+from threading import get_ident
+from time import monotonic
+from typing import TYPE_CHECKING, Final, NamedTuple, TypeAlias, TypeVar
+from weakref import WeakValueDictionary
+
+from workpool._compat import ShutDown
+from workpool.ipc import lives
+from workpool.ipc.futex import Word
+from workpool.ipc.memory import SPARE_LIMIT, allocate
+from workpool.ipc.robust_lock import LOCK_SIZE, RobustLock
+from workpool.ipc.segments import BASE_SIZE, RESERVE, Record, Segments
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from workpool.ipc.memory import Region
+
+__all__ = ["LOOK", "Remains", "SharedQueue"]
+
+R = TypeVar("R")
+_Ledger: TypeAlias = "dict[int, deque[Record]]"
+
+LOOK: Final = 0.2  # seconds; the longest anyone sleeps without looking
+
+# Where in the region: the locks of head and tail, the segments, and the bells of three kinds of waiters.
+_HEAD, _TAIL, _SEGMENTS = 0, LOCK_SIZE, 2 * LOCK_SIZE
+_GET, _PUT, _JOIN = (_SEGMENTS + BASE_SIZE + 64 * i for i in range(3))
+_SIZE: Final = _JOIN + 64
+
+# Whether a core sees the writes of another in their order, so that taker and putter can do without
+# a lock that both take (see `Segments`).
+_ORDERED: Final = hasattr(os, "uname") and os.uname().machine in {"x86_64", "i686", "s390x"}
+
+_known: WeakValueDictionary[tuple[str, int, int], SharedQueue] = WeakValueDictionary()
+_left: dict[
+    tuple[str, int, int], _Ledger
+] = {}  # what a thread has of a queue that no one holds here
+_lock = threading.Lock()  # guards the two
+_pid = os.getpid()
+
+
+class Remains(NamedTuple):
+    """What is not done.
+
+    Attributes
+    ----------
+    queued, taken : int
+        How many records were not taken, or were and are not done.
+    abandoned : dict of int to int
+        How many of the taken ones are in the hands of a dead process, by process id.
+    """
+
+    queued: int
+    taken: int
+    abandoned: dict[int, int]
+
+
+class SharedQueue:
+    """The queue, of payloads; one object for each queue in each process.
+
+    Made with `create`; reached by unpickling it in the others.
+
+    Attributes
+    ----------
+    maxsize : int
+        Most records in the queue; 0 or less: no bound.
+    """
+
+    def __init__(
+        self, region: Region, maxsize: int, ledger: _Ledger, *, fresh: bool = False
+    ) -> None:
+        self.maxsize = maxsize
+        self._region = region
+        self._segments = Segments(region, _SEGMENTS, fresh=fresh)
+        self._getters, self._putters, self._joiners = (
+            _Bell(region, offset) for offset in (_GET, _PUT, _JOIN)
+        )
+        self._ledger = ledger
+        self._mine = _Mine(ledger)
+        self._number = 0  # this process's, once it has taken something
+        self._awaited_by_getters = self._getters.awaited
+        self._awaited_by_putters = self._putters.awaited
+        self._awaited_by_joiners = self._joiners.awaited
+        make = RobustLock.create if fresh else RobustLock
+        self._head = make(region, _HEAD)
+        self._tail = make(region, _TAIL) if _ORDERED else self._head
+
+    @classmethod
+    def create(cls, maxsize: int) -> SharedQueue:
+        """Make a queue, in memory that other processes can reach."""
+        region = allocate(_SIZE, spare=min(RESERVE, SPARE_LIMIT))
+        return _intern(region, lambda: cls(region, maxsize, {}, fresh=True))
+
+    @classmethod
+    def attach(cls, region: Region, maxsize: int) -> SharedQueue:
+        """Reach a queue that another process made."""
+        return _intern(region, lambda: cls(region, maxsize, _left.pop(_key(region), {})))
+
+    def __reduce__(self) -> tuple[object, ...]:
+        return SharedQueue.attach, (self._region, self.maxsize)
+
+    def __del__(self) -> None:
+        # A task may take an item and end; the next task, with a queue unpickled anew, marks it done.
+        with suppress(AttributeError, TypeError):  # half made, or an interpreter on its way out
+            if any(self._ledger.values()):
+                _left[_key(self._region)] = self._ledger
+
+    # ---------------------------------------------------------------- put and get
+
+    def put(self, payload: bytes, block: bool, timeout: float | None) -> None:
+        """Put a payload; raises Full, ShutDown, or OSError when there is no memory."""
+        segments, lock = self._segments, self._tail
+        deadline = None if timeout is None else monotonic() + timeout
+        while True:
+            seen = -1
+            code = 0
+            try:
+                code = lock.take()
+                if code:
+                    code = lock.settle(code)
+                if self.maxsize > 0 and segments.queued() >= self.maxsize:
+                    seen = self._no_room(block, deadline)
+                elif not segments.append(payload):
+                    self._append_further(payload)
+            finally:
+                # If the lock is not ours, or not yet, nothing happens. See RobustLock.
+                if code:
+                    lock.undo(code)
+                else:
+                    lock.give()
+            # Only now, as for all bells: to release a lock makes sure that others see what we did
+            # before we look whether they sleep.
+            if seen < 0:
+                if self._awaited_by_getters[0]:
+                    _locked(self._head, self._getters.ring)
+                return
+            if segments.queued() >= self.maxsize:
+                self._putters.wait(seen, deadline)
+
+    def get(self, block: bool, timeout: float | None) -> Record:
+        """Take the next record in this process's name; raises Empty or ShutDown."""
+        segments, lock = self._segments, self._head
+        number = self._number or self._enrol()
+        deadline = None if timeout is None else monotonic() + timeout
+        while True:
+            seen = -1
+            code = 0
+            try:
+                code = lock.take()
+                if code:
+                    code = lock.settle(code)
+                record = segments.take(number, _pid)
+                if record is not None:
+                    self._mine.held.append(record)
+                else:
+                    seen = self._nothing(block, deadline)
+            finally:
+                if code:
+                    lock.undo(code)
+                else:
+                    lock.give()
+            if record is not None:
+                if self._awaited_by_putters[0]:
+                    _locked(self._tail, self._putters.ring)
+                return record
+            if not segments.queued():
+                self._getters.wait(seen, deadline)
+
+    def _append_further(self, payload: bytes) -> None:
+        """Append where it takes a look at the chain."""
+        while True:
+            self._with_head(lambda: self._segments.prepare(len(payload)))
+            if self._segments.append(payload):
+                return
+
+    def _no_room(self, block: bool, deadline: float | None) -> int:
+        """Tell what to wait for, with the tail lock held; or that there is no waiting."""
+        if self._segments.closed:
+            raise ShutDown
+        if not block or (deadline is not None and deadline <= monotonic()):
+            raise Full
+        return self._putters.enlist()
+
+    def _nothing(self, block: bool, deadline: float | None) -> int:
+        """Tell what to wait for, with the head lock held; or that there is no waiting."""
+        if self._segments.closed:
+            # Looked at again, now that nothing can be put any more.
+            if self._segments.queued():
+                return -1
+            raise ShutDown
+        if not block or (deadline is not None and deadline <= monotonic()):
+            raise Empty
+        return self._getters.enlist()
+
+    def _enrol(self) -> int:
+        self._number = lives.our_number(self._region.arena)
+        return self._number
+
+    def close(self, *, discard: bool) -> None:
+        """Let nothing be put any more; on request mark done what is queued."""
+
+        def act() -> None:
+            # A kill between the two: closed, and what is queued may still be taken.
+            self._segments.close()
+            if discard:
+                self._segments.discard()
+            for bell in (self._getters, self._putters, self._joiners):
+                bell.ring_all()
+
+        _locked(self._tail, lambda: self._with_head(act))
+
+    def _with_head(self, act: Callable[[], R]) -> R:
+        """Call with the head lock held too; the tail lock is."""
+        return act() if self._head is self._tail else _locked(self._head, act)
+
+    # ---------------------------------------------------------------- the ledger
+
+    def done(self) -> None:
+        """Mark done the oldest record that this thread has, or else this process.
+
+        Raises
+        ------
+        LookupError
+            There is none.
+        """
+        try:
+            _, places, place = self._mine.held.popleft()
+        except IndexError:
+            _, places, place = self._anyones()
+        places[place] = 0
+        if self._awaited_by_joiners[0] and not self._segments.queued():
+            _locked(self._head, self._tell_joiners)
+
+    def drop(self) -> None:
+        """Mark done the record that this thread took last."""
+        _, places, place = self._mine.held.pop()
+        places[place] = 0
+        _locked(self._head, self._tell_joiners)
+
+    def queued(self) -> int:
+        """Count the records that were not taken."""
+        return self._segments.queued()
+
+    @property
+    def closed(self) -> bool:
+        """Whether nothing may be put any more."""
+        return self._segments.closed
+
+    def remains(self) -> Remains:
+        """Count what is not done."""
+        return _locked(self._head, self._look)
+
+    def join(self, timeout: float | None) -> Remains:
+        """Wait until all is done, or the time is up, or a dead process has some of it."""
+        deadline = None if timeout is None else monotonic() + timeout
+
+        def look() -> tuple[Remains, int]:
+            return self._look(), self._joiners.enlist()
+
+        while True:
+            remains, seen = _locked(self._head, look)
+            late = deadline is not None and deadline <= monotonic()
+            if late or remains.abandoned or not remains.queued + remains.taken:
+                return remains
+            self._joiners.wait(seen, deadline)
+
+    def take_over(self) -> Record | None:
+        """Take one record that a dead process has, in our name; None when there is no more."""
+        number = self._number or self._enrol()
+
+        def act() -> Record | None:
+            taken: list[Record] = []
+            self._segments.sweep(taken.append)
+            dead = self._dead(taken)
+            if not dead:
+                return None
+            record = dead[0][0]
+            self._segments.hand_over(record, number)
+            self._mine.held.append(record)
+            return record
+
+        return _locked(self._head, act)
+
+    def _anyones(self) -> Record:
+        """Find a record that another thread of this process has."""
+        for held in list(self._ledger.values()):
+            with suppress(IndexError):  # it was faster
+                return held.popleft()
+        raise LookupError
+
+    def _look(self) -> Remains:
+        """Count what is not done; the lock is held."""
+        taken: list[Record] = []
+        count = self._segments.sweep(taken.append)
+        dead = Counter(pid for _, pid in self._dead(taken))
+        return Remains(self._segments.queued(), count, dict(dead))
+
+    def _dead(self, taken: list[Record]) -> list[tuple[Record, int]]:
+        """Tell which of these records a dead process has, and its process id."""
+        arena = self._region.arena
+        ended: dict[int, bool] = {}
+        found: list[tuple[Record, int]] = []
+        for record in taken:
+            taker = self._segments.taker(record)
+            if taker is None:
+                continue  # only now: its taker needs no lock for that
+            number, pid = taker
+            if number not in ended:
+                ended[number] = lives.ended(arena, number)
+            if ended[number]:
+                found.append((record, pid))
+        return found
+
+    def _tell_joiners(self) -> None:
+        """Wake those who join, if all is done; the lock is held."""
+        if (
+            self._awaited_by_joiners[0]
+            and not self._segments.queued()
+            and not self._segments.sweep()
+        ):
+            self._joiners.ring_all()
+
+
+class _Mine(threading.local):
+    """The records that this thread has, oldest first; listed in the queue's ledger."""
+
+    def __init__(self, ledger: _Ledger) -> None:
+        self.held = ledger.setdefault(get_ident(), deque())
+
+
+def _locked(lock: RobustLock, act: Callable[[], R]) -> R:
+    """Call with the lock held."""
+    code = 0
+    try:
+        code = lock.take()
+        if code:
+            code = lock.settle(code)
+        return act()
+    finally:
+        lock.undo(code) if code else lock.give()
+
+
+class _Bell:
+    """A word to sleep on, and whether anyone may be asleep.
+
+    All but `wait` is called with the lock held that those who wait have taken:
+    for the head, or for putters the tail. Who enlists looks once more before it
+    waits; the other side acts and then looks whether anyone is `awaited`.
+    """
+
+    def __init__(self, region: Region, offset: int) -> None:
+        self._word = Word(region, offset)
+        self.awaited = region.view[offset + 4 : offset + 8].cast("I")
+
+    def enlist(self) -> int:
+        """Say that we are about to sleep; `wait` wants what this returns."""
+        self.awaited[0] = 1
+        return self._word.value
+
+    def wait(self, seen: int, deadline: float | None) -> None:
+        """Sleep until the bell rings, or the time is up, or it is time to look."""
+        left = LOOK if deadline is None else min(LOOK, deadline - monotonic())
+        if left > 0:
+            self._word.wait(seen, left)
+
+    def ring(self) -> None:
+        """Wake one."""
+        self._word.value += 1
+        if not self._word.wake(1):
+            # No one slept. Who is about to will see the word changed, and enlist again.
+            self.awaited[0] = 0
+
+    def ring_all(self) -> None:
+        """Wake everyone."""
+        self._word.value += 1
+        self._word.wake()
+        self.awaited[0] = 0
+
+
+def _key(region: Region) -> tuple[str, int, int]:
+    return region.arena.token, region.offset, region.uid
+
+
+def _intern(region: Region, make: Callable[[], SharedQueue]) -> SharedQueue:
+    """Return this process's one object for a queue: they share the ledger."""
+    with _lock:
+        queue = _known.get(_key(region))
+        if queue is None:
+            queue = _known[_key(region)] = make()
+        return queue
+
+
+def _after_fork_in_child() -> None:
+    """Have nothing in hand: what the parent took is the parent's."""
+    global _lock, _pid  # noqa: PLW0603 - another process, so another value
+    _lock = threading.Lock()
+    _pid = os.getpid()
+    _left.clear()
+    for queue in list(_known.values()):
+        queue._number = 0
+        for held in queue._ledger.values():
+            held.clear()
+
+
+if hasattr(os, "register_at_fork"):
+    os.register_at_fork(after_in_child=_after_fork_in_child)

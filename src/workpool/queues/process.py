@@ -1,0 +1,174 @@
+"""The queue between processes: items as pickles, on the mechanism of `workpool.ipc.shared_queue`.
+
+The calls are those of the queue between threads. What differs follows from
+deaths: which process has taken an item counts, so `task_done` is for the process
+that took it, and what a dead one left can be told and taken over.
+"""
+
+from __future__ import annotations
+
+import pickle
+from typing import TYPE_CHECKING, Any, TypeVar, cast
+
+from typing_extensions import override
+
+from workpool.errors import NotPicklable, WorkerLost
+from workpool.ipc import pickling
+from workpool.ipc.shared_queue import SharedQueue
+from workpool.queues.thread import Queue, Scope, check_timeout, checked_maxsize, join_timeout
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+__all__ = ["ProcessQueue"]
+
+T = TypeVar("T")
+
+
+class ProcessQueue(Queue[T]):
+    """What ``Queue(scope="process")`` makes.
+
+    An item travels as its pickle, so each `get` gives a copy. Any number of
+    processes, and of threads in each, may put and get. A process that is killed
+    blocks no one; a call that it was in took place or did not.
+
+    Parameters
+    ----------
+    maxsize : int
+        Most items in the queue; ``0`` or less means no bound but memory.
+    scope : {"process"}
+        There for the signature's sake.
+
+    Notes
+    -----
+    `task_done` marks the oldest item that the calling thread has taken and not
+    marked, or else one that another thread of the process has. It is a
+    ``ValueError`` in a process that has none, unlike between threads: an item
+    that another process took is that one's to mark, and so stays known as its
+    own should it die.
+    """
+
+    __slots__ = ("_shared",)
+
+    def __init__(self, maxsize: int = 0, *, scope: Scope = "process") -> None:
+        del scope  # it brought us here
+        self._maxsize = checked_maxsize(maxsize)
+        self._shared = SharedQueue.create(self._maxsize)
+
+    @override
+    def __repr__(self) -> str:
+        bound = f" maxsize={self._maxsize}" if self._maxsize > 0 else ""
+        state = " shut down" if self._shared.closed else ""
+        return f'<Queue scope="process"{bound} qsize={self.qsize()} unfinished={self.unfinished}{state}>'
+
+    @override
+    def __reduce__(self) -> tuple[object, ...]:
+        return _attach, (self._shared,)
+
+    # ---------------------------------------------------------------- put and get
+
+    @override
+    def put(self, item: T, block: bool = True, timeout: float | None = None) -> None:
+        if timeout is not None and block and self._maxsize > 0:
+            check_timeout(timeout)
+        self._shared.put(_dump(item), block, timeout)
+
+    @override
+    def get(self, block: bool = True, timeout: float | None = None) -> T:
+        if timeout is not None and block:
+            check_timeout(timeout)
+        return self._load(self._shared.get(block, timeout)[0])
+
+    def _load(self, payload: memoryview[int]) -> T:
+        """Unpickle what this thread took last."""
+        try:
+            return cast("T", pickling.loads(payload))
+        except Exception as error:
+            self._shared.drop()
+            message = (
+                f"an item of {len(payload)} bytes cannot be unpickled in this process: {type(error).__name__}: "
+                f"{error}. It is out of the queue and counts as done; put what this process can import."
+            )
+            raise NotPicklable(message, part="item") from error
+
+    # ---------------------------------------------------------------- the ledger
+
+    @property
+    @override
+    def unfinished(self) -> int:
+        remains = self._shared.remains()
+        return remains.queued + remains.taken
+
+    @override
+    def task_done(self) -> None:
+        try:
+            self._shared.done()
+        except LookupError:
+            message = (
+                "task_done() called too often: this process has taken no item that is not marked done. "
+                "The process that takes an item marks it."
+            )
+            raise ValueError(message) from None
+
+    @override
+    def join(self, timeout: float | None = None) -> None:
+        check_timeout(timeout)
+        queued, taken, abandoned = self._shared.join(timeout)
+        if abandoned:
+            whose = ", ".join(f"{count} by process {pid}" for pid, count in abandoned.items())
+            message = (
+                f"{sum(abandoned.values())} items were taken by processes that died before task_done() ({whose}); "
+                f"{queued} more are queued. Take them over with reclaim(), do them or put them again, and "
+                "mark each with task_done()."
+            )
+            raise WorkerLost(message)
+        if queued + taken:
+            raise join_timeout(queued + taken, queued, timeout)
+
+    @override
+    def abandoned(self) -> dict[int, int]:
+        return self._shared.remains().abandoned
+
+    @override
+    def reclaim(self) -> Iterator[T]:
+        while (record := self._shared.take_over()) is not None:
+            yield self._load(record[0])
+
+    # ---------------------------------------------------------------- how full it is
+
+    @override
+    def qsize(self) -> int:
+        return self._shared.queued()
+
+    @override
+    def shutdown(self, immediate: bool = False) -> None:
+        self._shared.close(discard=immediate)
+
+
+def _attach(shared: SharedQueue) -> ProcessQueue[Any]:
+    """Unpickle a queue."""
+    kind: type[ProcessQueue[Any]] = ProcessQueue
+    queue = kind.__new__(kind, scope="process")
+    queue._maxsize = shared.maxsize
+    queue._shared = shared
+    return queue
+
+
+def _dump(item: object) -> bytes:
+    """Pickle an item; the usual one without a detour."""
+    if type(item) in pickling.PLAIN:
+        return pickle.dumps(item, 5)
+    try:
+        return pickling.dumps(item)
+    except Exception as error:
+        raise _not_picklable(item, error) from error
+
+
+def _not_picklable(item: object, error: Exception) -> NotPicklable:
+    path, culprit = pickling._locate(item)
+    holds = f" holds a {type(culprit).__qualname__} at {path}" if path else ""
+    message = (
+        f"put() cannot send this {type(item).__qualname__} to another process: it{holds or ' cannot be pickled'}: "
+        f'{type(error).__name__}: {error}. Put what the consumer needs of it, or use scope="thread".'
+    )
+    return NotPicklable(message, part="item", path=path)
