@@ -122,17 +122,22 @@ class Word:
                 _call(self._address, _WAIT, seen, ctypes.byref(limit))
         return True
 
-    def wake(self, count: int = _EVERYONE) -> None:
-        """Wake up to `count` of those who wait on the word, in any process."""
-        if _FUTEX is not None:
-            _call(self._address, _WAKE, count, None)
+    def wake(self, count: int = _EVERYONE) -> int:
+        """Wake up to `count` of those who wait on the word, in any process.
+
+        Returns
+        -------
+        int
+            How many were asleep and are not now; 0 where the system does not tell.
+        """
+        return 0 if _FUTEX is None else _call(self._address, _WAKE, count, None)
 
 
-def _call(address: ctypes.c_void_p, operation: int, value: int, limit: object) -> None:
+def _call(address: ctypes.c_void_p, operation: int, value: int, limit: object) -> int:
     """Make the system call; it lets other threads run meanwhile."""
     assert _FUTEX is not None
     number, library = _FUTEX
-    library.syscall(
+    result: int = library.syscall(
         ctypes.c_long(number),
         address,
         ctypes.c_int(operation),
@@ -141,3 +146,4 @@ def _call(address: ctypes.c_void_p, operation: int, value: int, limit: object) -
         None,
         ctypes.c_int(0),
     )
+    return result
