@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import gc
 import multiprocessing
 import os
@@ -15,7 +16,7 @@ from multiprocessing.context import ForkContext, ForkServerContext, SpawnContext
 import pytest
 
 from workpool.errors import SharedStateLost
-from workpool.ipc import memory, nameless
+from workpool.ipc import lives, memory, nameless
 
 START_METHODS = ["fork", "spawn", "forkserver"]
 CONTEXTS = [
@@ -290,6 +291,69 @@ def test_the_portable_file_has_no_name_either(monkeypatch: pytest.MonkeyPatch) -
     part[9_999] = 3
     assert pickle.loads(pickle.dumps(region)).open(4096, 10_000)[9_999] == 3
     assert os.fstat(region.arena.memory_fd).st_nlink == 0
+    with memory._lock:
+        memory._kept.remove(region.arena)
+
+
+def test_an_arena_that_is_known_is_adopted_once() -> None:
+    """Given the same arena twice, a process keeps one, and the record locks it has on it."""
+    code = (
+        "from workpool.ipc import lives\n"
+        "names = len(memory.exported())\n"
+        "region = pickle.load(sys.stdin.buffer)\n"
+        "number = lives.our_number(region.arena)\n"
+        "memory.adopt([(name, os.dup(fd)) for name, fd in memory.exported()])\n"
+        "print(len(memory.exported()) == names, number, flush=True)\n"
+        "os.read(0, 1)"
+    )
+    region = memory.allocate(1)
+    process = start_adopting_process(code)
+    assert process.stdin is not None
+    assert process.stdout is not None
+    process.stdin.write(pickle.dumps(region))
+    process.stdin.flush()
+    once, number = process.stdout.readline().split()
+    assert once == b"True"
+    assert not lives.ended(region.arena, int(number))
+    process.communicate(timeout=30)
+    assert lives.ended(region.arena, int(number))
+
+
+def test_a_descriptor_that_is_another_file_by_now_is_not_borrowed() -> None:
+    """A sender's number may be another process's by now: the file must be the one that is meant."""
+    arena = memory.allocate(1).arena
+    with pytest.raises(OSError, match="another file"):
+        nameless.borrow(os.getpid(), arena.locks_fd, f"workpool-{arena.token}")
+
+
+def test_a_place_past_the_end_of_the_arena_is_refused() -> None:
+    """A region that never was is lost state, not a crash."""
+    region = memory.allocate(1)
+    with pytest.raises(SharedStateLost, match="given back"):
+        memory._attach(region.arena, 1 << 40, 8, 1, (0, 0))
+    assert region.arena.token in repr(region)
+    assert "ours=True" in repr(region.arena)
+
+
+@pytest.mark.parametrize("failing", [1, 2])
+def test_an_arena_that_cannot_be_made_leaves_nothing_open(
+    failing: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Out of descriptors, the call fails; later, when there are some again, it succeeds."""
+    calls: list[str] = []
+    make = nameless.make
+
+    def fail_once(name: str) -> int:
+        calls.append(name)
+        if len(calls) == failing:
+            raise OSError(errno.EMFILE, "too many open files")
+        return make(name)
+
+    monkeypatch.setattr(memory, "_own", None)
+    monkeypatch.setattr(nameless, "make", fail_once)
+    with pytest.raises(OSError, match="too many"):
+        memory.allocate(1)
+    region = memory.allocate(1)
     with memory._lock:
         memory._kept.remove(region.arena)
 

@@ -13,6 +13,7 @@ import pytest
 
 from workpool.ipc import lives, memory
 from workpool.shared import Scope, Semaphore
+from workpool.shared.in_processes.semaphore import ProcessSemaphore
 
 fork = multiprocessing.get_context("fork")
 
@@ -195,6 +196,27 @@ def test_more_processes_than_rows_wait_as_if_no_permit_were_free(
     run_child(lambda: child(want=False))
     semaphore.release(2)
     run_child(lambda: child(want=True))
+
+
+def test_an_interrupt_inside_acquire_brings_the_permit_back(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """Ctrl-C after a permit was taken, and before the caller knows, leaves it free."""
+    home = ProcessSemaphore.make(1)
+    lock = home._lock
+
+    class Striking:
+        acquire = lock.acquire
+
+        def release(self) -> None:
+            lock.release()
+            monkeypatch.undo()
+            raise KeyboardInterrupt
+
+    monkeypatch.setattr(home, "_lock", Striking())
+    with pytest.raises(KeyboardInterrupt):
+        home.acquire(0)
+    assert home.free() == 1
 
 
 def test_the_living_are_not_taken_for_dead() -> None:

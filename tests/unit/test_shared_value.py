@@ -153,6 +153,26 @@ def test_what_cannot_be_unpickled_here_is_told_and_can_be_replaced() -> None:
     assert shared.get() == 5
 
 
+def test_a_copy_that_fails_at_opening_leaves_the_value_closed() -> None:
+    """A value that was copied in but cannot be copied out keeps no one from replacing it."""
+    shared = Shared[object](_CopiedOnce(), scope="thread")
+    with pytest.raises(NotPicklable, match="once is enough"), shared.lock():
+        pass
+    shared.set(1)
+    assert shared.get() == 1
+
+
+class _CopiedOnce:
+    """Can be copied, but not its copy."""
+
+    def __deepcopy__(self, _: object) -> _CopiedOnce:
+        if hasattr(self, "copied"):
+            raise RuntimeError("once is enough")
+        copy = _CopiedOnce()
+        copy.copied = True  # type: ignore[attr-defined]
+        return copy
+
+
 class _Vanishing:
     """Pickles, and does not unpickle."""
 

@@ -59,8 +59,8 @@ class Mutex:
     def __init__(self, region: Region, offset: int, *, fresh: bool = False) -> None:
         assert _library is not None, "looked at AVAILABLE first"
         self._library = _library
-        # A ready-made reference, and no argtypes, is the cheapest way to pass an
-        # argument. It also holds the mapping that the mutex lies in.
+        self._region = region  # keeps its place
+        # A ready-made reference, and no argtypes, is the cheapest way to pass an argument.
         self._mutex = ctypes.byref(ctypes.c_char.from_buffer(region.view, offset))
         self.take = functools.partial(_library.trylock, self._mutex)
         self.give = functools.partial(_library.unlock, self._mutex)

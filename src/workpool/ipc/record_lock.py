@@ -46,7 +46,7 @@ class RecordLock:
     """
 
     def __init__(self, region: Region, offset: int) -> None:
-        self._arena = region.arena  # keeps the descriptor open
+        self._region = region  # keeps its place, and the descriptor open
         self._fd = region.arena.locks_fd
         self._byte = region.offset + offset
         with _lock:

@@ -104,11 +104,12 @@ class ProcessSemaphore:
                 message = f"{n} permits cannot be brought back: {out} are out"
                 raise ValueError(message)
             # Our own first; the rest was taken by another process, in whose name we bring it.
-            rows = sorted(range(used), key=lambda row: self._numbers[row] != number)
-            for row in rows:
-                back = min(n, self._counts[row])
-                self._counts[row] -= back
-                n -= back
+            for ours in (True, False):
+                for row in range(used):
+                    if n and (self._numbers[row] == number) is ours:
+                        back = min(n, self._counts[row])
+                        self._counts[row] -= back
+                        n -= back
             self._turn.value += 1
         finally:
             self._lock.release()

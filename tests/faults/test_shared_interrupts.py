@@ -1,0 +1,83 @@
+"""Ctrl-C while waiting for shared state: heard at once, and nothing stays locked by it."""
+
+from __future__ import annotations
+
+import multiprocessing
+import os
+import signal
+import threading
+import time
+from collections.abc import Callable
+
+import pytest
+
+from workpool.ipc import memory
+from workpool.shared import Event, Lock, Scope, Semaphore, Shared
+
+fork = multiprocessing.get_context("fork")
+
+Call = Callable[[], object]
+
+
+@pytest.fixture(scope="module", autouse=True)
+def singletons() -> None:
+    """Make what stays until the process ends, before the first test looks for leaks."""
+    memory.allocate(1)
+
+
+def lock_calls(scope: Scope) -> tuple[Call, Call]:
+    """Give what another thread does first, and then the call that waits for ever."""
+    lock = Lock(scope=scope)
+    return lock.acquire, lock.acquire
+
+
+def shared_calls(scope: Scope) -> tuple[Call, Call]:
+    shared = Shared(1, scope=scope)
+    return lambda: shared.lock().__enter__(), shared.get
+
+
+def semaphore_calls(scope: Scope) -> tuple[Call, Call]:
+    semaphore = Semaphore(scope=scope)
+    return semaphore.acquire, semaphore.acquire
+
+
+def event_calls(scope: Scope) -> tuple[Call, Call]:
+    event = Event(scope=scope)
+    return event.is_set, event.wait
+
+
+def be_interrupted(first: Call, wait: Call) -> None:
+    """Wait in the main thread of this process, and leave by the signal: exit code 7."""
+    begun = threading.Event()
+
+    def strike() -> None:
+        first()
+        begun.set()
+        waiting.wait(30)
+        os.kill(os.getpid(), signal.SIGINT)
+        threading.Event().wait(30)  # stays, and keeps what it owns
+
+    waiting = threading.Event()
+    signal.signal(signal.SIGINT, signal.default_int_handler)
+    threading.Thread(target=strike, daemon=True).start()
+    assert begun.wait(30)
+    waiting.set()
+    try:
+        wait()
+    except KeyboardInterrupt:
+        os._exit(7)
+
+
+@pytest.mark.parametrize("scope", ["thread", "process"])
+@pytest.mark.parametrize("calls", [lock_calls, shared_calls, semaphore_calls, event_calls])
+def test_ctrl_c_ends_a_wait_within_a_second(
+    calls: Callable[[Scope], tuple[Call, Call]], scope: Scope
+) -> None:
+    """KeyboardInterrupt comes out of the call that waited for ever."""
+    process = fork.Process(target=be_interrupted, args=calls(scope))
+    begin = time.monotonic()
+    process.start()
+    process.join(20)
+    assert process.exitcode == 7
+    assert time.monotonic() - begin < 5  # a second, on a machine that does other things as well
+    process.close()

@@ -1,0 +1,174 @@
+"""The two kinds of lock from the inside: what an exception at an awkward moment leaves behind."""
+
+from __future__ import annotations
+
+import ctypes
+import errno
+import fcntl
+import threading
+import time
+from collections.abc import Callable
+
+import pytest
+
+from workpool.ipc import memory, mutex
+from workpool.ipc.mutex import MUTEX_SIZE, Mutex
+from workpool.ipc.record_lock import RecordLock
+
+needs_mutex = pytest.mark.skipif(not mutex.AVAILABLE, reason="robust mutexes are Linux's")
+
+
+@pytest.fixture(scope="module", autouse=True)
+def singletons() -> None:
+    """Make what stays until the process ends, before the first test looks for leaks."""
+    memory.allocate(1)
+
+
+@pytest.fixture
+def latch() -> Mutex:
+    """Make a mutex."""
+    return Mutex(memory.allocate(MUTEX_SIZE), 0, fresh=True)
+
+
+@pytest.fixture
+def record() -> RecordLock:
+    """Make a record lock."""
+    return RecordLock(memory.allocate(8), 0)
+
+
+def in_thread(call: Callable[[], int]) -> int:
+    """Run a call in another thread to its end, and return what it returned."""
+    answers: list[int] = []
+    thread = threading.Thread(target=lambda: answers.append(call()))
+    thread.start()
+    thread.join(30)
+    return answers[0]
+
+
+def struck(call: Callable[..., int]) -> Callable[..., int]:
+    """Make a call that succeeds, and is interrupted before anyone hears of it."""
+
+    def strike(*args: object) -> int:
+        call(*args)
+        raise KeyboardInterrupt
+
+    return strike
+
+
+@needs_mutex
+def test_a_mutex_taken_in_an_interrupted_spin_is_given_back(latch: Mutex) -> None:
+    """Ctrl-C right after the try that succeeded leaves the mutex free."""
+    take = latch.take
+    latch.take = struck(take)
+    with pytest.raises(KeyboardInterrupt):
+        latch.settle(errno.EBUSY, None)
+    assert in_thread(take) == 0  # which ends as owner: the thread is gone
+
+
+@needs_mutex
+def test_a_mutex_got_in_an_interrupted_wait_is_given_back(
+    latch: Mutex, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Ctrl-C right after the wait that succeeded leaves the mutex free."""
+    monkeypatch.setattr(mutex, "_SPINS", 0)
+    monkeypatch.setattr(latch, "_library", mutex._Library())
+    monkeypatch.setattr(latch._library, "timedlock", struck(latch._library.timedlock))
+    with pytest.raises(KeyboardInterrupt):
+        latch.settle(errno.EBUSY, 10)
+    assert in_thread(latch.take) == 0
+
+
+@needs_mutex
+def test_an_interrupted_wait_for_oneself_keeps_what_one_had(
+    latch: Mutex, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Ctrl-C in a second acquire does not give the first one back."""
+    monkeypatch.setattr(latch, "_library", mutex._Library())
+    monkeypatch.setattr(latch._library, "timedlock", struck(latch._library.timedlock))
+    assert latch.take() == 0
+    with pytest.raises(KeyboardInterrupt):
+        latch.settle(latch.take(), 10)
+    assert in_thread(latch.take) == errno.EBUSY
+    assert latch.give() == 0
+
+
+@needs_mutex
+def test_a_wait_by_the_wall_clock_ends_as_well(
+    latch: Mutex, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Where the C library takes no other clock, waiting works the same."""
+    library = mutex._Library()
+    monkeypatch.setattr(library, "_timed", ctypes.CDLL(None).pthread_mutex_timedlock)
+    monkeypatch.setattr(library, "_clock", time.CLOCK_REALTIME)
+    monkeypatch.setattr(library, "_clock_argument", ())
+    monkeypatch.setattr(latch, "_library", library)
+    assert latch.take() == 0
+    begin = time.monotonic()
+    assert in_thread(lambda: latch.settle(latch.take(), 0.05)) == errno.EBUSY
+    assert 0.05 <= time.monotonic() - begin < 10
+    latch.give()
+    assert latch.settle(errno.EBUSY, 10) == 0
+    latch.give()
+
+
+@needs_mutex
+def test_a_mutex_that_cannot_be_made_is_an_error(monkeypatch: pytest.MonkeyPatch) -> None:
+    """What the C library refuses is told by its number, at the making."""
+    library = mutex._Library()
+
+    class Refusing:
+        def __getattr__(self, name: str) -> Callable[..., int]:
+            return lambda *_: errno.ENOMEM
+
+    monkeypatch.setattr(library, "_let_go", Refusing())
+    with pytest.raises(OSError, match="cannot make a lock"):
+        library.initialize(None)
+
+
+@pytest.mark.parametrize("moment", ["before", "after"])
+def test_an_interrupted_try_leaves_a_record_lock_free(
+    record: RecordLock, moment: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Ctrl-C before or after the kernel's answer leaves the gate open and the byte free."""
+    lockf = fcntl.lockf
+    strikes = iter([True])
+
+    def strike(fd: int, operation: int, length: int, start: int) -> None:
+        if moment == "after":
+            lockf(fd, operation, length, start)
+        if next(strikes, False):
+            raise KeyboardInterrupt
+
+    monkeypatch.setattr(fcntl, "lockf", strike)
+    with pytest.raises(KeyboardInterrupt):
+        record.take()
+    monkeypatch.undo()
+    assert in_thread(lambda: record.take() or record.give()) == 0
+
+
+def test_an_error_of_the_kernel_is_not_taken_for_a_busy_lock(
+    record: RecordLock, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A lock file that cannot be locked at all is an error, and the gate stays open."""
+
+    def fail(*_: object) -> None:
+        raise OSError(errno.ENOLCK, "no locks available")
+
+    monkeypatch.setattr(fcntl, "lockf", fail)
+    with pytest.raises(OSError, match="no locks available"):
+        record.take()
+    monkeypatch.undo()
+    assert in_thread(lambda: record.take() or record.give()) == 0
+
+
+def test_copies_of_a_record_lock_share_a_gate(record: RecordLock) -> None:
+    """Two objects for one place in the arena are one lock, also within a process."""
+    copy = RecordLock(memory.allocate(8), 0)
+    assert copy._gate is not record._gate
+    region = memory.allocate(8)
+    one, other = RecordLock(region, 0), RecordLock(region, 0)
+    assert one.take() == 0
+    assert in_thread(other.take) == errno.EBUSY
+    assert other.take() == errno.EDEADLK
+    assert other.give() == 0
+    assert one.give() == errno.EPERM
