@@ -48,21 +48,26 @@ def examine(path: str) -> Report:
     OSError
         It cannot be read.
     """
+    with open(path, "rb", buffering=0) as file:
+        return read_through(path, iter(lambda: file.read(BLOCK), b""))
+
+
+def read_through(path: str, blocks: Iterator[bytes]) -> Report:
+    """Count and sum up a file that comes in blocks, of which none is empty."""
     digest = hashlib.sha256()
     size = words = 0
     in_word = False  # the last block ended within a word
     is_text = True
-    with open(path, "rb", buffering=0) as file:
-        while block := file.read(BLOCK):
-            digest.update(block)
-            if not size:
-                is_text = b"\0" not in block[:SAMPLE]
-            if is_text:
-                words += len(block.split())
-                if in_word and not block[:1].isspace():
-                    words -= 1  # the same word, seen from both sides
-                in_word = not block[-1:].isspace()
-            size += len(block)
+    for block in blocks:
+        digest.update(block)
+        if not size:
+            is_text = b"\0" not in block[:SAMPLE]
+        if is_text:
+            words += len(block.split())
+            if in_word and not block[:1].isspace():
+                words -= 1  # the same word, seen from both sides
+            in_word = not block[-1:].isspace()
+        size += len(block)
     return Report(path, size, words if is_text else None, digest.hexdigest())
 
 

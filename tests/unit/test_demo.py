@@ -1,0 +1,356 @@
+"""``python -m workpool demo``: what it finds, what it tells, and how it ends."""
+
+from __future__ import annotations
+
+import hashlib
+import io
+import os
+import signal
+import subprocess
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from workpool import Pool
+from workpool.__main__ import COMMANDS, main
+from workpool.backends.base import BACKENDS
+from workpool.commands.demo import job
+from workpool.commands.demo.files import examine, read_through, walk
+from workpool.commands.demo.progress import LIVING, PLAIN, Progress
+from workpool.commands.demo.totals import FAILURES, Totals, human_size
+
+DEMO = [sys.executable, "-m", "workpool", "demo"]
+
+
+@pytest.fixture
+def tree(tmp_path: Path) -> Path:
+    """Make a small tree: texts, a file that is none, an empty one, folders, a link."""
+    root = tmp_path / "tree"
+    (root / "sub" / "deep").mkdir(parents=True)
+    (root / "a.txt").write_bytes(b"one two  three\n")
+    (root / "empty").touch()
+    (root / "sub" / "b.txt").write_bytes(b"four " * 1000)
+    (root / "sub" / "deep" / "c.bin").write_bytes(b"\0not words\xff")
+    (root / "link").symlink_to(root / "a.txt")
+    return root
+
+
+# --------------------------------------------------------------------------- files
+
+
+@given(blocks=st.lists(st.sampled_from([b"a", b" ", b"ab", b"a b", b"\n", b" a", b"a "])))
+def test_words_are_counted_across_blocks(blocks: list[bytes]) -> None:
+    """However a text is cut into blocks, its words and its checksum are those of the whole."""
+    content = b"".join(blocks)
+    report = read_through("text", iter(blocks))
+    assert report == (
+        "text",
+        len(content),
+        len(content.split()),
+        hashlib.sha256(content).hexdigest(),
+    )
+
+
+def test_examine_tells_text_from_other_files(tree: Path) -> None:
+    """A file with a zero byte at its beginning has no words; an empty one has none either, but is text."""
+    assert examine(str(tree / "a.txt"))[1:3] == (15, 3)
+    assert examine(str(tree / "empty"))[1:3] == (0, 0)
+    assert examine(str(tree / "sub" / "deep" / "c.bin"))[1:3] == (11, None)
+
+
+def test_walk_gives_regular_files_in_a_fixed_order(tree: Path) -> None:
+    """Files of all folders, sorted by name; no links, no pipes, and not the one to skip."""
+    os.mkfifo(tree / "pipe")
+    failures: list[OSError] = []
+    found = list(walk(str(tree), failures.append, skip=str(tree / "empty")))
+    assert [os.path.relpath(path, tree) for path in found] == [
+        "a.txt",
+        "sub/b.txt",
+        "sub/deep/c.bin",
+    ]
+    assert not failures
+
+
+def test_walk_is_lazy_and_tells_what_it_cannot_list(tree: Path) -> None:
+    """A folder that is gone when its turn comes is told by name; the walk goes on."""
+    (tree / "z").mkdir()
+    (tree / "z" / "last").touch()
+    failures: list[OSError] = []
+    found = walk(str(tree), failures.append)
+    first = next(found)
+    (tree / "sub" / "b.txt").unlink()
+    (tree / "sub" / "deep" / "c.bin").unlink()
+    (tree / "sub" / "deep").rmdir()
+    (tree / "sub").rmdir()
+    assert [first, *found] == [str(tree / name) for name in ("a.txt", "empty", "z/last")]
+    assert [error.filename for error in failures] == [str(tree / "sub")]
+
+
+# --------------------------------------------------------------------------- totals
+
+
+def test_summary_names_the_first_failures_and_counts_the_rest() -> None:
+    """A tree that cannot be read does not fill the screen, but the number is told."""
+    totals = Totals("/tree")
+    for n in range(FAILURES + 2):
+        totals.failed(PermissionError(13, "Permission denied", f"/tree/file{n:02}"))
+    totals.failed(ValueError("not about a file"))
+    lines = list(totals.summary())
+    assert f"{FAILURES + 3} could not be read:" in lines
+    assert "  file00: Permission denied" in lines
+    assert "  ValueError: not about a file" in lines
+    assert lines[-1] == "  and 3 more"
+
+
+def test_fingerprint_does_not_depend_on_the_order(tree: Path) -> None:
+    """Workers come back in any order; the fingerprint is that of the tree."""
+    reports = [examine(path) for path in walk(str(tree), print)]
+    one, other, less = Totals(str(tree)), Totals(str(tree)), Totals(str(tree))
+    for report in reports:
+        one.add(report)
+    for report in reversed(reports):
+        other.add(report)
+    for report in reports[1:]:
+        less.add(report)
+    assert one.fingerprint == other.fingerprint
+    assert one.fingerprint != less.fingerprint
+
+
+def test_a_strange_name_does_nothing_to_the_terminal() -> None:
+    """Control characters in a file name are shown, not sent."""
+    totals = Totals("/tree")
+    totals.failed(OSError(5, "Input/output error", "/tree/\x1b[2Jx\udcff"))
+    assert list(totals.summary())[-1] == r"  '\x1b[2Jx\udcff': Input/output error"
+
+
+@pytest.mark.parametrize(
+    ("size", "text"),
+    [
+        (0, "0 B"),
+        (999, "999 B"),
+        (1500, "1.5 kB"),
+        (2.5e6, "2.5 MB"),
+        (7e9, "7.0 GB"),
+        (3e12, "3.0 TB"),
+    ],
+)
+def test_sizes_have_a_unit_that_fits(size: float, text: str) -> None:
+    """Bytes are written as a person would say them."""
+    assert human_size(size) == text
+
+
+# --------------------------------------------------------------------------- progress
+
+
+class Terminal(io.StringIO):
+    """Text that believes to be on a terminal."""
+
+    def isatty(self) -> bool:
+        return True
+
+
+class Clock:
+    """A clock that is set by hand."""
+
+    now = 0.0
+
+    def __call__(self) -> float:
+        return self.now
+
+
+@pytest.fixture
+def clock(monkeypatch: pytest.MonkeyPatch) -> Clock:
+    """Set the clock of the progress line by hand."""
+    clock = Clock()
+    monkeypatch.setattr("workpool.commands.demo.progress.monotonic", clock)
+    return clock
+
+
+def test_progress_in_a_log_is_a_line_now_and_then(clock: Clock) -> None:
+    """Where there is no terminal, a line is written when its time has come, and no sooner."""
+    log = io.StringIO()
+    shown = Progress(log, lambda: f"at {clock.now:.0f}")
+    for clock.now in (0.0, PLAIN / 2, PLAIN, PLAIN * 1.5, PLAIN * 2):
+        shown.look()
+    shown.clear()
+    assert log.getvalue() == "at 1\nat 2\n"
+
+
+def test_progress_on_a_terminal_is_written_over_itself(clock: Clock) -> None:
+    """On a terminal a shorter line leaves nothing of a longer one, and the last is taken away."""
+    terminal = Terminal()
+    lines = iter(["long line", "short"])
+    shown = Progress(terminal, lambda: next(lines))
+    for clock.now in (LIVING, LIVING * 2):
+        shown.look()
+    shown.clear()
+    assert terminal.getvalue() == "\rlong line" + "\rshort    " + "\r     \r"
+
+
+# --------------------------------------------------------------------------- the command
+
+
+@pytest.mark.parametrize("backend", BACKENDS)
+def test_each_backend_finds_the_same(
+    backend: str, tree: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """The summary is the same on every backend, but for the time it took."""
+    assert main(["demo", str(tree), "--backend", backend, "--workers", "2"]) == 0
+    head, by, total, *rest = capsys.readouterr().out.splitlines()
+    assert head == f"SHA-256 and words of every file in {tree}"
+    assert by == f"by Pool(2, backend={backend!r})"
+    assert total.startswith("4 files, 5.0 kB in ")
+    assert rest == [
+        "1,003 words in 3 text files",
+        "fingerprint 9555df470de43abf95fcc0337e19b41e7acd8260bf6ce236452224bb53d94af4",
+        "largest files:",
+        "     5.0 kB  sub/b.txt",
+        "       15 B  a.txt",
+        "       11 B  sub/deep/c.bin",
+        "        0 B  empty",
+    ]
+
+
+def test_what_cannot_be_read_is_told_and_is_not_fatal(
+    tree: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A file that is gone meanwhile is named in the summary; the others are examined; the status is 1."""
+
+    def walk_by_one_that_is_gone(root: str, *_: object, **__: object) -> Iterator[str]:
+        yield os.path.join(root, "gone")
+        yield os.path.join(root, "a.txt")
+
+    monkeypatch.setattr(job, "walk", walk_by_one_that_is_gone)
+    assert main(["demo", str(tree)]) == 1
+    lines = capsys.readouterr().out.splitlines()
+    assert lines[2].startswith("1 files, 15 B in ")
+    assert lines[-2:] == ["1 could not be read:", "  gone: No such file or directory"]
+
+
+def test_output_holds_a_checksum_for_each_file(tree: Path, tmp_path: Path) -> None:
+    """The output is what sha256sum writes, also of a name with a line break; it is not part of the tree."""
+    strange = tree / "two\nlines"
+    strange.write_bytes(b"x")
+    output = tree / "sums"
+    assert main(["demo", str(tree), "--output", str(output)]) == 0
+    expected = {
+        f"{hashlib.sha256(path.read_bytes()).hexdigest()}  {path}"
+        for path in tree.rglob("*")
+        if path.is_file() and not path.is_symlink() and path not in (output, strange)
+    }
+    escaped = str(strange).replace("\n", "\\n")
+    expected.add(f"\\{hashlib.sha256(b'x').hexdigest()}  {escaped}")
+    assert set(output.read_text().splitlines()) == expected
+
+
+def test_compare_tells_of_each_backend(tree: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """Side by side: one line a backend, the one without concurrency first, and all agree."""
+    assert main(["demo", str(tree), "--compare", "--workers", "2"]) == 0
+    first, head, *lines, last = capsys.readouterr().out.splitlines()
+    assert first == "4 files, 5.0 kB, read once before"
+    assert head.split() == ["pool", "seconds", "files/s", "data/s", "times", "inline"]
+    assert lines[0].startswith("Pool(1, 'inline') ")
+    assert lines[0].endswith(" 1.00")
+    assert {line.split("'")[1] for line in lines} == set(BACKENDS)
+    assert last.startswith("All found the same: fingerprint ")
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (["no/such/folder"], "DIRECTORY must be a folder, and 'no/such/folder' is none"),
+        ([".", "--workers", "0"], "--workers must be 1 or more; got 0"),
+        ([".", "--backend", "fast"], "invalid choice: 'fast'"),
+        ([".", "--output", "no/such/file"], "--output: [Errno 2] No such file or directory"),
+        ([".", "--compare", "--output", "sums"], "--output goes with one backend"),
+    ],
+)
+def test_wrong_arguments_are_refused(
+    arguments: list[str], message: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """What cannot be is told with the value, and the exit status is 2."""
+    with pytest.raises(SystemExit) as refusal:
+        main(["demo", *arguments])
+    assert refusal.value.code == 2
+    assert message in capsys.readouterr().err
+
+
+def test_help_names_every_command(capsys: pytest.CaptureFixture[str]) -> None:
+    """``--help`` lists the commands, each with what it is for."""
+    with pytest.raises(SystemExit):
+        main(["--help"])
+    told = capsys.readouterr().out
+    for name, (_, purpose) in COMMANDS.items():
+        assert name in told
+        assert purpose.split()[0] in told
+
+
+# --------------------------------------------------------------------------- Ctrl-C
+
+
+def test_ctrl_c_keeps_what_is_done(tree: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Ctrl-C in the midst of the results ends the pool, and the totals are those until then."""
+
+    class Impatient(Progress):
+        def look(self) -> None:
+            raise KeyboardInterrupt
+
+    monkeypatch.setattr(job, "Progress", Impatient)
+    pool = Pool(1, backend="inline")
+    totals = job.examine_tree(pool, str(tree), progress=io.StringIO())
+    assert totals.stopped
+    assert totals.files == 1
+    assert next(totals.summary()) == "Stopped. What was done until then:"
+    with pytest.raises(RuntimeError):
+        pool.submit(int)
+
+
+@pytest.mark.parametrize("backend", ["thread", "process"])
+def test_ctrl_c_ends_the_program_in_the_midst_of_a_task(backend: str, tmp_path: Path) -> None:
+    """A program that is busy with an endless file ends at Ctrl-C, tells what was done, and says no more."""
+    root, sums = tmp_path / "tree", tmp_path / "sums"
+    root.mkdir()
+    (root / "a").write_text("done by then")
+    with open(root / "z", "wb") as endless:
+        endless.truncate(1 << 40)  # takes no room, and hours to read
+    os.mkfifo(sums)
+    command = [*DEMO, str(root), "--backend", backend, "--workers", "2", "--output", str(sums)]
+    with subprocess.Popen(
+        command,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+        start_new_session=True,  # a group of its own, all of which hears of Ctrl-C, as on a terminal
+    ) as program:
+        try:
+            with open(sums) as finished:
+                assert finished.readline().endswith("/a\n")
+                os.killpg(program.pid, signal.SIGINT)
+                out, err = program.communicate(timeout=30)
+        finally:
+            program.kill()
+    assert program.returncode == 130
+    assert "Stopped. What was done until then:\n1 files, 12 B in " in out
+    assert "Traceback" not in err
+
+
+def test_a_reader_that_leaves_is_no_error(tree: Path) -> None:
+    """``| head`` closes the pipe: the program ends without a traceback."""
+    read, write = os.pipe()
+    os.close(read)
+    try:
+        done = subprocess.run(
+            [*DEMO, str(tree)],
+            stdout=write,
+            stderr=subprocess.PIPE,
+            text=True,
+            timeout=30,
+            check=False,
+        )
+    finally:
+        os.close(write)
+    assert (done.returncode, done.stderr) == (1, "")
