@@ -1,0 +1,296 @@
+"""Functions for tasks: at module level, so that they travel to any worker by name."""
+
+from __future__ import annotations
+
+import os
+import threading
+import weakref
+from collections.abc import Callable, Generator
+from contextlib import contextmanager
+from functools import partial
+from importlib import import_module
+from typing import Any, NamedTuple, NoReturn, TypeVar
+
+import workpool
+from tests.support.gates import say, stop
+
+R = TypeVar("R")
+
+
+def situation() -> workpool.Current:
+    """Give ``workpool.current()``."""
+    now: workpool.Current = import_module(workpool._HOME["current"]).current()
+    return now
+
+
+def double(n: int) -> int:
+    return 2 * n
+
+
+def add(a: int, b: int) -> int:
+    return a + b
+
+
+def echo(value: R) -> R:
+    return value
+
+
+def arguments(*args: object, **kwargs: object) -> tuple[tuple[object, ...], dict[str, object]]:
+    return args, kwargs
+
+
+def fail(error: BaseException) -> NoReturn:
+    raise error
+
+
+def fail_with(kind: type[BaseException], *args: object) -> NoReturn:
+    raise kind(*args)
+
+
+def fail_if_odd(n: int) -> int:
+    if n % 2:
+        raise ValueError(n)
+    return n
+
+
+def fail_until(attempt: int) -> int:
+    """Fail with LookupError before that attempt, and then tell which it is."""
+    now = situation().attempt
+    if now < attempt:
+        raise LookupError(now)
+    return now
+
+
+def hold(gate: str, value: R, word: object = "") -> R:
+    """Stop at a gate, then give the value."""
+    stop(gate, word)
+    return value
+
+
+def hold_or_fail(gate: str, error: BaseException, word: object = "") -> NoReturn:
+    stop(gate, word)
+    raise error
+
+
+def report(gate: str, value: R) -> R:
+    """Say the value at a gate and go on."""
+    say(gate, value)
+    return value
+
+
+def hold_item(gate: str, held: int, n: int) -> int:
+    """Stop at a gate with the item that is to be held, and double the others."""
+    if n == held:
+        stop(gate, n)
+    return 2 * n
+
+
+def call(fn: Callable[..., R], *args: Any) -> R:
+    return fn(*args)
+
+
+# ------------------------------------------------------------------ who and where
+
+
+def worker_index() -> int:
+    return situation().worker
+
+
+class Facts(NamedTuple):
+    """What current() tells, in a form that travels."""
+
+    pool: str
+    worker: int
+    task_id: int
+    task_name: str
+    attempt: int
+    resource: object
+
+
+def facts(_: object = None) -> Facts:
+    now = situation()
+    return Facts(now.pool, now.worker, now.task_id, now.task_name, now.attempt, now.resource)
+
+
+def identity() -> tuple[int, int]:
+    """Tell process and thread."""
+    return os.getpid(), threading.get_ident()
+
+
+def meet(gate: str, word: object = "") -> tuple[int, tuple[int, int]]:
+    """Stop at a gate, so that another worker takes the next task; tell index, process, thread."""
+    stop(gate, word)
+    return worker_index(), identity()
+
+
+# ----------------------------------------------------------------- setting workers up
+
+_setup: list[object] = []  # what initializers of this worker were given
+_here = threading.local()
+
+
+def initialize(*args: object) -> None:
+    _setup.append(args)
+    _here.args = args
+
+
+def initialized_with() -> tuple[object, ...] | None:
+    """Tell what this worker's initializer was given."""
+    args: tuple[object, ...] | None = getattr(_here, "args", None)
+    return args
+
+
+def report_start(gate: str, word: object = "start") -> None:
+    say(gate, word)
+
+
+def fail_to_start(gate: str, message: str) -> NoReturn:
+    """Fail as an initializer, once the gate is open."""
+    stop(gate)
+    raise LookupError(message)
+
+
+@contextmanager
+def reporting_context(gate: str, resource: object) -> Generator[object]:
+    """Say at a gate when a worker enters and when it leaves."""
+    say(gate, "enter")
+    try:
+        yield resource
+    finally:
+        say(gate, "leave")
+
+
+def context_of(gate: str, resource: object) -> Callable[[], Any]:
+    return partial(reporting_context, gate, resource)
+
+
+def broken_context() -> NoReturn:
+    raise LookupError("no such resource")
+
+
+def resource() -> object:
+    return situation().resource
+
+
+# --------------------------------------------------------------- what a worker holds
+
+
+class Thing:
+    """Something of which one can tell whether it is still there."""
+
+
+class ThingError(Exception):
+    """An error of which one can tell the same."""
+
+
+_seen: list[weakref.ref[object]] = []
+
+
+def take_thing(thing: Thing) -> None:
+    _seen[:] = [weakref.ref(thing)]
+
+
+def make_thing() -> Thing:
+    thing = Thing()
+    _seen[:] = [weakref.ref(thing)]
+    return thing
+
+
+def raise_thing() -> NoReturn:
+    error = ThingError()
+    _seen[:] = [weakref.ref(error)]
+    raise error
+
+
+def things_left() -> int:
+    """Tell how many of those last seen in this worker are still there."""
+    return sum(ref() is not None for ref in _seen)
+
+
+# ------------------------------------------------------------------ odd values
+
+
+class FalsyError(Exception):
+    """An error that is false, like an empty list."""
+
+    def __bool__(self) -> bool:
+        return False
+
+
+class TwoArguments(Exception):
+    """An error whose pickle cannot be rebuilt from its args: there are two parameters."""
+
+    def __init__(self, name: str, number: int) -> None:
+        super().__init__(f"{name}: {number}")
+        self.name = name
+        self.number = number
+
+
+class OwnBase(BaseException):
+    """A BaseException that is no Exception."""
+
+
+class Locked:
+    """What holds a lock and so cannot travel."""
+
+    def __init__(self) -> None:
+        self.cache = {"lock": threading.Lock()}
+
+
+class UnpicklableError(Exception):
+    """An error that holds what cannot travel."""
+
+    def __init__(self, message: str) -> None:
+        super().__init__(message)
+        self.lock = threading.Lock()
+
+
+def make_lock() -> object:
+    return threading.Lock()
+
+
+class ExitsWhilePickled:
+    """What raises SystemExit while it is pickled."""
+
+    def __reduce__(self) -> NoReturn:
+        raise SystemExit(3)
+
+
+def explode() -> NoReturn:
+    raise ValueError("cannot be rebuilt")
+
+
+class ExplodesWhenRebuilt:
+    """What pickles well and fails to come out again."""
+
+    def __reduce__(self) -> tuple[Callable[[], object], tuple[()]]:
+        return explode, ()
+
+
+def make_exploding() -> object:
+    return ExplodesWhenRebuilt()
+
+
+def die(code: int = 7) -> NoReturn:
+    os._exit(code)
+
+
+# --------------------------------------------------------------- pools inside tasks
+
+
+def run_own_pool(backend: Any, n: int) -> list[int]:
+    """Make a pool in a task, use it and end it."""
+    with workpool.Pool(2, backend=backend) as pool:
+        return list(pool.map(double, range(n)))
+
+
+def run_own_process(n: int) -> int:
+    """Start a process in a task by the standard library's means, and wait for it."""
+    import multiprocessing
+
+    process = multiprocessing.get_context("spawn").Process(target=os._exit, args=(n,))
+    process.start()
+    process.join()
+    code = process.exitcode
+    assert code is not None
+    return code
