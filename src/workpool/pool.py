@@ -371,7 +371,8 @@ class Pool(Calls, Executor):
         self._name = name if name is not None else f"Pool-{next(_numbers)}"
         self._backend: Backend = kind(pool=self._name, setup=settings.setup, settings=settings)
         self._pack = self._backend.pack
-        self._max_workers = max_workers if max_workers is not None else self._backend.default_workers
+        wanted = max_workers if max_workers is not None else self._backend.default_workers
+        self._max_workers = min(wanted, kind.capabilities.most_workers or wanted)
         self._scheduler = scheduler = Scheduler(
             name=self._name,
             max_workers=self._max_workers,

@@ -41,6 +41,7 @@ class Capabilities:
     time_limit: bool  # a task past its limit is given up and its worker replaced
     ends_tasks: bool  # what ran past its limit is truly ended, also in C code
     start_methods: tuple[str, ...] = ()
+    most_workers: int | None = None  # what max_workers comes down to; None: as many as asked for
 
 
 class Backend(Protocol):

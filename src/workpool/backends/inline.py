@@ -25,9 +25,13 @@ __all__ = ["InlineBackend"]
 
 
 class InlineBackend:
-    """Has one worker, which borrows the threads of its callers."""
+    """Has one worker, which borrows the threads of its callers.
 
-    capabilities = Capabilities(name="inline", scope="thread", time_limit=False, ends_tasks=False)
+    While a task of it waits for the pool itself, the scheduler lends one worker more
+    (and again one, when a task of that one waits): it drains in the thread that waits.
+    """
+
+    capabilities = Capabilities(name="inline", scope="thread", time_limit=False, ends_tasks=False, most_workers=1)
     pack = None
     default_workers = 1
 
@@ -36,13 +40,12 @@ class InlineBackend:
         self.setup = setup
         self.settings = settings
         self.entered = ExitStack()
-        self._worker: InlineWorker | None = None
+        self.ready = False  # the initializer has run, the context is entered
+        self.resource: Any = None
 
     def make_worker(self, scheduler: Scheduler, index: int) -> InlineWorker:
-        """Give the one worker."""
-        if self._worker is None:
-            self._worker = InlineWorker(self, scheduler, index)
-        return self._worker
+        """Make a worker for one burst of tasks."""
+        return InlineWorker(self, scheduler, index)
 
     def describe(self) -> str:
         """Nothing to say."""
@@ -63,14 +66,12 @@ class InlineWorker(LocalRunner):
     def __init__(self, backend: InlineBackend, scheduler: Scheduler, index: int) -> None:
         super().__init__(scheduler, index)
         self._backend = backend
-        self._ready = False
-        self._away = threading.Event()  # set while no thread drains
+        self._away = threading.Event()  # set when the thread has drained
         self.wake = int  # whoever hands a task over does not run it: the drain asks again
 
     def start(self) -> None:
         """Run all that is queued, in this thread."""
         before = here.worker, here.situation
-        self._away.clear()
         here.worker = self
         try:
             if self._begin():
@@ -78,11 +79,12 @@ class InlineWorker(LocalRunner):
                 self._drain()
         finally:
             here.worker, here.situation = before
-            self._away.set()
             self.scheduler.left(self)
+            self._away.set()
 
     def _begin(self) -> bool:
-        if self._ready:
+        if self._backend.ready:
+            self.situation.resource = self._backend.resource
             return True
         try:
             self._backend.entered.enter_context(self._backend.setup.entered(self.situation))
@@ -94,7 +96,8 @@ class InlineWorker(LocalRunner):
             failed.__cause__ = error
             self.scheduler.fail_all(failed, for_good=True)
             return False
-        self._ready = True
+        self._backend.resource = self.situation.resource
+        self._backend.ready = True
         return True
 
     def _drain(self) -> None:
@@ -108,12 +111,19 @@ class InlineWorker(LocalRunner):
                         if self in scheduler.idle:
                             scheduler.idle.remove(self)
                         scheduler.workers.pop(self.index, None)
+                        self._return_loan()
                         return
             elif unit.__class__ is Task:
                 self.run_task(unit)
             else:
                 self.run_chunk(unit)
             del unit
+
+    def _return_loan(self) -> None:
+        """Let the next wait of the same worker be helped again; lock held."""
+        if self.index:
+            self.scheduler._extra -= 1
+            self.scheduler.workers[self.index - 1].lent = False  # type: ignore[attr-defined]  # a LocalRunner
 
     def join(self, timeout: float | None) -> bool:
         """Wait until the thread that drains has drained."""
