@@ -178,9 +178,10 @@ class Task(Future[R]):
                 # Both of Future's steps at once: no worker need come by for a waiter to hear of it.
                 self._state = CANCELLED_AND_NOTIFIED
                 extras = self._extras
+                call = self._call  # kept beyond the lock: finalizers of arguments are user code
                 self._drop_call()
                 owner = self._owner
-                if owner is not None:
+                if owner is not None and extras is None:
                     owner.withdrew(self)
             elif state in (CANCELLED, CANCELLED_AND_NOTIFIED):
                 return True
@@ -188,11 +189,15 @@ class Task(Future[R]):
                 owner = self._owner
                 if state == FINISHED or not kill or owner is None:
                     return False
-                extras = None
+                extras = call = None
         if state != PENDING:
             return cast("Owner", owner).kill_task(self)
         if extras is not None:
             self.announce(extras)
+            if owner is not None:
+                with self._lock:  # callbacks first, then the count: join() must not overtake them
+                    owner.withdrew(self)
+        del call
         return True
 
     def cancelled(self) -> bool:
@@ -349,7 +354,11 @@ class Task(Future[R]):
                         waiter.add_result(self)
                 condition.notify_all()
         for fn in extras.callbacks:
-            self._call_back(fn)
+            try:
+                fn(self)
+            except BaseException:
+                # SystemExit too: the thread that settles has others to serve, and the task to count.
+                _log.exception("exception calling callback for %r", self)
 
     def _drop_call(self) -> None:
         call = self._call
