@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import errno
+import fcntl
 import gc
 import multiprocessing
 import os
@@ -317,6 +318,21 @@ def test_an_arena_that_is_known_is_adopted_once() -> None:
     assert not lives.ended(region.arena, int(number))
     process.communicate(timeout=30)
     assert lives.ended(region.arena, int(number))
+
+
+def test_a_forked_worker_may_adopt_what_it_has_inherited() -> None:
+    """Told of descriptors that are the arena's own already, a process goes on using them."""
+    region = memory.allocate(1)
+
+    def child() -> None:
+        memory.adopt(memory.exported())
+        assert len(nameless.map_part(region.arena.memory_fd, 0, 1)) == 1
+        fcntl.lockf(region.arena.locks_fd, fcntl.LOCK_EX | fcntl.LOCK_NB, 1, 1 << 50)
+
+    process = multiprocessing.get_context("fork").Process(target=child)
+    process.start()
+    process.join(30)
+    assert process.exitcode == 0
 
 
 def test_a_descriptor_that_is_another_file_by_now_is_not_borrowed() -> None:

@@ -23,9 +23,8 @@ When a region is given back
     turns up afterwards. The arena ends with the last process that has it open.
 
 What a kill leaves behind
-    Only its maker hands out regions of an arena, so a kill in the middle of
-    `allocate` ends the only process that would have noticed. File growth never
-    shrinks the file, whoever does it, and new bytes are zero.
+    Only its maker hands out regions, so a kill in `allocate` ends the only process
+    that would have noticed. The file only grows, and new bytes are zero.
 """
 
 from __future__ import annotations
@@ -115,8 +114,8 @@ class Arena:
 class Region:
     """A piece of an arena: the same bytes in every process that has it.
 
-    Keep the region as long as its view is used: a region that never left this
-    process is given back when the object is collected.
+    Keep it as long as its view is used: a region that never left this process is
+    given back when the object is collected.
 
     Attributes
     ----------
@@ -202,7 +201,7 @@ class Region:
         Returns
         -------
         memoryview
-            Zero where nothing was written; mapped as long as it is referenced.
+            Zero where nothing was written; mapped while it is referenced.
 
         Raises
         ------
@@ -293,9 +292,8 @@ def adopt(pairs: Iterable[tuple[str, int]]) -> None:
         they belong to this module from now on.
     """
     fds = dict(pairs)
-    for token, memory_fd in fds.items():
-        if not token.endswith(".locks"):
-            _keep(token, memory_fd, fds[f"{token}.locks"])
+    for token in fds.keys() - {f"{token}.locks" for token in fds}:
+        _keep(token, fds[token], fds[f"{token}.locks"])
 
 
 def _own_arena() -> Arena:
@@ -321,9 +319,11 @@ def _keep(token: str, memory_fd: int, locks_fd: int) -> Arena:
         os.set_inheritable(fd, False)
     with _lock:
         arena = _arenas.get(token)
-        if arena is not None:
-            os.close(memory_fd)
-            _spare_locks_fds.append(locks_fd)
+        if arena is not None:  # maybe with these very descriptors, in a forked worker
+            if memory_fd != arena.memory_fd:
+                os.close(memory_fd)
+            if locks_fd != arena.locks_fd:
+                _spare_locks_fds.append(locks_fd)
             if arena not in _kept:
                 _kept.append(arena)
             return arena
@@ -371,7 +371,7 @@ def _attach(arena: Arena, offset: int, size: int, uid: int, spare: tuple[int, in
     try:
         with _lock:
             region = Region(arena, offset, size, uid, spare, left=True)
-    except ValueError:  # past the end of the file: no region ever lay there
+    except ValueError:  # past the end of the file
         region = None
     if region is None or not region.marked():
         message = (
