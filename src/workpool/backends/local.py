@@ -105,6 +105,7 @@ class LocalRunner:
 
     def run_chunk(self, chunk: Chunk) -> None:
         """Call the function with each item and deliver the results."""
+        chunk.open()
         self.chunk = chunk
         self.began = began = monotonic()
         try:

@@ -25,16 +25,18 @@ LARGE = 1 << 16  # bytes: a payload from this size on lies behind the header
 _HEAD = struct.Struct("<QQ")
 _AT_ONCE = 1 << 16  # bytes of one read
 _MOST_AT_ONCE = 1 << 20  # bytes of one read into a large frame: what a pipe holds at most
+_NOTHING = memoryview(b"")
 _MOST_PIECES = 64  # pieces of one writev, well below every system's IOV_MAX
 
 
 def pack(message: Any, payloads: Iterable[bytes] = ()) -> list[bytes]:
     """Give the pieces of a frame, to be written one after the other."""
     header = marshal.dumps(message)
+    size = len(header)
     behind = list(payloads)
-    total = len(header) + sum(map(len, behind))
-    first = _HEAD.pack(len(header), total) + header
-    return [first, *behind]
+    if not behind:
+        return [_HEAD.pack(size, size) + header]
+    return [_HEAD.pack(size, size + sum(map(len, behind))) + header, *behind]
 
 
 def unpack_payload(part: Any, behind: memoryview, at: int) -> tuple[Any, int]:
@@ -77,15 +79,16 @@ class FrameReader:
         if len(parts) > 1:
             parts[:] = [b"".join(parts)]
         data = parts[0]
-        view = memoryview(data)
-        header = marshal.loads(view[16 : 16 + header_size])  # noqa: S302 - of our own process family
         if len(data) == whole:
             parts.clear()
             self._have = 0
         else:
             parts[0] = data[whole:]
             self._have -= whole
-        return header, view[16 + header_size : whole]
+        header = marshal.loads(memoryview(data)[16:])  # noqa: S302 - of our own process family
+        if header_size == total:
+            return header, _NOTHING
+        return header, memoryview(data)[16 + header_size : whole]
 
 
 def write_all(fd: int, pieces: list[bytes]) -> None:

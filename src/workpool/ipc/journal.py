@@ -7,8 +7,9 @@ A few words and some room in memory that the worker and its parent share.
   and counts from the moment its end is stored. Outcomes then go through the pipe
   in batches; the journal is emptied after the write that carried them.
 - A *slice* is many tiny calls in a row. Its results are written one behind the
-  other, each counting from the moment the new end is stored; they are in order,
-  so the number of the one that runs is the number of those that stand there.
+  other, each counting from the moment the new end is stored (or, for numbers, from
+  the moment it is stored itself, in a place that held a mark for "missing"). They
+  are in order, so the number of the call that runs is the number of those there.
 
 What a kill leaves behind, at any line: the number of the call that was running,
 and every outcome before it, in the pipe or in the journal or in both (the parent
@@ -26,7 +27,7 @@ import io
 import marshal
 import mmap
 import os
-from itertools import accumulate, count, repeat
+from itertools import accumulate
 from typing import TYPE_CHECKING, Any
 
 from workpool.ipc import nameless
@@ -37,9 +38,14 @@ if TYPE_CHECKING:
 __all__ = ["Journal", "make_journal"]
 
 _SIZE = 1 << 18
-_RECORDS = 64  # bytes before the records: the words
+_RECORDS = 64  # bytes before the records: the words, and last the mark for "missing"
 _SLICE = 1 << 17  # where the results of a slice begin
-_BEGUN, _SINCE, _END, _SLICE_OF, _SLICE_SIZE, _SLICE_END = range(6)
+_BEGUN, _SINCE, _END, _SLICE_OF, _SLICE_SIZE, _SLICE_END, _SLICE_KIND = range(7)
+# What stands in every place of a slice of numbers until its result is stored. A result
+# that is this very number would be taken for missing, after a kill: one in 2**64.
+_MISSING = os.urandom(8)
+_SLICE_ENDS = (_SLICE_END,) * 16_385  # the word to store to, whatever the place
+_FORMATS: dict[type[Any], str] = {int: "q", float: "d"}
 
 
 def make_journal() -> int:
@@ -52,11 +58,12 @@ def make_journal() -> int:
 class Journal:
     """One worker's journal, as either side sees it."""
 
-    __slots__ = ("_at", "_memory", "_words")
+    __slots__ = ("_at", "_memory", "_places", "_words")
 
     def __init__(self, fd: int) -> None:
         self._memory = mmap.mmap(fd, _SIZE)
         self._words = memoryview(self._memory)[:_RECORDS].cast("Q")
+        self._places = {kind: memoryview(self._memory)[_SLICE:].cast(code) for kind, code in _FORMATS.items()}  # type: ignore[call-overload]
         self._at = _RECORDS
 
     # ------------------------------------------------------------ the worker's side
@@ -79,20 +86,39 @@ class Journal:
         self._words[_END] = end
         return True
 
-    def begin_slice(self, number: int, size: int, now: int) -> None:
-        """Note that calls from ``number`` on begin, one after the other."""
+    def begin_slice(self, number: int, size: int, now: int, kind: type[Any]) -> None:
+        """Note that calls from ``number`` on begin, one after the other; results of ``kind`` are expected."""
         words = self._words
         words[_SINCE] = now
         words[_SLICE_END] = 0
         words[_SLICE_SIZE] = size
+        if kind in _FORMATS:
+            self._memory[_SLICE : _SLICE + 8 * size] = _MISSING * size
+            words[_SLICE_KIND] = ord(_FORMATS[kind])
+            self._missing()
+        else:
+            words[_SLICE_KIND] = 0
+            self._memory.seek(_SLICE)
         words[_SLICE_OF] = number + 1
-        self._memory.seek(_SLICE)
 
-    def keep(self, values: Iterator[Any]) -> Iterator[None]:
-        """Write down each value before the next is asked for, all in C; ValueError if one cannot be."""
+    def _missing(self) -> None:
+        """Leave word of the mark for "missing", which each process draws for itself."""
+        self._memory[_RECORDS - 8 : _RECORDS] = _MISSING
+
+    def keep(self, values: Iterator[Any], places: Iterator[int], kind: type[Any]) -> Iterator[None]:
+        """Write down each value before the next is asked for, all in C; ValueError or TypeError if one cannot be.
+
+        A place is taken before each value is asked for.
+        """
+        if kind in _FORMATS:
+            return map(self._places[kind].__setitem__, places, values)
         write = self._memory.write
         ends = accumulate(map(write, map(marshal.dumps, values)))
-        return map(self._words.__setitem__, repeat(_SLICE_END), ends)
+        return map(self._words.__setitem__, map(_SLICE_ENDS.__getitem__, places), ends)
+
+    def numbers(self, size: int) -> bytes:
+        """Give the first numbers of a slice as they stand there, 8 bytes each."""
+        return self._memory[_SLICE : _SLICE + 8 * size]
 
     def empty(self) -> None:
         """Forget the outcomes: they have gone through the pipe."""
@@ -131,15 +157,27 @@ class Journal:
         first = words[_SLICE_OF] - 1
         if first < 0:
             return begun, outcomes, None
-        stream = io.BytesIO(self._memory[_SLICE : _SLICE + words[_SLICE_END]])
-        values: list[Any] = []
-        for _ in count():
-            if stream.tell() == words[_SLICE_END]:
-                break
-            values.append(marshal.load(stream))  # noqa: S302
+        values: list[Any] = self._numbers_kept() if words[_SLICE_KIND] else self._values_kept()
         return max(begun, first + min(len(values), words[_SLICE_SIZE] - 1)), outcomes, (first, values)
+
+    def _values_kept(self) -> list[Any]:
+        end = self._words[_SLICE_END]
+        stream = io.BytesIO(self._memory[_SLICE : _SLICE + end])
+        values: list[Any] = []
+        while stream.tell() < end:
+            values.append(marshal.load(stream))  # noqa: S302
+        return values
+
+    def _numbers_kept(self) -> list[Any]:
+        size = self._words[_SLICE_SIZE]
+        raw = self.numbers(size)
+        missing = self._memory[_RECORDS - 8 : _RECORDS]
+        kept = next((i for i in range(size) if raw[8 * i : 8 * i + 8] == missing), size)
+        return memoryview(raw[: 8 * kept]).cast(chr(self._words[_SLICE_KIND])).tolist()  # type: ignore[call-overload, no-any-return]
 
     def close(self) -> None:
         """Unmap it."""
+        for places in self._places.values():
+            places.release()
         self._words.release()
         self._memory.close()

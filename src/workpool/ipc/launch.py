@@ -27,6 +27,7 @@ __all__ = ["START_METHODS", "WorkerHandle", "default_start_method", "launch", "p
 START_METHODS = ("forkserver", "spawn", "fork") if hasattr(os, "fork") else ()
 _PIPE_SIZE = 1 << 20  # bytes asked of the kernel for the pipes of a worker; it may give less
 _F_SETPIPE_SZ = 1031  # Linux
+_PIPE_BUF = 512  # bytes that every system writes whole or not at all
 
 _handles: weakref.WeakSet[WorkerHandle] = weakref.WeakSet()
 
@@ -64,6 +65,13 @@ class WorkerHandle:
 
     def post(self, pieces: list[bytes]) -> None:
         """Send a frame, or as much as the pipe takes; the rest is for ``push``."""
+        if len(pieces) == 1 and not self._outbox and len(pieces[0]) <= _PIPE_BUF:
+            with suppress(BrokenPipeError):
+                try:
+                    os.write(self._task_w, pieces[0])  # so short a write is all or nothing
+                except BlockingIOError:
+                    self._outbox.append(memoryview(pieces[0]))
+            return
         self._outbox.extend(memoryview(piece) for piece in pieces if piece)
         self.push()
 
@@ -87,12 +95,13 @@ class WorkerHandle:
     def receive(self) -> list[tuple[Any, memoryview]]:
         """Read the frames that are there, without waiting."""
         frames: list[tuple[Any, memoryview]] = []
-        with suppress(BlockingIOError):
-            while self.reader.read_once():
-                while (frame := self.reader.next_frame()) is not None:
+        reader = self.reader
+        try:
+            while not frames and reader.read_once():
+                while (frame := reader.next_frame()) is not None:
                     frames.append(frame)
-                if frames:
-                    break
+        except BlockingIOError:
+            pass
         return frames
 
     def receive_rest(self) -> list[tuple[Any, memoryview]]:

@@ -17,11 +17,12 @@ from workpool.ipc.frames import LARGE, pack, write_all
 if TYPE_CHECKING:
     from workpool.ipc.journal import Journal
 
-__all__ = ["DONE", "ERROR", "UNREADABLE", "VALUE", "VALUES", "Outbox"]
+__all__ = ["DONE", "ERROR", "NUMBERS", "UNREADABLE", "VALUE", "VALUES", "Outbox"]
 
 DONE = 12  # the kind of frame that carries outcomes
 # Kinds of outcomes:
 VALUE, ERROR, UNREADABLE, VALUES = 0, 1, 2, 3
+NUMBERS: dict[type[Any], int] = {int: 4, float: 5}  # values of a slice as 8 bytes each
 
 _FLUSH_AFTER = 500_000  # nanoseconds that outcomes wait for company while there is more to do
 
@@ -40,6 +41,10 @@ class Outbox:
     def add(self, number: int, kind: int, payload: bytes, began: int, ended: int, *, more: bool) -> None:
         """Write an outcome down, and send what has gathered if it is time or nothing is left to do."""
         outcome = (number, kind, payload, began, ended, 1)
+        if not more and not self._waiting and len(payload) < LARGE:
+            # Alone, and sent at once: a kill here is a kill while it was being sent.
+            write_all(self._fd, pack((DONE, [outcome])))
+            return
         kept = len(payload) < LARGE and self._journal.finish(marshal.dumps(outcome))
         self._waiting.append(outcome)
         if not more or not kept or ended - self._flushed_at > _FLUSH_AFTER:

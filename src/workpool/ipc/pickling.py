@@ -11,6 +11,7 @@ import pickle
 import sys
 import traceback
 import types
+import weakref
 from typing import TYPE_CHECKING, Any
 
 from workpool.errors import NotPicklable, WorkerTraceback
@@ -37,6 +38,11 @@ PLAIN = frozenset({int, float, bool, str, bytes, type(None), complex})  # pickle
 _NAMED = (types.FunctionType, types.BuiltinFunctionType, type)
 
 loads = pickle.loads
+NO_ARGUMENTS = pickle.dumps(((), {}), _PROTOCOL)
+_MOST_BY_NAME = 256
+# Pickles of functions that are found by name, by their identity. One step each to read and
+# to store, and a weak reference tells a function from another that came to lie at its place.
+_by_name: dict[int, tuple[Any, bytes]] = {}
 
 
 def dumps(value: Any, *, by_value: bool = False) -> bytes:
@@ -65,12 +71,22 @@ def dump_call(
     fn: Callable[..., Any], args: tuple[Any, ...], kwargs: dict[str, Any], task: str, *, by_value: bool = False
 ) -> tuple[bytes, bytes]:
     """Pickle a call as function and ``(args, kwargs)``; NotPicklable names the part at fault."""
+    function = None if by_value else _by_name.get(id(fn))
+    if function is None or function[0]() is not fn:
+        try:
+            data = dumps(fn, by_value=by_value)
+        except BaseException as error:
+            raise _blame("function", task, fn, "", error) from error
+        if not by_value and type(fn) is types.FunctionType and reusable(fn, data):
+            if len(_by_name) >= _MOST_BY_NAME:
+                _by_name.clear()
+            _by_name[id(fn)] = weakref.ref(fn), data
+    else:
+        data = function[1]
+    if not args and not kwargs:
+        return data, NO_ARGUMENTS
     try:
-        function = dumps(fn, by_value=by_value)
-    except BaseException as error:
-        raise _blame("function", task, fn, "", error) from error
-    try:
-        return function, dumps((args, kwargs), by_value=by_value)
+        return data, dumps((args, kwargs), by_value=by_value)
     except BaseException as error:
         for name, value in [*((f"{i}", v) for i, v in enumerate(args)), *kwargs.items()]:
             if not _can_pickle(value):

@@ -14,16 +14,19 @@ back from the far end meanwhile, each ``popleft``/``pop`` being one atomic step.
 from __future__ import annotations
 
 from collections import deque
-from itertools import count, repeat, starmap
+from itertools import count, islice, repeat, starmap, tee
+from operator import length_hint
 from time import monotonic_ns
+from types import FunctionType
 from typing import TYPE_CHECKING, Any
 
 from workpool.errors import NotPicklable
 from workpool.ipc import pickling
-from workpool.ipc.outbox import ERROR, UNREADABLE, VALUE, VALUES, Outbox
+from workpool.ipc.outbox import ERROR, NUMBERS, UNREADABLE, VALUE, VALUES, Outbox
+from workpool.task import function_name
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable
+    from collections.abc import Callable, Iterable, Iterator
 
     from workpool.ipc.journal import Journal
 
@@ -35,7 +38,7 @@ CALL, ITEM, STAR, PLAIN_ITEM, PLAIN_STAR = 0, 1, 2, 3, 4
 _FNS_KEPT = 64  # functions kept unpickled, and what is known of them
 _TINY = 20_000  # nanoseconds: calls shorter than this run in slices
 _SAMPLES = 3  # calls one by one before a function can prove tiny
-_SLICE_TIME = 1_000_000  # nanoseconds of work in a slice
+_SLICE_TIME = 2_000_000  # nanoseconds of work in a slice
 _MOST_IN_SLICE = 8_192
 
 
@@ -69,18 +72,20 @@ class Batch:
 class Proof:
     """What is known of a function: how long a call takes, and whether its results are plain."""
 
-    __slots__ = ("calls", "nanoseconds", "plain")
+    __slots__ = ("calls", "kind", "nanoseconds", "plain")
 
     def __init__(self) -> None:
         self.calls = 0
         self.nanoseconds = 0.0  # mean of the latest calls
         self.plain = True
+        self.kind: type[Any] = type(None)  # of the latest result
 
     def add(self, nanoseconds: float, kind: type[Any]) -> None:
         """Take in one call."""
         self.calls += 1
         self.nanoseconds = nanoseconds if self.calls <= 1 else (self.nanoseconds + nanoseconds) / 2
         self.plain = self.plain and kind in pickling.PLAIN
+        self.kind = kind
 
     @property
     def tiny(self) -> bool:
@@ -102,7 +107,8 @@ class Runner:
         self.begun = -1  # number of the latest call that has begun
         self.running = -1  # the same, while it runs
         # What the running call can ask for; only its own thread looks.
-        self.name = ""
+        self.name: str | None = ""
+        self.function: Any = None  # named in messages; kept until the call is over
         self.task_id = -1
         self.attempt = 0
         self.batch: Batch | None = None  # the batch whose slice runs
@@ -167,12 +173,14 @@ class Runner:
             fn = self._functions.get(fn_pickle)
             if fn is None:
                 fn = self._function(fn_pickle)
+            self.function = fn
             argument = data if shape >= PLAIN_ITEM else pickling.loads(data)
         except BaseException as error:
             kind, payload = UNREADABLE, pickling.dump_error(error, self._label())
         else:
             kind, payload, result_type = self._call(fn, argument, shape)
             del fn, argument
+        self.function = None
         del data
         ended = monotonic_ns()
         with self._lock:
@@ -210,7 +218,12 @@ class Runner:
         return fn
 
     def _label(self) -> str:
-        return f"task {self.task_id} ({self.name})"
+        return f"task {self.task_id} ({self.task_name()})"
+
+    def task_name(self) -> str:
+        """Name the running task: as its options say, else as its function."""
+        name = self.name
+        return name if name is not None else function_name(self.function)
 
     # --------------------------------------------------------------------- a batch
 
@@ -247,30 +260,48 @@ class Runner:
             offset = batch.size - len(items)
             size = min(most, len(items))
             began = monotonic_ns()
-            self._journal.begin_slice(batch.first + offset, size, began)
+            self._journal.begin_slice(batch.first + offset, size, began, proof.kind)
         self.name, self.attempt, self.batch = batch.name, batch.attempt, batch
-        results: dict[int, Any] = {}
         taken = starmap(items.popleft, repeat((), size))
         called = starmap(fn, taken) if batch.shape == PLAIN_STAR else map(fn, taken)
+        # The results are kept by the journal, and once more here for the case that it cannot keep one.
+        results: dict[int, Any] | None = None
+        spare: Iterator[Any] = iter(())
+        if type(fn) is FunctionType:
+            called, spare = tee(called)
+        else:
+            results = {}
+            called = map(results.setdefault, count(), called)  # stores each result and passes it on
+        places = iter(range(size + 1))
         raised: BaseException | None = None
         try:
-            # results.setdefault stores each result and passes it on, to be kept.
-            deque(self._journal.keep(map(results.setdefault, count(), called)), 0)
+            deque(self._journal.keep(called, places, proof.kind), 0)
         except BaseException as error:
             raised = error
         ended = monotonic_ns()
         self.batch = None
-        values = list(results.values())
         with self._lock:
             started = batch.size - len(items) - offset
             self.begun = max(self.begun, batch.first + offset + started - 1)
-        failed = started > len(values)  # else the end: popleft found nothing, or a result could not be kept
+        if results is not None:
+            failed = started > len(results)
+            values = list(results.values())
+        else:
+            failed = _call_failed(raised, places)
+            values = list(islice(spare, started - failed))
         proof.nanoseconds = (proof.nanoseconds + (ended - began) / max(1, started)) / 2
         number = batch.first + offset
-        if pickling.PLAIN.issuperset(map(type, values)):
+        kinds = set(map(type, values))
+        if pickling.PLAIN.issuperset(kinds):
+            whole = raised is None or failed or isinstance(raised, IndexError)
+            if whole and kinds == {proof.kind} and proof.kind in NUMBERS:
+                outcome = (number, NUMBERS[proof.kind], self._journal.numbers(len(values)), began, ended, len(values))
+            else:
+                outcome = (number, VALUES, pickling.dumps(values), began, ended, len(values))
+                proof.kind = type(values[-1]) if values else proof.kind
             with self._lock:
                 if values:
-                    self._outbox.add_sliced([(number, VALUES, pickling.dumps(values), began, ended, len(values))])
+                    self._outbox.add_sliced([outcome])
                 if not failed:
                     self._journal.end_slice_at(len(values))
                     self._outbox.flush()
@@ -301,3 +332,16 @@ class Runner:
             self._journal.end_slice_at(len(values))
             self._outbox.add_sliced(outcomes)
             self._outbox.flush()
+
+
+def _call_failed(raised: BaseException | None, places: Iterator[int]) -> bool:
+    """Tell whether it was a call that ended a slice of a Python function.
+
+    Otherwise it was the end of the items, or a result that the journal cannot keep: only
+    a call has a frame of its own below ours. A function that raises StopIteration looks
+    like the end of the items, but leaves places over.
+    """
+    if raised is None:
+        return length_hint(places) > 0
+    trace = raised.__traceback__
+    return trace is not None and trace.tb_next is not None

@@ -121,7 +121,7 @@ class WorkerProcess:
         situation = Situation(plain["pool"], plain["index"])
         runner = self._runner
         situation.task_id = runner.position
-        situation.task_name = lambda: runner.name
+        situation.task_name = runner.task_name
         situation.attempt = lambda: runner.attempt
         situation.cancelled = lambda: self._cancelled >= 0 and self._cancelled == runner.running
         # A script without a __main__ guard would make its pool again here.

@@ -69,20 +69,29 @@ class Piece:
 class Chunk:
     """Items of one map call that travel together.
 
-    ``todo`` holds those not started. Its two ends may be taken from at once:
-    the worker takes from the left, whoever takes back takes from the right.
-    Each ``popleft``/``pop`` is one atomic step, so every item goes to one of them.
+    Workers of this process run them off ``todo``, which holds those not started.
+    Its two ends may be taken from at once: the worker takes from the left, whoever
+    takes back takes from the right. Each ``popleft``/``pop`` is one atomic step, so
+    every item goes to one of them.
     """
 
-    __slots__ = ("attempts", "by_value", "job", "size", "start", "todo")
+    __slots__ = ("attempts", "by_value", "items", "job", "size", "start", "todo")
+
+    todo: deque[Any]
 
     def __init__(self, job: MapJob, start: int, items: Sequence[Any], attempts: int = 0) -> None:
         self.job = job
         self.start = start
-        self.todo: deque[Any] = deque(items)
-        self.size = len(self.todo)
+        self.items = items  # as drawn
+        self.size = len(items)  # less what was taken back
         self.attempts = attempts  # starts before this one
         self.by_value = False  # pickled so that the worker need not import __main__
+
+    def open(self) -> deque[Any]:
+        """Make the items ready to be run in this process."""
+        self.todo = deque(self.items)
+        self.items = ()
+        return self.todo
 
     @property
     def undrawn(self) -> int:
@@ -107,7 +116,7 @@ class Chunk:
         if not taken:
             return None
         self.size -= len(taken)
-        return Chunk(self.job, self.start + self.size, taken, self.attempts)
+        return Chunk(self.job, self.start + self.size, list(taken), self.attempts)
 
 
 class MapJob:

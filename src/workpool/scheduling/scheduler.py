@@ -353,6 +353,8 @@ class Scheduler:
 
     def take_more(self, first: Task[Any], most: int) -> list[Task[Any]]:
         """Give tasks that travel with one just taken, because all are known to be short."""
+        if not self.queue.head:  # a hint, read without the lock: what comes later travels later
+            return []
         with self.lock:
             fn_seconds = self.pace.of(first._call[0]) if first._call is not None else None
             if fn_seconds is None or not self.queue.head or fn_seconds > TARGET:
@@ -428,6 +430,15 @@ class Scheduler:
         with self.lock:
             self.dismiss(task._epoch, 1)
         return True
+
+    def settle_measured(
+        self, task: Task[Any], result: Any, error: BaseException | None, fn: Any, seconds: float
+    ) -> None:
+        """Store a task's outcome, and how long its function took."""
+        with self.lock:
+            if fn is not None:
+                self.pace.measured(fn, seconds, 1)
+        self.settle(task, result, error)
 
     def settle_cancelled(self, task: Task[Any]) -> None:
         """End a task that was running as cancelled."""

@@ -44,10 +44,9 @@ class ProcessBackend:
 
     def pack(self, task: Task[Any]) -> None:
         """Pickle a task's call, in the thread that submits it; a failure is the task's."""
-        call = task._call
-        assert call is not None
+        fn, args, kwargs = task._call  # type: ignore[misc]  # it has not run: there is a call
         try:
-            task._payload = pickling.dump_call(*call, f"a task ({task._name})")
+            task._payload = pickling.dump_call(fn, args, kwargs, "a task")
         except NotPicklable as error:
             task._payload = error
 

@@ -82,7 +82,8 @@ class ProcessWorker:
         self.wake = partial(_ring, self._wake_w)
         self._thread = threading.Thread(target=self._run, name=f"{backend.pool}-{index}", daemon=True)
         self._handle: WorkerHandle | None = None
-        self._watch: Watch | None = None
+        self._watch: Watch | None = None  # what the driver sleeps on
+        self._poller = select.poll()  # what a thread that waits for a result sleeps on
         self._flights = Flights()
         self._serving = False  # the process is ready, and was not told to leave
         self._in_doubt = False  # somebody was interrupted while it was their turn
@@ -176,14 +177,10 @@ class ProcessWorker:
                 self.wake()
 
     def _read_for(self, task: Task[Any], handle: WorkerHandle, until: float | None) -> None:
-        poller = select.poll()
-        poller.register(handle.result_r, select.POLLIN)
-        poller.register(handle.status_r, select.POLLIN)
-        poller.register(self._wake_r, select.POLLIN)
+        poll, result_r = self._poller.poll, handle.result_r
         while task._state is RUNNING:
-            left = None if until is None else max(0.0, until - monotonic()) * 1000
-            ready = poller.poll(left)
-            if len(ready) != 1 or ready[0][0] != handle.result_r:
+            ready = poll(None if until is None else max(0.0, until - monotonic()) * 1000)
+            if len(ready) != 1 or ready[0][0] != result_r:
                 return  # late, or there is something for the driver to do
             self._in_doubt = True
             self._take_in(handle.receive())
@@ -229,7 +226,11 @@ class ProcessWorker:
             )
         except OSError as error:
             return self._could_not_start(error)
-        self._watch = Watch([handle.result_r, handle.status_r, self._wake_r])
+        fds = [handle.result_r, handle.status_r, self._wake_r]
+        self._watch = Watch(fds)
+        self._poller = select.poll()
+        for fd in fds:
+            self._poller.register(fd, select.POLLIN)
         if self._begin(handle):
             self._failed_starts = 0
             self._serving = True
@@ -338,7 +339,7 @@ class ProcessWorker:
                 unit = scheduler.next_unit(self)
                 if unit is None:
                     return not scheduler.should_leave()
-            elif flights.outstanding * 2 > self._batch:
+            elif flights.outstanding > self._batch:
                 return True
             else:
                 # Keep the worker busy while the next batch is on its way, and no more than that.

@@ -12,26 +12,33 @@ from typing import TYPE_CHECKING, Any
 from workpool.scheduling.mapjob import Chunk, Piece
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+
     from workpool.task import Task
 
 __all__ = ["Flight", "Flights"]
+
+_NO_ITEMS: tuple[Any, ...] = ()  # of every flight that is a task
 
 
 class Flight:
     """One task, or the items of one chunk, on its way."""
 
-    __slots__ = ("chunk", "done", "errors", "first", "items", "size", "started", "task", "values")
+    __slots__ = ("chunk", "done", "errors", "first", "items", "size", "task", "values")
 
-    def __init__(self, first: int, task: Task[Any] | None, chunk: Chunk | None, items: list[Any]) -> None:
+    values: list[Any]
+    errors: dict[int, BaseException]
+
+    def __init__(self, first: int, task: Task[Any] | None, chunk: Chunk | None, items: Sequence[Any], size: int) -> None:
         self.first = first  # number of the task, or of the first item
         self.task = task
         self.chunk = chunk
         self.items = items  # of the chunk: kept until their outcomes are here
-        self.size = 1 if chunk is None else len(items)
+        self.size = size
         self.done = 0  # outcomes that came
-        self.values: list[Any] = []  # of them, those not delivered
-        self.errors: dict[int, BaseException] = {}  # by offset from the first item not delivered
-        self.started = 0.0
+        if chunk is not None:
+            self.values = []  # of them, those not delivered
+            self.errors = {}  # by offset from the first item not delivered
 
     @property
     def time_limit(self) -> float | None:
@@ -78,11 +85,11 @@ class Flights:
 
     def add_task(self, task: Task[Any]) -> Flight:
         """Number a task that is about to be sent."""
-        return self._add(Flight(self.next_number, task, None, []))
+        return self._add(Flight(self.next_number, task, None, _NO_ITEMS, 1))
 
-    def add_chunk(self, chunk: Chunk, items: list[Any]) -> Flight:
+    def add_chunk(self, chunk: Chunk, items: Sequence[Any]) -> Flight:
         """Number the items of a chunk that are about to be sent."""
-        return self._add(Flight(self.next_number, None, chunk, items))
+        return self._add(Flight(self.next_number, None, chunk, items, len(items)))
 
     def _add(self, flight: Flight) -> Flight:
         self._flights.append(flight)
@@ -122,14 +129,14 @@ class Flights:
                 units.append(flight.task)
                 self.outstanding -= 1
                 continue
-            keep = max(0, number - flight.first)
+            keep = max(flight.done, number - flight.first)
             rest = flight.remainder(keep)
             if rest is not None:
                 units.append(rest)
                 self.outstanding -= rest.size
             if keep:
                 flight.size = keep
-                del flight.items[keep:]
+                flight.items = flight.items[:keep]
                 if flight.done < flight.size:
                     kept.append(flight)
         self._flights = kept

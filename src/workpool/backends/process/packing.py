@@ -17,6 +17,8 @@ from workpool.scheduling.mapjob import Chunk, MapJob, Piece
 from workpool.task import Task, function_name
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+
     from workpool.backends.process.flights import Flights
     from workpool.scheduling.scheduler import Scheduler
 
@@ -43,7 +45,7 @@ def pack_tasks(scheduler: Scheduler, flights: Flights, tasks: list[Task[Any]], i
         if len(args) >= LARGE:
             large.append(args)
             args = len(args)
-        calls.append((task.id, task._name, task._attempts, fn, args))
+        calls.append((task.id, task._terms.name, task._attempts, fn, args))
     if not calls:
         return None
     return pack((worker.CALLS, first, calls), large)
@@ -52,7 +54,7 @@ def pack_tasks(scheduler: Scheduler, flights: Flights, tasks: list[Task[Any]], i
 def pack_chunk(scheduler: Scheduler, flights: Flights, chunk: Chunk) -> list[bytes] | None:
     """Number the items of a chunk and make a frame of them; one that cannot be pickled fails alone."""
     job = chunk.job
-    items = list(chunk.todo)
+    items = chunk.items
     name = job.terms.name or function_name(job.fn)
     label = f"map({name})"
     blob = _function(job, label)
@@ -88,7 +90,7 @@ def _function(job: MapJob, label: str) -> bytes | NotPicklable:
     return blob
 
 
-def _pack_items(chunk: Chunk, items: list[Any], label: str) -> tuple[Any, list[bytes], Any]:
+def _pack_items(chunk: Chunk, items: Sequence[Any], label: str) -> tuple[Any, list[bytes], Any]:
     """Pickle items: all in one, or a list of one pickle each (large ones apart); and the first that failed."""
     if not chunk.by_value and _plain(items, star=chunk.job.star):
         together = pickling.dumps(items)
@@ -109,7 +111,9 @@ def _pack_items(chunk: Chunk, items: list[Any], label: str) -> tuple[Any, list[b
     return parts, large, None
 
 
-def _plain(items: list[Any], *, star: bool) -> bool:
+def _plain(items: Sequence[Any], *, star: bool) -> bool:
+    if type(items) is range:
+        return True
     if not star:
         return pickling.PLAIN.issuperset(map(type, items))
     return all(type(item) is tuple and pickling.PLAIN.issuperset(map(type, item)) for item in items)
