@@ -1,7 +1,7 @@
 """A queue between processes that no death can block, and that knows who has what.
 
 Payloads lie in shared memory as `Segments` of records, under one `RobustLock`.
-Who must wait sleeps on the word of a `_Bell`. Which records this process has
+Who must wait sleeps on the word of a `Bell`. Which records this process has
 taken and not marked done is also noted here, in a list for each thread, so that
 `done` needs no lock: it stamps the thread's oldest, or else another thread's.
 
@@ -32,7 +32,7 @@ from weakref import WeakValueDictionary
 
 from workpool._compat import ShutDown
 from workpool.ipc import lives
-from workpool.ipc.futex import Word
+from workpool.ipc.bell import BELL_SIZE, Bell
 from workpool.ipc.memory import SPARE_LIMIT, allocate
 from workpool.ipc.robust_lock import LOCK_SIZE, RobustLock
 from workpool.ipc.segments import BASE_SIZE, RESERVE, Record, Segments
@@ -42,17 +42,15 @@ if TYPE_CHECKING:
 
     from workpool.ipc.memory import Region
 
-__all__ = ["LOOK", "Remains", "SharedQueue"]
+__all__ = ["Remains", "SharedQueue"]
 
 R = TypeVar("R")
 _Ledger: TypeAlias = "dict[int, deque[Record]]"
 
-LOOK: Final = 0.2  # seconds; the longest anyone sleeps without looking
-
 # Where in the region: the locks of head and tail, the segments, and the bells of three kinds of waiters.
 _HEAD, _TAIL, _SEGMENTS = 0, LOCK_SIZE, 2 * LOCK_SIZE
-_GET, _PUT, _JOIN = (_SEGMENTS + BASE_SIZE + 64 * i for i in range(3))
-_SIZE: Final = _JOIN + 64
+_GET, _PUT, _JOIN = (_SEGMENTS + BASE_SIZE + BELL_SIZE * i for i in range(3))
+_SIZE: Final = _JOIN + BELL_SIZE
 
 # Whether a core sees the writes of another in their order, so that taker and putter can do without
 # a lock that both take (see `Segments`).
@@ -100,7 +98,7 @@ class SharedQueue:
         self._region = region
         self._segments = Segments(region, _SEGMENTS, fresh=fresh)
         self._getters, self._putters, self._joiners = (
-            _Bell(region, offset) for offset in (_GET, _PUT, _JOIN)
+            Bell(region, offset) for offset in (_GET, _PUT, _JOIN)
         )
         self._ledger = ledger
         self._mine = _Mine(ledger)
@@ -190,7 +188,7 @@ class SharedQueue:
                 if self._awaited_by_putters[0]:
                     _locked(self._tail, self._putters.ring)
                 return record
-            if not segments.queued():
+            if segments.empty():
                 self._getters.wait(seen, deadline)
 
     def _append_further(self, payload: bytes) -> None:
@@ -212,7 +210,7 @@ class SharedQueue:
         """Tell what to wait for, with the head lock held; or that there is no waiting."""
         if self._segments.closed:
             # Looked at again, now that nothing can be put any more.
-            if self._segments.queued():
+            if not self._segments.empty():
                 return -1
             raise ShutDown
         if not block or (deadline is not None and deadline <= monotonic()):
@@ -255,7 +253,7 @@ class SharedQueue:
         except IndexError:
             _, places, place = self._anyones()
         places[place] = 0
-        if self._awaited_by_joiners[0] and not self._segments.queued():
+        if self._awaited_by_joiners[0] and self._segments.empty():
             _locked(self._head, self._tell_joiners)
 
     def drop(self) -> None:
@@ -340,11 +338,7 @@ class SharedQueue:
 
     def _tell_joiners(self) -> None:
         """Wake those who join, if all is done; the lock is held."""
-        if (
-            self._awaited_by_joiners[0]
-            and not self._segments.queued()
-            and not self._segments.sweep()
-        ):
+        if self._awaited_by_joiners[0] and self._segments.empty() and not self._segments.sweep():
             self._joiners.ring_all()
 
 
@@ -365,43 +359,6 @@ def _locked(lock: RobustLock, act: Callable[[], R]) -> R:
         return act()
     finally:
         lock.undo(code) if code else lock.give()
-
-
-class _Bell:
-    """A word to sleep on, and whether anyone may be asleep.
-
-    All but `wait` is called with the lock held that those who wait have taken:
-    for the head, or for putters the tail. Who enlists looks once more before it
-    waits; the other side acts and then looks whether anyone is `awaited`.
-    """
-
-    def __init__(self, region: Region, offset: int) -> None:
-        self._word = Word(region, offset)
-        self.awaited = region.view[offset + 4 : offset + 8].cast("I")
-
-    def enlist(self) -> int:
-        """Say that we are about to sleep; `wait` wants what this returns."""
-        self.awaited[0] = 1
-        return self._word.value
-
-    def wait(self, seen: int, deadline: float | None) -> None:
-        """Sleep until the bell rings, or the time is up, or it is time to look."""
-        left = LOOK if deadline is None else min(LOOK, deadline - monotonic())
-        if left > 0:
-            self._word.wait(seen, left)
-
-    def ring(self) -> None:
-        """Wake one."""
-        self._word.value += 1
-        if not self._word.wake(1):
-            # No one slept. Who is about to will see the word changed, and enlist again.
-            self.awaited[0] = 0
-
-    def ring_all(self) -> None:
-        """Wake everyone."""
-        self._word.value += 1
-        self._word.wake()
-        self.awaited[0] = 0
 
 
 def _key(region: Region) -> tuple[str, int, int]:

@@ -1,8 +1,9 @@
 """Queues with task_done and join, between threads or between processes.
 
-One idea a file: `thread` (the queue, and how a call does without a lock),
-`ordered` (last in first out, smallest first), `process` (the same queue between
-processes; what lies in shared memory is `workpool.ipc`'s).
+One idea a file: `calls` (what every queue promises), `thread` (how a call does
+without a lock), `sleepers` (threads that wait), `ordered` (last in first out,
+smallest first), `process` (the same queue between processes; what lies in
+shared memory is `workpool.ipc`'s).
 """
 
 from __future__ import annotations

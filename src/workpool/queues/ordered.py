@@ -8,7 +8,8 @@ from typing import Any, TypeVar
 from typing_extensions import override
 
 from workpool._compat import ShutDown
-from workpool.queues.thread import NOTHING, Queue, Scope
+from workpool.queues.sleepers import NOTHING, rouse
+from workpool.queues.thread import Queue, Scope
 
 __all__ = ["LifoQueue", "PriorityQueue"]
 
@@ -74,7 +75,7 @@ class PriorityQueue(Queue[T]):
         try:
             self._owe(None)  # no one can take the item before the lock is free
         finally:
-            self._rouse(self._getters)
+            rouse(self._getters)
         return None
 
     @override

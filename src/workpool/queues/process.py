@@ -15,7 +15,8 @@ from typing_extensions import override
 from workpool.errors import NotPicklable, WorkerLost
 from workpool.ipc import pickling
 from workpool.ipc.shared_queue import SharedQueue
-from workpool.queues.thread import Queue, Scope, check_timeout, checked_maxsize, join_timeout
+from workpool.queues.calls import check_timeout, checked_maxsize, join_timeout
+from workpool.queues.thread import Queue, Scope
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -23,6 +24,8 @@ if TYPE_CHECKING:
 __all__ = ["ProcessQueue"]
 
 T = TypeVar("T")
+
+_loads = pickling.loads
 
 
 class ProcessQueue(Queue[T]):
@@ -77,19 +80,20 @@ class ProcessQueue(Queue[T]):
     def get(self, block: bool = True, timeout: float | None = None) -> T:
         if timeout is not None and block:
             check_timeout(timeout)
-        return self._load(self._shared.get(block, timeout)[0])
-
-    def _load(self, payload: memoryview[int]) -> T:
-        """Unpickle what this thread took last."""
+        payload = self._shared.get(block, timeout)[0]
         try:
-            return cast("T", pickling.loads(payload))
+            return cast("T", _loads(payload))
         except Exception as error:
-            self._shared.drop()
-            message = (
-                f"an item of {len(payload)} bytes cannot be unpickled in this process: {type(error).__name__}: "
-                f"{error}. It is out of the queue and counts as done; put what this process can import."
-            )
-            raise NotPicklable(message, part="item") from error
+            raise self._dropped(payload, error) from error
+
+    def _dropped(self, payload: memoryview[int], error: Exception) -> NotPicklable:
+        """Mark done what this thread took last, which no one can use here, and tell of it."""
+        self._shared.drop()
+        return NotPicklable(
+            f"an item of {len(payload)} bytes cannot be unpickled in this process: {type(error).__name__}: "
+            f"{error}. It is out of the queue and counts as done; put what this process can import.",
+            part="item",
+        )
 
     # ---------------------------------------------------------------- the ledger
 
@@ -132,7 +136,11 @@ class ProcessQueue(Queue[T]):
     @override
     def reclaim(self) -> Iterator[T]:
         while (record := self._shared.take_over()) is not None:
-            yield self._load(record[0])
+            try:
+                item = cast("T", _loads(record[0]))
+            except Exception as error:
+                raise self._dropped(record[0], error) from error
+            yield item
 
     # ---------------------------------------------------------------- how full it is
 

@@ -1,8 +1,5 @@
 """A queue between threads whose usual call takes no lock.
 
-All of ``queue.Queue`` of Python 3.13, typed, and what one misses there: a
-timeout for `Queue.join`, ``for item in queue``, and how many are `unfinished`.
-
 ``queue.Queue`` takes its lock and asks a Condition in every call, and threads
 that meet there take turns sleeping. Here the usual call is one or two methods
 of a deque, each of which is one step for all threads.
@@ -15,8 +12,7 @@ States
     that items come and go while it looks.
 
 Guarantees
-    *Nobody sleeps through what it waits for.* A sleeper is listed first and
-    looks once more then; the other side acts first and then looks at the list.
+    *Nobody sleeps through what it waits for*: see `workpool.queues.sleepers`.
 
     *Nothing gets in after shutdown.* A free put that was overtaken by shutdown
     takes its own item out again and raises; if a consumer was faster, the put
@@ -33,22 +29,22 @@ Guarantees
 
 from __future__ import annotations
 
-import threading
 from _thread import allocate_lock
 from collections import deque
 from contextlib import suppress
 from itertools import repeat
-from operator import index
 from queue import Empty, Full
-from time import monotonic
-from typing import TYPE_CHECKING, Any, Generic, Literal, SupportsIndex, TypeVar, cast
+from typing import TYPE_CHECKING, Any, Final, Literal, TypeVar, cast
+
+from typing_extensions import override
 
 from workpool._compat import ShutDown, gil_enabled
-from workpool.errors import JoinTimeout, NotPicklable, Unsupported
+from workpool.errors import NotPicklable, Unsupported
+from workpool.queues.calls import Calls, check_timeout, checked_maxsize, join_timeout
+from workpool.queues.sleepers import NOTHING, Sleepers, rouse, rouse_all, wait
 
 if TYPE_CHECKING:
-    from _thread import LockType
-    from collections.abc import Callable, Iterator
+    from collections.abc import Callable
     from typing import Self
 
 __all__ = ["Queue", "Scope"]
@@ -56,15 +52,13 @@ __all__ = ["Queue", "Scope"]
 T = TypeVar("T")
 Scope = Literal["thread", "process"]
 
-FREE = (
-    gil_enabled()
-)  # a deque's method is one step then, and all threads see the same order of steps
+# With the GIL, a deque's method is one step, and all threads see the steps in one order.
+FREE: Final = gil_enabled()
 
-NOTHING: Any = object()  # what an attempt returns that did not succeed
 _TOO_MANY = "task_done() called more often than items were put"
 
 
-class Queue(Generic[T]):
+class Queue(Calls[T]):
     """A first-in, first-out queue that knows which items are not done yet.
 
     Parameters
@@ -107,7 +101,6 @@ class Queue(Generic[T]):
         "_items",
         "_joiners",
         "_lock",
-        "_maxsize",
         "_owe",
         "_pay",
         "_pop",
@@ -139,9 +132,9 @@ class Queue(Generic[T]):
         self._owe = self._debts.append
         self._pay = self._debts.pop
         self._lock = allocate_lock()  # guards what follows, and every look before an act
-        self._getters: deque[LockType] = deque()  # sleepers: each a lock that is held until it is
-        self._putters: deque[LockType] = deque()  # roused
-        self._joiners: deque[LockType] = deque()
+        self._getters: Sleepers = deque()
+        self._putters: Sleepers = deque()
+        self._joiners: Sleepers = deque()
         self._closed = False
         self._discarding = False  # shut down at once: what may still lie here is not for get
         self._free = FREE
@@ -164,36 +157,14 @@ class Queue(Generic[T]):
         raise NotPicklable(message, part="argument")
 
     @property
-    def maxsize(self) -> int:
-        """Most items in the queue; ``0`` or less means no bound."""
-        return self._maxsize
-
-    @property
+    @override
     def unfinished(self) -> int:
-        """How many items were put and not marked done, those still queued included."""
         return len(self._debts)
 
     # ---------------------------------------------------------------- put and get
 
+    @override
     def put(self, item: T, block: bool = True, timeout: float | None = None) -> None:
-        """Put an item into the queue, waiting for room if it is bounded and full.
-
-        Parameters
-        ----------
-        item : object
-            What to put.
-        block : bool
-            Wait for room; otherwise only look.
-        timeout : float or None, seconds
-            Longest wait; ``None`` waits for ever.
-
-        Raises
-        ------
-        queue.Full
-            There was no room in time.
-        ShutDown
-            The queue is shut down, or was while this call waited.
-        """
         if not self._free_put:
             self._put_guarded(item, block, timeout)
             return
@@ -207,34 +178,8 @@ class Queue(Generic[T]):
             if half or self._getters or self._closed:
                 self._look_round(cell, half=half)
 
-    def put_nowait(self, item: T) -> None:
-        """Put an item into the queue if there is room now; else raise ``queue.Full``."""
-        self.put(item, block=False)
-
+    @override
     def get(self, block: bool = True, timeout: float | None = None) -> T:
-        """Take the next item out of the queue, waiting until there is one.
-
-        It stays `unfinished` until `task_done` is called for it.
-
-        Parameters
-        ----------
-        block : bool
-            Wait for an item; otherwise only look.
-        timeout : float or None, seconds
-            Longest wait; ``None`` waits for ever.
-
-        Returns
-        -------
-        object
-            The item.
-
-        Raises
-        ------
-        queue.Empty
-            There was no item in time.
-        ShutDown
-            The queue is shut down, and empty or shut down ``immediate``.
-        """
         if self._free_get and (timeout is None or timeout >= 0):
             try:
                 cell = self._pop()
@@ -243,37 +188,14 @@ class Queue(Generic[T]):
             else:
                 if self._putters:
                     with self._lock:
-                        self._rouse(self._putters)
+                        rouse(self._putters)
                 return next(cell)
         return self._get_guarded(block, timeout)
 
-    def get_nowait(self) -> T:
-        """Take the next item if there is one now; else raise ``queue.Empty``."""
-        return self.get(block=False)
-
-    def __iter__(self) -> Iterator[T]:
-        """Take items until the queue is shut down, and mark each done after the loop's body."""
-        while True:
-            try:
-                item = self.get()
-            except ShutDown:
-                return
-            try:
-                yield item
-            finally:
-                del item  # nothing is kept alive while it waits for the next one
-                self.task_done()
-
     # ---------------------------------------------------------------- the ledger
 
+    @override
     def task_done(self) -> None:
-        """Mark one item done: a consumer calls it once for each item that it took.
-
-        Raises
-        ------
-        ValueError
-            It was called more often than items were put.
-        """
         if not self._free:
             with self._lock:
                 self._settle(1)
@@ -287,76 +209,20 @@ class Queue(Generic[T]):
                 with self._lock:
                     self._settle(0)
 
+    @override
     def join(self, timeout: float | None = None) -> None:
-        """Wait until every item put so far is marked done.
-
-        Parameters
-        ----------
-        timeout : float or None, seconds
-            Longest wait; ``None`` waits for ever, ``0`` only looks.
-
-        Raises
-        ------
-        JoinTimeout
-            Items were left; ``error.unfinished`` says how many. The queue stays
-            usable.
-
-        References
-        ----------
-        The promise of :meth:`queue.Queue.join`, plus a timeout.
-        """
         check_timeout(timeout)
-        if self._wait(self._joiners, self._try_join, timeout) is NOTHING:
+        if wait(self._lock, self._joiners, self._try_join, timeout) is NOTHING:
             raise join_timeout(self.unfinished, self.qsize(), timeout)
-
-    def abandoned(self) -> dict[int, int]:
-        """Count the items that were taken by processes which died before marking them done.
-
-        Returns
-        -------
-        dict of int to int
-            How many, by the process id of the dead one; empty between threads.
-        """
-        return {}
-
-    def reclaim(self) -> Iterator[T]:
-        """Take over, one by one, the items that dead processes had taken and not marked done.
-
-        Each is then taken by this process, as if by `get`: do it or put it again,
-        and call `task_done`. The dead one may have done it, all but the mark.
-
-        Yields
-        ------
-        object
-            An item; nothing between threads.
-        """
-        return iter(())
 
     # ---------------------------------------------------------------- how full it is
 
+    @override
     def qsize(self) -> int:
-        """Return how many items are queued; another thread may change that at once."""
         return len(self._items)
 
-    def empty(self) -> bool:
-        """Tell whether no item is queued; another thread may change that at once."""
-        return not self.qsize()
-
-    def full(self) -> bool:
-        """Tell whether there is no room; another thread may change that at once."""
-        return 0 < self._maxsize <= self.qsize()
-
+    @override
     def shutdown(self, immediate: bool = False) -> None:
-        """End the queue: no more puts, and no more gets once it is empty.
-
-        Whoever waits in `put`, or in `get` with nothing left to take, gets
-        `ShutDown`.
-
-        Parameters
-        ----------
-        immediate : bool
-            Throw away what is queued, and count it as done; gets end at once.
-        """
         discarded: list[object] = []  # freed after the lock: what an item's end calls may come here
         with self._lock:
             self._closed = True
@@ -366,8 +232,8 @@ class Queue(Generic[T]):
                 while self._items:
                     with suppress(IndexError):  # a free get was faster
                         discarded.append(self._items.pop())
-            self._rouse_all(self._getters)
-            self._rouse_all(self._putters)
+            rouse_all(self._getters)
+            rouse_all(self._putters)
             # task_done may have been called for items that were still queued.
             with suppress(ValueError):
                 self._settle(len(discarded))
@@ -380,7 +246,10 @@ class Queue(Generic[T]):
         with self._lock:
             if self._try_put(item) is not NOTHING:
                 return
-        if not block or self._wait(self._putters, lambda: self._try_put(item), timeout) is NOTHING:
+        if (
+            not block
+            or wait(self._lock, self._putters, lambda: self._try_put(item), timeout) is NOTHING
+        ):
             raise Full
 
     def _get_guarded(self, block: bool, timeout: float | None) -> T:
@@ -389,7 +258,7 @@ class Queue(Generic[T]):
         with self._lock:
             item = self._try_get()
         if item is NOTHING and block:
-            item = self._wait(self._getters, self._try_get, timeout)
+            item = wait(self._lock, self._getters, self._try_get, timeout)
         if item is NOTHING:
             raise Empty
         return cast("T", item)
@@ -409,7 +278,7 @@ class Queue(Generic[T]):
             if half:
                 self._settle(1)
             if self._getters:
-                self._rouse(self._getters)
+                rouse(self._getters)
         return None
 
     def _try_get(self) -> Any:
@@ -428,10 +297,10 @@ class Queue(Generic[T]):
     def _pass_on(self) -> None:
         """Wake who may come next after an item was taken; `_lock` is held."""
         if self._putters:
-            self._rouse(self._putters)
+            rouse(self._putters)
         if self._getters and self._items:
             # A put that was struck down before it could wake anyone, or woke one who left.
-            self._rouse(self._getters)
+            rouse(self._getters)
 
     def _try_join(self) -> Any:
         return NOTHING if self._debts else None
@@ -442,7 +311,7 @@ class Queue(Generic[T]):
             if half:
                 self._settle(1)
             elif not self._closed:
-                self._rouse(self._getters)
+                rouse(self._getters)
             else:
                 try:
                     self._items.remove(cell)
@@ -460,92 +329,4 @@ class Queue(Generic[T]):
             raise ValueError(_TOO_MANY) from None
         finally:
             if self._joiners and not self._debts:
-                self._rouse_all(self._joiners)
-
-    # ---------------------------------------------------------------- sleeping
-
-    def _wait(
-        self, sleepers: deque[LockType], attempt: Callable[[], Any], timeout: float | None
-    ) -> Any:
-        """Attempt until it succeeds or the time is up; sleep between."""
-        deadline = None if timeout is None else monotonic() + timeout
-        while True:
-            left = None if deadline is None else deadline - monotonic()
-            sleeper = allocate_lock()
-            sleeper.acquire()
-            with self._lock:
-                sleepers.append(sleeper)  # listed before the look: who acts after it will see us
-                result = None
-                try:
-                    result = attempt()
-                finally:
-                    if result is not NOTHING or (left is not None and left <= 0):
-                        _strike_off(sleepers, sleeper)
-                        left = 0
-                if left == 0:
-                    return result
-            self._sleep(sleepers, sleeper, left)
-
-    def _sleep(self, sleepers: deque[LockType], sleeper: LockType, left: float | None) -> None:
-        """Sleep until roused, or for so many seconds."""
-        roused = False
-        try:
-            roused = sleeper.acquire(
-                timeout=-1 if left is None else min(left, threading.TIMEOUT_MAX)
-            )
-        finally:
-            if not roused:
-                with self._lock:
-                    if not _strike_off(sleepers, sleeper):
-                        self._rouse(sleepers)  # we were, and leave: it is the next one's now
-
-    def _rouse(self, sleepers: deque[LockType]) -> bool:
-        """Wake the first sleeper, if there is one; `_lock` is held."""
-        while sleepers:
-            sleeper = sleepers[0]
-            asleep = sleeper.locked()
-            if asleep:
-                sleeper.release()
-            # Only now: struck down between the two, we leave an entry too many, no one asleep.
-            sleepers.popleft()
-            if asleep:
-                return True
-        return False
-
-    def _rouse_all(self, sleepers: deque[LockType]) -> None:
-        while self._rouse(sleepers):
-            pass
-
-
-def _strike_off(sleepers: deque[LockType], sleeper: LockType) -> bool:
-    """Take a sleeper off the list; tell whether it was on it, so that no one had roused it."""
-    try:
-        sleepers.remove(sleeper)
-    except ValueError:
-        return False
-    return True
-
-
-def checked_maxsize(maxsize: object) -> int:
-    """Refuse what is no integer, by name."""
-    if isinstance(maxsize, bool) or not isinstance(maxsize, SupportsIndex):
-        message = f"maxsize must be an integer (0 or less: no bound), not {maxsize!r}"
-        raise TypeError(message)
-    return index(maxsize)
-
-
-def check_timeout(timeout: float | None) -> None:
-    """Refuse a negative timeout, as ``queue.Queue`` does."""
-    if timeout is not None and timeout < 0:
-        message = f"'timeout' must be a non-negative number of seconds, not {timeout!r}"
-        raise ValueError(message)
-
-
-def join_timeout(unfinished: int, queued: int, timeout: float | None) -> JoinTimeout:
-    """Tell what a join was waiting for."""
-    taken = max(0, unfinished - queued)
-    message = (
-        f"{unfinished} items were not done after {timeout} s: {min(queued, unfinished)} queued, {taken} taken "
-        "and not marked by task_done(). The queue stays usable."
-    )
-    return JoinTimeout(message, unfinished=unfinished)
+                rouse_all(self._joiners)

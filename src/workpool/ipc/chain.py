@@ -1,0 +1,201 @@
+"""Segments of memory in the reserve of a region, chained: longer at one end, and let go anywhere.
+
+The reserve is a row of units. A segment is a run of them; which runs are free is
+written nowhere: what is in no segment of the chain is free. A directory at the
+begin of the reserve has a word for each unit; that of a segment's first unit
+tells its length and the segment behind it.
+
+Everything here is called under one lock. Who got hold of a segment's memory may
+use it as long as the segment is in the chain; a mapping that is older than the
+segment is the same memory, put together in another way.
+
+What a kill leaves behind: each change is one store, and what was prepared
+before it is in no chain, so it is free.
+    `extend`: memory, the new entry, and the link in the old one. The caller then
+    moves its tail there. Before that, the link leads to what is not part of the
+    chain, so nobody follows the chain beyond the tail.
+    `unlink`: one store. Before the memory is given back: it is free all the same.
+"""
+
+from __future__ import annotations
+
+import errno
+from typing import TYPE_CHECKING, Final, NamedTuple
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from workpool.ipc.memory import Region
+
+__all__ = ["CELL", "CELLS", "Chain", "Segment"]
+
+CELL: Final = 16  # bytes; what positions count
+_UNIT: Final = 1 << 16  # bytes
+CELLS: Final = _UNIT // CELL  # cells of a unit
+
+_OLDEST, _WARM = range(
+    2
+)  # words: first unit of the first segment, of a free one that keeps its memory
+_ENTRY: Final = (
+    8  # bytes of the directory for each unit: units << 32 | first unit of the next segment
+)
+_NEXT: Final = (1 << 32) - 1
+_PART: Final = 1 << 14  # bytes of directory that are mapped at once
+_MOST_UNITS: Final = 16  # of a segment that is not made for one large thing
+_MOST_MAPPED: Final = 64  # the system lets us have some ten thousand
+
+
+class Segment(NamedTuple):
+    """A segment as mapped here.
+
+    Attributes
+    ----------
+    start, end : int
+        Its first cell, and the one behind its last.
+    memory : memoryview
+        Its bytes; may go on behind its end.
+    """
+
+    start: int
+    end: int
+    memory: memoryview[int]
+
+
+class Chain:
+    """The chain; see the module's text.
+
+    Parameters
+    ----------
+    region : Region
+        Has a reserve.
+    words : memoryview
+        Two words of its memory.
+    fresh : bool
+        Make the chain, of one segment, in zeroed memory; else it was made by someone.
+    """
+
+    def __init__(self, region: Region, words: memoryview[int], *, fresh: bool) -> None:
+        self._region = region
+        self._words = words
+        self._parts: dict[int, memoryview[int]] = {}  # of the directory
+        self._mapped: dict[int, Segment] = {}  # by first unit
+        self._units = region.spare[1] // _UNIT
+        self._first = -(-self._units * _ENTRY // _UNIT)  # the units before hold the directory
+        if fresh:
+            self._map(self._first, 1, anew=True)
+            self._enter(self._first, 1)
+            words[_OLDEST] = self._first
+
+    def oldest(self) -> Segment:
+        """Return the first segment."""
+        return self._segment(self._words[_OLDEST])
+
+    def find(self, cell: int) -> Segment:
+        """Return the segment that a cell is in."""
+        *_, last = self._up_to(cell)
+        return self._map(*last)
+
+    def behind(self, segment: Segment) -> Segment:
+        """Return the one behind a segment."""
+        entry, at = self._entry(segment.start // CELLS)
+        return self._segment(entry[at] & _NEXT)
+
+    def extend(self, cell: int, cells: int) -> Segment:
+        """Link a segment of so many cells behind the one that `cell` is in, the last.
+
+        Raises
+        ------
+        OSError
+            There is no memory for it; nothing changed.
+        """
+        chain = list(self._up_to(cell))
+        # The longer the chain, the longer its segments, so that there are not too many to map.
+        regular = min(_MOST_UNITS, max(1, sum(units for _, units in chain) // 8))
+        unit, units = self._allocate(max(regular, -(-cells // CELLS)), chain)
+        self._enter(unit, units)
+        entry, at = self._entry(chain[-1][0])
+        entry[at] = entry[at] & ~_NEXT | unit
+        return self._map(unit, units)
+
+    def unlink(self, segment: Segment, before: Segment | None) -> None:
+        """Take a segment out of the chain; `before` is the one in front of it, if there is one."""
+        words = self._words
+        unit = segment.start // CELLS
+        entry, at = self._entry(unit)
+        units, follower = entry[at] >> 32, entry[at] & _NEXT
+        if before is None:
+            words[_OLDEST] = follower
+        else:
+            entry, at = self._entry(before.start // CELLS)
+            entry[at] = entry[at] & ~_NEXT | follower
+        self._mapped.pop(unit, None)
+        if words[_WARM] == 0 and units <= _MOST_UNITS:
+            words[_WARM] = unit
+        else:
+            self._region.trim(unit * _UNIT, units * _UNIT)
+
+    # ---------------------------------------------------------------- runs of units
+
+    def _up_to(self, cell: int) -> Iterator[tuple[int, int]]:
+        """Walk over first unit and length of the segments, up to the one that a cell is in."""
+        unit = self._words[_OLDEST]
+        while True:
+            entry, at = self._entry(unit)
+            units = entry[at] >> 32
+            yield unit, units
+            if unit * CELLS <= cell < (unit + units) * CELLS:
+                return
+            unit = entry[at] & _NEXT
+
+    def _allocate(self, units: int, chain: list[tuple[int, int]]) -> tuple[int, int]:
+        """Find a free run of units, and put memory behind it."""
+        words = self._words
+        warm = words[_WARM]
+        if warm:
+            # A kill after this leaves a free run that keeps its memory until it is used again.
+            words[_WARM] = 0
+            entry, at = self._entry(warm)
+            warm_units = entry[at] >> 32
+            if warm_units >= units:
+                return warm, warm_units
+            self._region.trim(warm * _UNIT, warm_units * _UNIT)
+        place = self._first
+        for start, length in sorted(chain):
+            if start - place >= units:
+                break
+            place = start + length
+        if place + units > self._units:
+            message = (
+                f"there is no room left in the {self._region.spare[1]} bytes that a queue may take"
+            )
+            raise OSError(errno.ENOMEM, message)
+        self._map(place, units, anew=True)
+        return place, units
+
+    def _segment(self, unit: int) -> Segment:
+        entry, at = self._entry(unit)
+        return self._map(unit, entry[at] >> 32)
+
+    def _map(self, unit: int, units: int, *, anew: bool = False) -> Segment:
+        """Reach a run's memory; `anew`: put some behind it."""
+        start, end = unit * CELLS, (unit + units) * CELLS
+        known = None if anew else self._mapped.get(unit)
+        if known is not None and known.end >= end:
+            return known if known.end == end else known._replace(end=end)
+        if len(self._mapped) >= _MOST_MAPPED:
+            self._mapped.clear()
+        view = self._region.open(unit * _UNIT, units * _UNIT)
+        segment = self._mapped[unit] = Segment(start, end, view)
+        return segment
+
+    def _enter(self, unit: int, units: int) -> None:
+        entry, at = self._entry(unit)
+        entry[at] = units << 32
+
+    def _entry(self, unit: int) -> tuple[memoryview[int], int]:
+        """Reach the directory's word about a unit: the words of a part, and which of them."""
+        part, byte = divmod(unit * _ENTRY, _PART)
+        words = self._parts.get(part)
+        if words is None:
+            words = self._parts[part] = self._region.open(part * _PART, _PART).cast("Q")
+        return words, byte // _ENTRY
