@@ -1,12 +1,7 @@
 """The code on the pages of ``docs/``: found, and told apart.
 
-Two kinds of block stand on the pages:
-
-- ```` ```python ````: a whole program. The next block, if it is ```` ```text ````, is what it
-  prints; without one it prints nothing.
-- ```` ```pycon ````: a session of the interactive prompt. All of a page are one session.
-
-``...`` in what is printed stands for anything, as in doctest.
+A ```` ```python ```` block is a whole program. The block behind it, if it is ```` ```text ````, is what
+it prints; a program without one prints nothing. ``...`` in there stands for anything, as in doctest.
 """
 
 from __future__ import annotations
@@ -16,7 +11,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
-__all__ = ["DOCS", "Block", "Program", "blocks_of", "pages", "programs_of", "session_of"]
+__all__ = ["DOCS", "Block", "Program", "blocks_of", "pages", "programs_of"]
 
 DOCS = Path(__file__).parents[2] / "docs"
 
@@ -79,13 +74,3 @@ def programs_of(page: Path) -> Iterator[Program]:
             follows = blocks[number : number + 1]
             output = "".join(block.text for block in follows if block.language == "text")
             yield Program(page, block.line, block.text, output)
-
-
-def session_of(page: Path) -> str:
-    """Give the page with all but its interactive sessions blanked, so that line numbers stay."""
-    lines = [""] * len(page.read_text(encoding="utf-8").splitlines())
-    for block in blocks_of(page):
-        if block.language == "pycon":
-            session = block.text.splitlines()
-            lines[block.line - 1 : block.line - 1 + len(session)] = session
-    return "\n".join(lines) + "\n"

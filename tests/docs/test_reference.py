@@ -7,7 +7,9 @@ import re
 import workpool
 from tests.docs.pages import DOCS
 
-DOCUMENTED = re.compile(r"^\.\. auto(?:class|exception|function)::\s+workpool\.(\w+)\s*$", re.MULTILINE)
+DOCUMENTED = re.compile(
+    r"^\.\. auto(?:class|exception|function)::\s+workpool\.(\w+)(?:\(\))?\s*$", re.MULTILINE
+)
 
 
 def test_every_public_name_has_its_place_once() -> None:
