@@ -13,6 +13,7 @@ if TYPE_CHECKING:
     from workpool._compat import ShutDown as ShutDown
     from workpool.situation import Current as Current
     from workpool.situation import current as current
+    from workpool.backends.base import BackendName as BackendName
     from workpool.errors import BrokenWorker as BrokenWorker
     from workpool.errors import ForkedPool as ForkedPool
     from workpool.errors import InitializerFailed as InitializerFailed
@@ -45,6 +46,7 @@ if TYPE_CHECKING:
 __version__ = "0.1.0"
 
 _HOME = {
+    "BackendName": "workpool.backends.base",
     "BrokenWorker": "workpool.errors",
     "Counter": "workpool.shared",
     "Current": "workpool.situation",

@@ -7,12 +7,11 @@ backend, so a pool that is let go can end itself while its tasks still run.
 
 from __future__ import annotations
 
-import threading
 import weakref
 from collections.abc import Callable, Iterable, Sized
 from concurrent.futures import Executor
 from itertools import count
-from typing import TYPE_CHECKING, Any, ClassVar, TypedDict, TypeVar, cast, overload
+from typing import TYPE_CHECKING, Any, Literal, TypedDict, TypeVar, cast, overload
 
 import attrs
 from typing_extensions import ParamSpec, Self, Unpack
@@ -47,14 +46,19 @@ D = TypeVar("D")
 _numbers = count()
 
 
-class MapTerms(TypedDict, total=False):
+class MapHow(TypedDict, total=False):
     """How a map call goes about it; see :meth:`Pool.map`."""
 
     timeout: float | None
     chunksize: int | None
     buffersize: int | None
     ordered: bool
-    return_exceptions: bool
+
+
+class MapTerms(MapHow, total=False):
+    """The same, where errors are raised."""
+
+    return_exceptions: Literal[False]
 
 
 class Calls:
@@ -96,6 +100,21 @@ class Calls:
         return task
 
     @overload
+    def map(
+        self, fn: Callable[[A], R], a: Iterable[A], /, *, return_exceptions: Literal[True], **how: Unpack[MapHow]
+    ) -> Results[R | BaseException]: ...
+    @overload
+    def map(
+        self,
+        fn: Callable[..., R],
+        a: Iterable[Any],
+        b: Iterable[Any],
+        /,
+        *iterables: Iterable[Any],
+        return_exceptions: Literal[True],
+        **how: Unpack[MapHow],
+    ) -> Results[R | BaseException]: ...
+    @overload
     def map(self, fn: Callable[[A], R], a: Iterable[A], /, **how: Unpack[MapTerms]) -> Results[R]: ...
     @overload
     def map(
@@ -135,7 +154,7 @@ class Calls:
         *iterables: Iterable[Any],
         **how: Unpack[MapTerms],
     ) -> Results[R]: ...
-    def map(self, fn: Callable[..., R], /, *iterables: Iterable[Any], **how: Unpack[MapTerms]) -> Results[R]:
+    def map(self, fn: Callable[..., Any], /, *iterables: Iterable[Any], **how: Any) -> Results[Any]:
         """Call ``fn`` with each item, on all workers, and iterate over the results.
 
         Inputs that know their length are queued whole at the call. Others are
@@ -185,9 +204,21 @@ class Calls:
             return self._map(fn, iterables[0], star=False, sized=sized, **how)
         return self._map(fn, zip(*iterables, strict=False), star=True, sized=sized, **how)
 
+    @overload
+    def starmap(
+        self,
+        fn: Callable[..., R],
+        iterable: Iterable[Iterable[Any]],
+        /,
+        *,
+        return_exceptions: Literal[True],
+        **how: Unpack[MapHow],
+    ) -> Results[R | BaseException]: ...
+    @overload
     def starmap(
         self, fn: Callable[..., R], iterable: Iterable[Iterable[Any]], /, **how: Unpack[MapTerms]
-    ) -> Results[R]:
+    ) -> Results[R]: ...
+    def starmap(self, fn: Callable[..., Any], iterable: Iterable[Iterable[Any]], /, **how: Any) -> Results[Any]:
         """Call ``fn(*item)`` for each item; otherwise as :meth:`map`.
 
         Parameters
@@ -221,6 +252,8 @@ class Calls:
         object
             What ``fn`` returned.
         """
+        if self._scheduler.queue_size:
+            await self._scheduler.room_for_one(self._terms.queue_timeout)
         return await self.submit(fn, *args, **kwargs)
 
     # -------------------------------------------------------------------- below
@@ -300,7 +333,7 @@ class Pool(Calls, Executor):
         ``workpool.current().resource``. It is left when the worker ends in order.
     queue_size : int, tasks
         With more than that many tasks queued, ``submit`` waits; 0 is no bound.
-    time_limit, retries, retry_on, backoff, priority
+    time_limit, retries, retry_on, backoff, priority : as in options
         Terms for all calls; see :meth:`options`.
     max_tasks_per_worker : int or None, tasks
         A worker that has run so many ends in order and is replaced.
@@ -328,8 +361,6 @@ class Pool(Calls, Executor):
     ...     list(pool.map(abs, [-1, 2, -3]))
     [1, 2, 3]
     """
-
-    _started: ClassVar[threading.Lock] = threading.Lock()
 
     def __init__(
         self,
@@ -383,6 +414,21 @@ class Pool(Calls, Executor):
         at_exit.remember(scheduler)
         # Let go without shutdown: what is queued runs, then the workers leave.
         weakref.finalize(self, scheduler.close).atexit = False
+
+    @property
+    def name(self) -> str:
+        """The pool's name, as given or ``"Pool-0"`` and so on."""
+        return self._name
+
+    @property
+    def backend(self) -> BackendName:
+        """Who runs the tasks."""
+        return cast("BackendName", self._settings.backend)
+
+    @property
+    def max_workers(self) -> int:
+        """How many workers there are at most."""
+        return self._max_workers
 
     # ------------------------------------------------------------------- the view
 

@@ -10,8 +10,6 @@ import threading
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
 
-import attrs
-
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
@@ -46,7 +44,6 @@ class _Here(threading.local):
 here = _Here()
 
 
-@attrs.frozen(kw_only=True)
 class Current:
     """A snapshot of the running task's surroundings.
 
@@ -66,13 +63,23 @@ class Current:
         What ``worker_context`` yielded in this worker, else ``None``.
     """
 
-    pool: str
-    worker: int
-    task_id: int
-    task_name: str
-    attempt: int
-    resource: Any
-    _cancelled: Callable[[], bool] = attrs.field(repr=False, eq=False)
+    # By hand: a worker process needs nothing else of attrs, and is ready sooner without it.
+    __slots__ = ("_cancelled", "attempt", "pool", "resource", "task_id", "task_name", "worker")
+
+    def __init__(self, situation: Situation) -> None:
+        self.pool = situation.pool
+        self.worker = situation.worker
+        self.task_id = situation.task_id()
+        self.task_name = situation.task_name()
+        self.attempt = situation.attempt()
+        self.resource = situation.resource
+        self._cancelled = situation.cancelled
+
+    def __repr__(self) -> str:
+        return (
+            f"Current(pool={self.pool!r}, worker={self.worker}, task_id={self.task_id}, "
+            f"task_name={self.task_name!r}, attempt={self.attempt})"
+        )
 
     @property
     def cancelled(self) -> bool:
@@ -97,24 +104,28 @@ def current() -> Current:
     if situation is None:
         message = "workpool.current() was called outside of a task; it tells a task about itself"
         raise RuntimeError(message)
-    return Current(
-        pool=situation.pool,
-        worker=situation.worker,
-        task_id=situation.task_id(),
-        task_name=situation.task_name(),
-        attempt=situation.attempt(),
-        resource=situation.resource,
-        cancelled=situation.cancelled,
-    )
+    return Current(situation)
 
 
-@attrs.frozen
 class Setup:
     """What each worker does before its first task and after its last."""
 
-    initializer: Callable[..., object] | None = None
-    initargs: tuple[Any, ...] = ()
-    worker_context: Callable[[], Any] | None = None
+    __slots__ = ("initargs", "initializer", "worker_context")
+
+    def __init__(
+        self,
+        initializer: Callable[..., object] | None = None,
+        initargs: tuple[Any, ...] = (),
+        worker_context: Callable[[], Any] | None = None,
+    ) -> None:
+        self.initializer = initializer
+        self.initargs = initargs
+        self.worker_context = worker_context
+
+    @property
+    def does_something(self) -> bool:
+        """Whether there is anything for a worker to do first."""
+        return self.initializer is not None or self.worker_context is not None
 
     @contextmanager
     def entered(self, situation: Situation) -> Iterator[None]:

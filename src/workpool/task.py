@@ -54,6 +54,9 @@ class Owner(Protocol):
     def kill_task(self, task: Task[Any]) -> bool:
         """End a running task, if this backend can."""
 
+    def ask_to_end(self, task: Task[Any]) -> None:
+        """Let a running task see that it is not wanted any more."""
+
     def assist(self, task: Task[Any], timeout: float | None) -> None:
         """Let the thread that is about to wait for ``task`` help it along."""
 
@@ -170,7 +173,8 @@ class Task(Future[R]):
         Returns
         -------
         bool
-            ``True`` if the task is cancelled, or was ended.
+            ``True`` if the task is cancelled, or was ended. ``False`` for a task
+            that runs; from then on it sees ``workpool.current().cancelled``.
         """
         with self._lock:
             state = self._state
@@ -187,11 +191,15 @@ class Task(Future[R]):
                 return True
             else:
                 owner = self._owner
-                if state == FINISHED or not kill or owner is None:
+                if state == FINISHED or owner is None:
                     return False
                 extras = call = None
         if state != PENDING:
-            return cast("Owner", owner).kill_task(self)
+            assert owner is not None
+            if kill:
+                return owner.kill_task(self)
+            owner.ask_to_end(self)
+            return False
         if extras is not None:
             self.announce(extras)
             if owner is not None:

@@ -40,11 +40,12 @@ class LocalRunner:
         self.chunk: Chunk | None = None  # or a chunk
         self.began = 0.0
         self.written_off = False  # settled from outside: whatever comes out is dropped
-        self.asked_to_end = False
+        self.asked_to_end = False  # all that runs here
+        self.asked: Task[Any] | None = None  # or this task
         self.situation.task_id = self._task_id
         self.situation.task_name = self._task_name
         self.situation.attempt = self._attempt
-        self.situation.cancelled = partial(getattr, self, "asked_to_end")
+        self.situation.cancelled = self._cancelled
 
     # ------------------------------------------------------------------ one task
 
@@ -72,7 +73,7 @@ class LocalRunner:
             if trace is not None:
                 error = raised.with_traceback(trace.tb_next)  # begin at the user's function
         task._ended_at = monotonic()
-        self.task = None
+        self.task = self.asked = None
         if timer is not None:
             timer.cancel()
         if error is None:
@@ -233,6 +234,13 @@ class LocalRunner:
     @staticmethod
     def _offset(chunk: Chunk) -> int:
         return max(0, chunk.size - len(chunk.todo) - 1)
+
+    def ask_to_end(self, task: Task[Any]) -> None:
+        """Let the task see that it is not wanted any more, if this worker runs it."""
+        self.asked = task
+
+    def _cancelled(self) -> bool:
+        return self.asked_to_end or (self.asked is not None and self.asked is self.task)
 
     def _task_id(self) -> int:
         task, chunk = self.task, self.chunk

@@ -45,7 +45,7 @@ class Keeper:
 
     def __init__(self) -> None:
         self._lock = threading.Lock()  # guards all below
-        self._socket: socket.socket | None = None
+        self._fd = -1  # our end of the socket
         self._pid = 0
         self._owner = 0  # the process it was started by: a fork starts its own
 
@@ -64,9 +64,9 @@ class Keeper:
         try:
             with self._lock:
                 for attempt in (1, 2):
-                    conn = self._ensure()
+                    fd = self._ensure()
                     try:
-                        socket.send_fds(conn, [method], [status_w, *fds])
+                        _send(fd, method, [status_w, *fds])
                         break
                     except (BrokenPipeError, ConnectionResetError):
                         # The keeper was killed since. Its successor starts this worker.
@@ -86,12 +86,17 @@ class Keeper:
             raise OSError(code, f"a worker process could not be started: {reason}")
         return pid, status_r
 
-    def _ensure(self) -> socket.socket:
-        """Give the socket to a keeper that was alive a moment ago; lock held."""
-        if self._socket is not None and self._owner == os.getpid():
+    def warm(self) -> None:
+        """Have a keeper started, so that it gets ready while the caller does other things."""
+        with suppress(OSError), self._lock:  # who needs it will hear of the failure
+            self._ensure()
+
+    def _ensure(self) -> int:
+        """Give our end of the socket to a keeper that was alive a moment ago; lock held."""
+        if self._fd >= 0 and self._owner == os.getpid():
             with suppress(ChildProcessError):
                 if os.waitpid(self._pid, os.WNOHANG) == (0, 0):
-                    return self._socket
+                    return self._fd
         self._forget()
         from multiprocessing import spawn, util
 
@@ -109,14 +114,23 @@ class Keeper:
             raise
         finally:
             theirs.close()
-        self._socket = ours
+        self._fd = ours.detach()
         self._owner = os.getpid()
-        return ours
+        return self._fd
 
     def _forget(self) -> None:
-        if self._socket is not None:
-            self._socket.close()
-            self._socket = None
+        if self._fd >= 0:
+            os.close(self._fd)
+            self._fd = -1
+
+
+def _send(fd: int, method: bytes, fds: list[int]) -> None:
+    """Send one request: one byte, and descriptors with it."""
+    conn = socket.socket(fileno=fd)
+    try:
+        socket.send_fds(conn, [method], fds)
+    finally:
+        conn.detach()
 
 
 def _sys_path() -> list[str]:
@@ -142,10 +156,10 @@ keeper = Keeper()
 def _fresh_keeper() -> None:
     """In a forked child: let go of the parent's keeper; its lock may be held by a thread that is not here."""
     global keeper  # noqa: PLW0603
-    inherited = keeper._socket
+    inherited = keeper._fd
     keeper = Keeper()
-    if inherited is not None:
-        inherited.close()
+    if inherited >= 0:
+        os.close(inherited)
 
 
 if hasattr(os, "register_at_fork"):
@@ -194,6 +208,7 @@ def main(conn_fd: int, parent: int) -> None:
                 _start(worker, method, fds, workers, private)
     finally:
         # In a forked worker this is never reached: it leaves by os._exit.
+        conn.detach()
         for pid in workers:
             for kill in (os.killpg, os.kill):
                 with suppress(OSError):

@@ -28,9 +28,10 @@ MUTEX_SIZE: Final = 48  # bytes; 40 on most systems, 48 on arm64
 OWNER_DIED: Final[int] = getattr(errno, "EOWNERDEAD", 130)
 SLICE: Final = 0.2  # seconds; the longest sleep in which a signal can go unheard
 
-# Tries before a sleep: an owner on another core is done after a microsecond or two,
-# and to sleep and be woken costs ten.
-_SPINS = 40
+# Before it sleeps, a thread tries again after so many turns of an empty loop: an owner on
+# another core is done after a microsecond or two, and to sleep and be woken costs ten. Ever
+# longer, since each try takes the cache line away from the owner, who needs it to leave.
+_SPINS = tuple(min(10 << tries, 400) for tries in range(8))
 
 
 class Mutex:
@@ -93,7 +94,9 @@ class Mutex:
 
     def _spin(self) -> int:
         """Try for some microseconds."""
-        for _ in range(_SPINS):
+        for turns in _SPINS:
+            for _ in range(turns):
+                pass
             code = 0
             try:
                 code = self.take()

@@ -11,7 +11,6 @@ import errno
 import mmap
 import os
 import sys
-import tempfile
 from contextlib import suppress
 from typing import Any
 
@@ -34,6 +33,8 @@ def make(name: str) -> int:
         raise Unsupported(message)
     if MEMFD:
         return os.memfd_create(name)
+    import tempfile  # slow to load, and needed on few systems
+
     # A kill between these two lines leaves an empty file behind.
     fd, path = tempfile.mkstemp(prefix=name)
     os.unlink(path)

@@ -7,11 +7,13 @@ to one task, so a failure does too, and names the part at fault.
 
 from __future__ import annotations
 
+import io
 import pickle
 import sys
 import traceback
 import types
 import weakref
+from collections import ChainMap
 from typing import TYPE_CHECKING, Any
 
 from workpool.errors import NotPicklable, WorkerTraceback
@@ -59,7 +61,14 @@ def dumps(value: Any, *, by_value: bool = False) -> bytes:
                 return data
     import cloudpickle
 
-    return bytes(cloudpickle.dumps(value, _PROTOCOL))
+    # What multiprocessing knows how to send (its locks, queues, connections), cloudpickle sends too.
+    reduction = sys.modules.get("multiprocessing.reduction")
+    buffer = io.BytesIO()
+    pickler = cloudpickle.Pickler(buffer, _PROTOCOL)
+    if reduction is not None:
+        pickler.dispatch_table = ChainMap(reduction.ForkingPickler._extra_reducers, pickler.dispatch_table)
+    pickler.dump(value)
+    return buffer.getvalue()
 
 
 def mentions_main(data: bytes | memoryview) -> bool:

@@ -32,7 +32,7 @@ __all__ = ["BACK", "DONE", "FAILED", "READY", "main"]
 BOOT, CALLS, ITEMS, LEAVE = 0, 1, 2, 3
 RECALL, CANCEL = 4, 5  # on the control pipe
 # From the worker, beside DONE:
-READY, FAILED, BACK, GONE = 10, 11, 13, 14
+READY, FAILED, BACK, GONE, ENTERING = 10, 11, 13, 14, 15
 
 
 def main(fds: list[int], parent: int) -> int:
@@ -85,6 +85,7 @@ class WorkerProcess:
         header, payloads = message
         try:
             entered = self._boot(header, payloads)
+            self._send((ENTERING,))  # from here on it is the initializer's or the context's doing
             entered.__enter__()
         except BaseException as error:
             self._send((FAILED, pickling.dump_error(error, "the start of a worker")))

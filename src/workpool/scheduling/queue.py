@@ -42,7 +42,7 @@ class TaskQueue:
             level.appendleft(entry)
         else:
             level.append(entry)
-        if level is not self.head and (not self.head or priority < self._order[0] or self._order[0] == priority):
+        if level is not self.head:
             self._settle_head()
 
     def __bool__(self) -> bool:

@@ -37,6 +37,7 @@ from workpool.scheduling.timers import Timers
 from workpool.task import CANCELLED_AND_NOTIFIED, FINISHED, PENDING, RUNNING, Task, function_name
 
 if TYPE_CHECKING:
+    import asyncio
     from collections.abc import Callable
 
 __all__ = ["Scheduler", "Worker"]
@@ -58,6 +59,9 @@ class Worker(Protocol):
 
     def end_task(self, task: Task[Any]) -> bool:
         """End the task if this worker runs it, and settle it as cancelled."""
+
+    def ask_to_end(self, task: Task[Any]) -> None:
+        """Let the task see that it is not wanted any more, if this worker runs it."""
 
     def join(self, timeout: float | None) -> bool:
         """Wait for the worker's end; tell whether it came."""
@@ -178,11 +182,33 @@ class Scheduler:
                 raise
             if not woken:
                 self._leave_putters(sleeper)
-                message = (
-                    f"{self.name}: the queue has been full ({self.queue_size} tasks) for {timeout} s. "
-                    "Wait longer (queue_timeout), or give the pool a larger queue_size."
-                )
-                raise stdlib_queue.Full(message)
+                raise stdlib_queue.Full(self._is_full(timeout))
+
+    async def room_for_one(self, timeout: float | None) -> None:
+        """Wait until the queue has room, without blocking the event loop; another may take it first."""
+        import asyncio
+        import queue as stdlib_queue
+
+        loop = asyncio.get_running_loop()
+        sleeper = _LoopSleeper(loop)
+        with self.lock:
+            if self.closed or self.broken is not None or self.queue.waiting < self.queue_size:
+                return
+            self._putters.append(sleeper)
+        try:
+            await asyncio.wait_for(sleeper.woken.wait(), timeout)
+        except TimeoutError:
+            self._leave_putters(sleeper)
+            raise stdlib_queue.Full(self._is_full(timeout)) from None
+        except BaseException:
+            self._leave_putters(sleeper)
+            raise
+
+    def _is_full(self, timeout: float | None) -> str:
+        return (
+            f"{self.name}: the queue has been full ({self.queue_size} tasks) for {timeout} s. "
+            "Wait longer (queue_timeout), or give the pool a larger queue_size."
+        )
 
     def _leave_putters(self, sleeper: Any) -> None:
         """Stop waiting for room; pass a wake-up that came meanwhile to the next."""
@@ -418,6 +444,8 @@ class Scheduler:
             if task._state is not RUNNING or (by is not None and by.written_off):
                 return False
             extras = task.settle(result, error)
+            if task._ended_at < task._started_at:
+                task._ended_at = monotonic()  # settled from outside, while it ran
             self.tally.ended(task, error)
             if extras is None:
                 # Result first, then the count: join() must not overtake the result.
@@ -814,6 +842,13 @@ class Scheduler:
         while self._putters:
             self._putters.popleft().release()
 
+    def ask_to_end(self, task: Task[Any]) -> None:
+        """Tell the worker that has a running task to let it see that it is not wanted (task.Owner)."""
+        with self.lock:
+            worker = self.workers.get(task._worker) if task._worker is not None else None
+        if worker is not None:
+            worker.ask_to_end(task)
+
     def kill_task(self, task: Task[Any]) -> bool:
         """End a running task through the worker that has it (task.Owner)."""
         with self.lock:
@@ -821,6 +856,20 @@ class Scheduler:
             if task._state is FINISHED or worker is None:
                 return False
         return worker.end_task(task)
+
+
+class _LoopSleeper:
+    """Stands among the sleepers that wait for room, for a coroutine."""
+
+    def __init__(self, loop: asyncio.AbstractEventLoop) -> None:
+        import asyncio
+
+        self.woken = asyncio.Event()
+        self._loop = loop
+
+    def release(self) -> None:
+        """Wake the coroutine, from any thread."""
+        self._loop.call_soon_threadsafe(self.woken.set)
 
 
 def describe(task: Task[Any]) -> str:

@@ -10,7 +10,7 @@ from workpool.backends.base import Capabilities
 from workpool.backends.process.cpus import usable_cpus
 from workpool.backends.process.driver import ProcessWorker
 from workpool.errors import NotPicklable, Unsupported
-from workpool.ipc import launch, pickling
+from workpool.ipc import keeper, launch, pickling
 
 if TYPE_CHECKING:
     from workpool.situation import Setup
@@ -36,6 +36,8 @@ class ProcessBackend:
         self.settings = settings
         self.default_workers = usable_cpus()
         self.start_method = settings.start_method or launch.default_start_method()
+        if self.start_method != "fork":
+            keeper.keeper.warm()  # it gets ready while the pool is made and the first task submitted
         launch.pickle_setup(setup, pool)
 
     def make_worker(self, scheduler: Scheduler, index: int) -> ProcessWorker:

@@ -76,10 +76,8 @@ class ProcessWorker:
         self._backend = backend
         self._turn = threading.Lock()  # guards all below but _orders; see above
         self._orders: deque[Any] = deque()  # appended to by anyone, taken by the driver
-        self._wake_r, self._wake_w = os.pipe()
-        os.set_blocking(self._wake_r, False)
-        os.set_blocking(self._wake_w, False)
-        self.wake = partial(_ring, self._wake_w)
+        self._wake_r = self._wake_w = -1
+        self.wake: Any = int  # does nothing until there is somebody to be woken
         self._thread = threading.Thread(target=self._run, name=f"{backend.pool}-{index}", daemon=True)
         self._handle: WorkerHandle | None = None
         self._watch: Watch | None = None  # what the driver sleeps on
@@ -94,8 +92,16 @@ class ProcessWorker:
         self._recall_at: float | None = None
 
     def start(self) -> None:
-        """Start the thread; the process follows."""
-        self._thread.start()
+        """Start the thread; the process follows. An OSError or RuntimeError if the system has none to give."""
+        self._wake_r, self._wake_w = os.pipe()
+        try:
+            os.set_blocking(self._wake_r, False)
+            os.set_blocking(self._wake_w, False)
+            self.wake = partial(_ring, self._wake_w)
+            self._thread.start()
+        except BaseException:
+            self._close_wake()
+            raise
 
     def join(self, timeout: float | None) -> bool:
         """Wait for the thread's end, and so the process's."""
@@ -114,6 +120,10 @@ class ProcessWorker:
         self._order((task, heard))
         heard.wait()
         return task.cancelled()
+
+    def ask_to_end(self, task: Task[Any]) -> None:
+        """Have the worker let the task see that it is not wanted any more."""
+        self._order(task)
 
     def running(self) -> list[tuple[str, float]]:
         """Name the call that runs, with its age in seconds, as the journal has it."""
@@ -208,11 +218,14 @@ class ProcessWorker:
             self._turn.release()
             here.worker = None
             self.scheduler.left(self)
-            self.wake = int  # type: ignore[assignment]  # nobody is there to be woken
             while self._orders:
                 _answer(self._orders.popleft())
-            os.close(self._wake_r)
-            os.close(self._wake_w)
+            self._close_wake()
+
+    def _close_wake(self) -> None:
+        self.wake = int  # nobody is there to be woken
+        os.close(self._wake_r)
+        os.close(self._wake_w)
 
     def _live(self) -> bool:
         """Keep one process from its start to its end; tell whether there should be another."""
@@ -276,6 +289,7 @@ class ProcessWorker:
 
     def _begin(self, handle: WorkerHandle) -> bool:
         """Wait until the worker is ready; False when it is not going to be."""
+        entering = False
         limit = self._backend.settings.start_timeout
         until = None if limit is None else monotonic() + limit
         while True:
@@ -285,11 +299,20 @@ class ProcessWorker:
             for header, _ in handle.receive():
                 if header[0] == worker.READY:
                     return True
+                entering = entering or header[0] == worker.ENTERING
                 if header[0] == worker.FAILED:
                     self._cannot_begin(pickling.load_error(header[1]))
                     handle.kill()
                     return False
             if handle.status_r in ready:
+                if entering and self._doomed is None and self._backend.setup.does_something:
+                    handle.reap()
+                    why, _ = cause_of_death(handle.exitcode, out_of_memory_kills())
+                    died = InitializerFailed(
+                        f"worker {self.index} of {self.scheduler.name} died of {why} in its initializer or "
+                        "worker_context; the pool takes no more tasks."
+                    )
+                    self.scheduler.fail_all(died, for_good=True)
                 return False
             if until is not None and monotonic() >= until:
                 slow = InitializerFailed(
@@ -442,6 +465,11 @@ class ProcessWorker:
             if isinstance(order, str):
                 self._doomed = self._doomed or order
                 handle.kill()
+                continue
+            if isinstance(order, Task):
+                number = self._flights.number_of(order)
+                if number is not None:
+                    handle.control((worker.CANCEL, number))
                 continue
             task, _ = order
             flight = self._flights.current

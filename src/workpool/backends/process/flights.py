@@ -116,6 +116,10 @@ class Flights:
         """The flight that the worker is busy with, as far as is known."""
         return self._flights[0] if self._flights else None
 
+    def number_of(self, task: Task[Any]) -> int | None:
+        """Give the number of a task that was sent and not answered."""
+        return next((flight.first for flight in self._flights if flight.task is task), None)
+
     def take_from(self, number: int) -> list[Any]:
         """Take out every call from this number on, none of which has begun: tasks and chunks, in order."""
         units: list[Any] = []

@@ -41,6 +41,8 @@ def pack_tasks(scheduler: Scheduler, flights: Flights, tasks: list[Task[Any]], i
         fn, args = payload
         task._worker = index
         task._attempts += 1
+        task._started_at = monotonic()  # nearly; the worker will say exactly
+        task._ended_at = 0.0
         flights.add_task(task)
         if len(args) >= LARGE:
             large.append(args)
