@@ -14,6 +14,7 @@ import pytest
 from workpool.ipc import memory, mutex
 from workpool.ipc.mutex import MUTEX_SIZE, Mutex
 from workpool.ipc.record_lock import RecordLock
+from workpool.ipc.robust_lock import LOCK_SIZE, RobustLock
 
 needs_mutex = pytest.mark.skipif(not mutex.AVAILABLE, reason="robust mutexes are Linux's")
 
@@ -45,6 +46,13 @@ def in_thread(call: Callable[[], int]) -> int:
     return answers[0]
 
 
+def taken_and_given(latch: RecordLock) -> int:
+    """Take it and give it back; what the try said."""
+    code = latch.take()
+    latch.give()
+    return code
+
+
 def struck(call: Callable[..., int]) -> Callable[..., int]:
     """Make a call that succeeds, and is interrupted before anyone hears of it."""
 
@@ -70,7 +78,7 @@ def test_a_mutex_got_in_an_interrupted_wait_is_given_back(
     latch: Mutex, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Ctrl-C right after the wait that succeeded leaves the mutex free."""
-    monkeypatch.setattr(mutex, "_SPINS", 0)
+    monkeypatch.setattr(mutex, "_SPINS", ())
     monkeypatch.setattr(latch, "_library", mutex._Library())
     monkeypatch.setattr(latch._library, "timedlock", struck(latch._library.timedlock))
     with pytest.raises(KeyboardInterrupt):
@@ -89,7 +97,8 @@ def test_an_interrupted_wait_for_oneself_keeps_what_one_had(
     with pytest.raises(KeyboardInterrupt):
         latch.settle(latch.take(), 10)
     assert in_thread(latch.take) == errno.EBUSY
-    assert latch.give() == 0
+    latch.give()
+    assert in_thread(latch.take) == 0
 
 
 @needs_mutex
@@ -143,7 +152,7 @@ def test_an_interrupted_try_leaves_a_record_lock_free(
     with pytest.raises(KeyboardInterrupt):
         record.take()
     monkeypatch.undo()
-    assert in_thread(lambda: record.take() or record.give()) == 0
+    assert in_thread(lambda: taken_and_given(record)) == 0
 
 
 def test_an_error_of_the_kernel_is_not_taken_for_a_busy_lock(
@@ -158,7 +167,7 @@ def test_an_error_of_the_kernel_is_not_taken_for_a_busy_lock(
     with pytest.raises(OSError, match="no locks available"):
         record.take()
     monkeypatch.undo()
-    assert in_thread(lambda: record.take() or record.give()) == 0
+    assert in_thread(lambda: taken_and_given(record)) == 0
 
 
 def test_copies_of_a_record_lock_share_a_gate(record: RecordLock) -> None:
@@ -170,5 +179,19 @@ def test_copies_of_a_record_lock_share_a_gate(record: RecordLock) -> None:
     assert one.take() == 0
     assert in_thread(other.take) == errno.EBUSY
     assert other.take() == errno.EDEADLK
-    assert other.give() == 0
-    assert one.give() == errno.EPERM
+    other.give()
+    assert in_thread(lambda: taken_and_given(one)) == 0
+    one.give()
+    assert in_thread(lambda: taken_and_given(other)) == 0
+
+
+@needs_mutex
+def test_a_thread_that_ends_as_owner_is_told_too() -> None:
+    """With a robust mutex, the end of a thread is a death like any other."""
+    lock = RobustLock.create(memory.allocate(LOCK_SIZE))
+    thread = threading.Thread(target=lock.acquire)
+    thread.start()
+    thread.join(30)
+    assert lock.acquire(10)
+    assert lock.owner_died
+    lock.release()

@@ -77,15 +77,14 @@ class RecordLock:
             raise
         return 0
 
-    def give(self) -> int:
-        """Unlock: 0, or an error number if this thread does not own it."""
+    def give(self) -> None:
+        """Unlock; nothing happens if it is not this thread's."""
         gate = self._gate
         if gate.owner != threading.get_ident():
-            return errno.EPERM
+            return
         fcntl.lockf(self._fd, fcntl.LOCK_UN, 1, self._byte)
         gate.owner = 0
         gate.leave()
-        return 0
 
     def settle(self, code: int, timeout: float | None) -> int:
         """Wait for what `take` did not get: 0 means ours, anything else not."""

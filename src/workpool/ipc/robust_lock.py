@@ -87,8 +87,8 @@ class RobustLock:
     owner_died : bool
         For the present owner: whether the one before died as owner.
     take, give : callable
-        One try without a wait, and the release: 0, or an error number. `settle`
-        and `undo` understand it.
+        One try without a wait: 0, or an error number that `settle` and `undo`
+        understand; and the release, which does nothing to what is not ours.
     """
 
     __slots__ = ("_latch", "_offset", "_owner", "_region", "give", "owner_died", "take")
@@ -102,7 +102,7 @@ class RobustLock:
         else:
             self._latch = Mutex(region, offset)
         self.take: Callable[[], int] = self._latch.take
-        self.give: Callable[[], int] = self._latch.give
+        self.give: Callable[[], None] = self._latch.give
         self.owner_died = False
 
     @classmethod
