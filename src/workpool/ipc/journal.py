@@ -58,13 +58,14 @@ def make_journal() -> int:
 class Journal:
     """One worker's journal, as either side sees it."""
 
-    __slots__ = ("_at", "_memory", "_places", "_words")
+    __slots__ = ("_at", "_memory", "_places", "_slice_runs", "_words")
 
     def __init__(self, fd: int) -> None:
         self._memory = mmap.mmap(fd, _SIZE)
         self._words = memoryview(self._memory)[:_RECORDS].cast("Q")
         self._places = {kind: memoryview(self._memory)[_SLICE:].cast(code) for kind, code in _FORMATS.items()}  # type: ignore[call-overload]
         self._at = _RECORDS
+        self._slice_runs = False  # on the worker's side
 
     # ------------------------------------------------------------ the worker's side
 
@@ -100,6 +101,7 @@ class Journal:
             words[_SLICE_KIND] = 0
             self._memory.seek(_SLICE)
         words[_SLICE_OF] = number + 1
+        self._slice_runs = True
 
     def _missing(self) -> None:
         """Leave word of the mark for "missing", which each process draws for itself."""
@@ -121,17 +123,18 @@ class Journal:
         return self._memory[_SLICE : _SLICE + 8 * size]
 
     def empty(self) -> None:
-        """Forget the outcomes: they have gone through the pipe."""
+        """Forget the outcomes: they have gone through the pipe. A slice that still runs stays."""
         self._at = _RECORDS
         words = self._words
-        if words[_SLICE_OF]:
+        if words[_SLICE_OF] and not self._slice_runs:
             # First the word that says it all began, then the one that says there is a slice.
             words[_BEGUN] = words[_SLICE_OF] + words[_SLICE_SIZE] - 1
             words[_SLICE_OF] = 0
         words[_END] = 0
 
     def end_slice_at(self, size: int) -> None:
-        """Note that only so many calls of the slice were begun, all of them finished."""
+        """Note that the slice is over: so many of its calls were begun, and all of them are finished."""
+        self._slice_runs = False
         self._words[_SLICE_SIZE] = size
 
     # ------------------------------------------------------------ the parent's side
