@@ -21,7 +21,8 @@ from benchmarks.libraries.pipe import receive, send, serve
 
 # What one worker without a pool can be compared in.
 _COMPARED = frozenset({"submit", "map", "map-tuned", "round-trip", "start"})
-_OUTSTANDING = 32  # messages on their way at once: far less than a pipe holds
+# Messages on their way at once: far fewer bytes than a pipe holds, or both ends would wait for room.
+_SMALL_OUTSTANDING, _LARGE_OUTSTANDING = 32, 4
 
 
 class BareThread(Library):
@@ -109,7 +110,7 @@ class BarePipe(Library):
         return receive(self._read)
 
     def submit_many(self, fn: Callable[[], Any], count: int) -> list[Any]:
-        return list(self._exchange((fn, ()) for _ in range(count)))
+        return list(self._exchange(((fn, ()) for _ in range(count)), _SMALL_OUTSTANDING))
 
     def gather(self, handles: list[Any]) -> list[Any]:
         return handles
@@ -121,13 +122,12 @@ class BarePipe(Library):
         self, fn: Callable[[Any], Any], items: Iterable[Any], chunk: int
     ) -> Iterable[Any]:
         chunks = ((_map_chunk, (fn, batch)) for batch in _batches(items, chunk))
-        return [result for results in self._exchange(chunks) for result in results]
+        done = self._exchange(chunks, _LARGE_OUTSTANDING)
+        return [result for results in done for result in results]
 
-    def _exchange(
-        self, calls: Iterator[tuple[Callable[..., Any], tuple[Any, ...]]]
-    ) -> Iterator[Any]:
+    def _exchange(self, calls: Iterator[tuple[Any, tuple[Any, ...]]], most: int) -> Iterator[Any]:
         waiting = 0
-        for call in islice(calls, _OUTSTANDING):
+        for call in islice(calls, most):
             send(self._write, call)
             waiting += 1
         for call in calls:
@@ -145,7 +145,8 @@ class BareBatches(BarePipe):
 
     def submit_many(self, fn: Callable[[], Any], count: int) -> list[Any]:
         calls = ((_call_each, (batch,)) for batch in _batches(repeat((fn, ()), count), 100))
-        return [result for results in self._exchange(calls) for result in results]
+        done = self._exchange(calls, _LARGE_OUTSTANDING)
+        return [result for results in done for result in results]
 
 
 class BareSpawn(BarePipe):
