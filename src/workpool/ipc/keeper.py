@@ -302,7 +302,7 @@ def watch_fork(given: list[int], status_w: int, parent: int) -> int:
         os.close(status_w)
         return worker.main(given, os.getppid())
     signal.signal(signal.SIGINT, signal.SIG_IGN)
-    for fd in given:
+    for fd in set(given):  # shared state in initargs names a descriptor a second time
         os.close(fd)
     os.write(status_w, _WORD.pack(pid))
     watched = _watch(pid), _watch(parent)
