@@ -299,11 +299,15 @@ class Calls:
                 ordered=ordered,
                 epoch=scheduler.ledger.current,
             )
-            kept = items if isinstance(items, (range, tuple)) else None if lazy else list(items)
+            # Before the lock: to iterate the input is user code, which may use this very pool.
+            source = iter(items)
+            kept: Any = None
+            if not lazy:
+                kept = items if items.__class__ in (range, tuple) else list(source)
             with scheduler.lock:
                 job.epoch = scheduler.ledger.current
                 if lazy:
-                    job.give_source(iter(items))
+                    job.give_source(source)
                 else:
                     job.give_all(kept)
             scheduler.hire()
