@@ -11,10 +11,10 @@ import weakref
 from collections.abc import Callable, Iterable, Sized
 from concurrent.futures import Executor
 from itertools import count
-from typing import TYPE_CHECKING, Any, Literal, TypedDict, TypeVar, cast, overload
+from typing import TYPE_CHECKING, Any, Literal, Self, TypedDict, TypeVar, cast, overload
 
 import attrs
-from typing_extensions import ParamSpec, Self, Unpack
+from typing_extensions import ParamSpec, Unpack
 
 from workpool.results import Results
 from workpool.scheduling import exit as at_exit
@@ -101,7 +101,13 @@ class Calls:
 
     @overload
     def map(
-        self, fn: Callable[[A], R], a: Iterable[A], /, *, return_exceptions: Literal[True], **how: Unpack[MapHow]
+        self,
+        fn: Callable[[A], R],
+        a: Iterable[A],
+        /,
+        *,
+        return_exceptions: Literal[True],
+        **how: Unpack[MapHow],
     ) -> Results[R | BaseException]: ...
     @overload
     def map(
@@ -115,7 +121,9 @@ class Calls:
         **how: Unpack[MapHow],
     ) -> Results[R | BaseException]: ...
     @overload
-    def map(self, fn: Callable[[A], R], a: Iterable[A], /, **how: Unpack[MapTerms]) -> Results[R]: ...
+    def map(
+        self, fn: Callable[[A], R], a: Iterable[A], /, **how: Unpack[MapTerms]
+    ) -> Results[R]: ...
     @overload
     def map(
         self, fn: Callable[[A, B], R], a: Iterable[A], b: Iterable[B], /, **how: Unpack[MapTerms]
@@ -218,7 +226,9 @@ class Calls:
     def starmap(
         self, fn: Callable[..., R], iterable: Iterable[Iterable[Any]], /, **how: Unpack[MapTerms]
     ) -> Results[R]: ...
-    def starmap(self, fn: Callable[..., Any], iterable: Iterable[Iterable[Any]], /, **how: Any) -> Results[Any]:
+    def starmap(
+        self, fn: Callable[..., Any], iterable: Iterable[Iterable[Any]], /, **how: Any
+    ) -> Results[Any]:
         """Call ``fn(*item)`` for each item; otherwise as :meth:`map`.
 
         Parameters
@@ -487,7 +497,9 @@ class Pool(Calls, Executor):
             "name": name,
             "queue_timeout": queue_timeout,
         }
-        terms = attrs.evolve(self._terms, **{term: value for term, value in given.items() if value is not None})
+        terms = attrs.evolve(
+            self._terms, **{term: value for term, value in given.items() if value is not None}
+        )
         self._settings.check_terms(terms, type(self._backend))
         return Options(self, terms)
 
@@ -523,7 +535,7 @@ class Pool(Calls, Executor):
 
     # --------------------------------------------------------------------- ending
 
-    def shutdown(self, wait: bool = True, *, cancel_futures: bool = False) -> None:  # noqa: FBT001, FBT002
+    def shutdown(self, wait: bool = True, *, cancel_futures: bool = False) -> None:
         """Accept nothing more, and let the workers end when all is done.
 
         Parameters
@@ -654,9 +666,11 @@ class Pool(Calls, Executor):
         shown = [f"{self._max_workers}", f"backend={settings.backend!r}", f"name={self._name!r}"]
         if settings.queue_size:
             shown.append(f"queue_size={settings.queue_size}")
-        for field in ("time_limit", "retries"):
-            if getattr(terms, field):
-                shown.append(f"{field}={getattr(terms, field)}")
+        shown += [
+            f"{field}={getattr(terms, field)}"
+            for field in ("time_limit", "retries")
+            if getattr(terms, field)
+        ]
         if settings.max_tasks_per_worker:
             shown.append(f"max_tasks_per_worker={settings.max_tasks_per_worker}")
         extra = self._backend.describe()

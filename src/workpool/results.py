@@ -7,11 +7,9 @@ held by anybody but the consumer.
 from __future__ import annotations
 
 import threading
-from time import monotonic
-from typing import TYPE_CHECKING, Any, Generic, TypeVar, cast
-
 from concurrent.futures import CancelledError
-from typing_extensions import Self
+from time import monotonic
+from typing import TYPE_CHECKING, Any, Generic, Self, TypeVar, cast
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Callable, Iterator

@@ -7,9 +7,9 @@ from typing import TYPE_CHECKING, Any
 import attrs
 
 from workpool.backends.base import Backend, find
-from workpool.situation import Setup
 from workpool.errors import Unsupported
 from workpool.scheduling.terms import Terms, no_sooner_than_zero, positive_or_none
+from workpool.situation import Setup
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -54,9 +54,13 @@ class Settings:
 
     max_workers: int | None = attrs.field(default=None, validator=_workers)
     backend: str = attrs.field(default="thread")
-    initializer: Callable[..., object] | None = attrs.field(default=None, validator=_callable_or_none)
+    initializer: Callable[..., object] | None = attrs.field(
+        default=None, validator=_callable_or_none
+    )
     initargs: tuple[Any, ...] = attrs.field(default=(), converter=tuple)
-    worker_context: Callable[[], Any] | None = attrs.field(default=None, validator=_callable_or_none)
+    worker_context: Callable[[], Any] | None = attrs.field(
+        default=None, validator=_callable_or_none
+    )
     queue_size: int = attrs.field(default=0, validator=no_sooner_than_zero)
     max_tasks_per_worker: int | None = attrs.field(default=None, validator=_one_or_more)
     start_method: str | None = attrs.field(default=None, validator=_text)

@@ -304,7 +304,7 @@ class Task(Future[R]):
 
     def __await__(self) -> Generator[Any, None, R]:
         """Wait without blocking a thread; cancelling the await cancels the task."""
-        import asyncio  # noqa: PLC0415 - only who awaits pays for asyncio
+        import asyncio
 
         return asyncio.wrap_future(self).__await__()
 

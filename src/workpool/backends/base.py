@@ -17,8 +17,8 @@ from workpool.errors import UnknownBackend
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from workpool.situation import Setup
     from workpool.scheduling.scheduler import Scheduler, Worker
+    from workpool.situation import Setup
     from workpool.task import Task
 
 __all__ = ["BACKENDS", "Backend", "BackendName", "Capabilities", "find"]
@@ -49,7 +49,8 @@ class Backend(Protocol):
 
     capabilities: Capabilities
     default_workers: int
-    pack: Callable[[Task[Any]], None] | None  # prepares a task for its journey, in the thread that submits
+    # Prepares a task for its journey, in the thread that submits.
+    pack: Callable[[Task[Any]], None] | None
 
     def __init__(self, *, pool: str, setup: Setup, settings: Any) -> None: ...
 

@@ -13,13 +13,13 @@ from typing import TYPE_CHECKING, Any
 
 from workpool.backends.base import Capabilities
 from workpool.backends.local import LocalRunner
-from workpool.situation import here
 from workpool.errors import InitializerFailed
+from workpool.situation import here
 from workpool.task import Task
 
 if TYPE_CHECKING:
-    from workpool.situation import Setup
     from workpool.scheduling.scheduler import Scheduler
+    from workpool.situation import Setup
 
 __all__ = ["InlineBackend"]
 
@@ -31,7 +31,9 @@ class InlineBackend:
     (and again one, when a task of that one waits): it drains in the thread that waits.
     """
 
-    capabilities = Capabilities(name="inline", scope="thread", time_limit=False, ends_tasks=False, most_workers=1)
+    capabilities = Capabilities(
+        name="inline", scope="thread", time_limit=False, ends_tasks=False, most_workers=1
+    )
     pack = None
     default_workers = 1
 

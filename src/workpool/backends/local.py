@@ -13,9 +13,9 @@ from itertools import repeat, starmap
 from time import monotonic
 from typing import TYPE_CHECKING, Any
 
-from workpool.situation import Situation
 from workpool.scheduling.mapjob import Chunk, Piece
 from workpool.scheduling.scheduler import describe, describe_item
+from workpool.situation import Situation
 from workpool.task import Task, function_name
 
 if TYPE_CHECKING:

@@ -19,10 +19,10 @@ from typing import TYPE_CHECKING, Any
 from workpool._compat import gil_enabled
 from workpool.backends.base import Capabilities
 from workpool.backends.local import Item, LocalRunner
-from workpool.situation import here
 from workpool.errors import InitializerFailed, TimeLimitExceeded, WorkerLost
 from workpool.scheduling.mapjob import Piece
 from workpool.scheduling.scheduler import Scheduler, describe, describe_item
+from workpool.situation import here
 from workpool.task import RUNNING, Task
 
 if TYPE_CHECKING:
@@ -41,7 +41,10 @@ class ThreadBackend:
     capabilities = Capabilities(name="thread", scope="thread", time_limit=True, ends_tasks=False)
     pack = None
     # The standard library's rule for threads (ThreadPoolExecutor).
-    default_workers = min(32, (os.process_cpu_count() if hasattr(os, "process_cpu_count") else os.cpu_count() or 1) + 4)
+    default_workers = min(
+        32,
+        (os.process_cpu_count() if hasattr(os, "process_cpu_count") else os.cpu_count() or 1) + 4,
+    )
 
     def __init__(self, *, pool: str, setup: Setup, settings: Any) -> None:
         self.pool = pool
@@ -70,7 +73,9 @@ class ThreadWorker(LocalRunner):
         self._asleep = threading.Lock()  # held, but for the moment of a wake-up
         self._asleep.acquire()
         self.wake = self._asleep.release
-        self._thread = threading.Thread(target=self._run, name=f"{backend.pool}-{index}", daemon=True)
+        self._thread = threading.Thread(
+            target=self._run, name=f"{backend.pool}-{index}", daemon=True
+        )
 
     def start(self) -> None:
         """Start the thread."""
@@ -135,7 +140,9 @@ class ThreadWorker(LocalRunner):
         try:
             entered.__exit__(None, None, None)
         except BaseException:
-            _log.exception("worker_context of %s failed to leave worker %d", self.scheduler.name, self.index)
+            _log.exception(
+                "worker_context of %s failed to leave worker %d", self.scheduler.name, self.index
+            )
 
     def _cannot_begin(self, error: BaseException) -> None:
         what = "initializer or worker_context"
@@ -211,7 +218,9 @@ class ThreadWorker(LocalRunner):
     def _write_off(self, task: Task[Any], attempt: int) -> bool:
         """Take the task from this thread, if it still runs that attempt of it."""
         with self.scheduler.lock:
-            mine = task._state is RUNNING and task._worker == self.index and task._attempts == attempt
+            mine = (
+                task._state is RUNNING and task._worker == self.index and task._attempts == attempt
+            )
             if not mine or self.written_off:
                 return False
             self.written_off = True

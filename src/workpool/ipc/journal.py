@@ -63,7 +63,9 @@ class Journal:
     def __init__(self, fd: int) -> None:
         self._memory = mmap.mmap(fd, _SIZE)
         self._words = memoryview(self._memory)[:_RECORDS].cast("Q")
-        self._places = {kind: memoryview(self._memory)[_SLICE:].cast(code) for kind, code in _FORMATS.items()}  # type: ignore[call-overload]
+        self._places = {
+            kind: memoryview(self._memory)[_SLICE:].cast(code) for kind, code in _FORMATS.items()
+        }  # type: ignore[call-overload]
         self._at = _RECORDS
         self._slice_runs = False  # on the worker's side
 
@@ -155,20 +157,24 @@ class Journal:
         outcomes: list[Any] = []
         while at < end:
             size = int.from_bytes(self._memory[at : at + 4], "little")
-            outcomes.append(marshal.loads(self._memory[at + 4 : at + 4 + size]))  # noqa: S302
+            outcomes.append(marshal.loads(self._memory[at + 4 : at + 4 + size]))  # noqa: S302 - ours
             at += 4 + size
         first = words[_SLICE_OF] - 1
         if first < 0:
             return begun, outcomes, None
         values: list[Any] = self._numbers_kept() if words[_SLICE_KIND] else self._values_kept()
-        return max(begun, first + min(len(values), words[_SLICE_SIZE] - 1)), outcomes, (first, values)
+        return (
+            max(begun, first + min(len(values), words[_SLICE_SIZE] - 1)),
+            outcomes,
+            (first, values),
+        )
 
     def _values_kept(self) -> list[Any]:
         end = self._words[_SLICE_END]
         stream = io.BytesIO(self._memory[_SLICE : _SLICE + end])
         values: list[Any] = []
         while stream.tell() < end:
-            values.append(marshal.load(stream))  # noqa: S302
+            values.append(marshal.load(stream))  # noqa: S302 - ours
         return values
 
     def _numbers_kept(self) -> list[Any]:

@@ -155,7 +155,7 @@ keeper = Keeper()
 
 def _fresh_keeper() -> None:
     """In a forked child: let go of the parent's keeper; its lock may be held by a thread that is not here."""
-    global keeper  # noqa: PLW0603
+    global keeper  # noqa: PLW0603 - one for each process
     inherited = keeper._fd
     keeper = Keeper()
     if inherited >= 0:
@@ -235,7 +235,9 @@ def _watch(parent: int) -> int | None:
 def _receive(conn: socket.socket) -> tuple[bytes, list[int]]:
     """Take one request: one byte, and the descriptors that came with it."""
     try:
-        method, fds, _, _ = socket.recv_fds(conn, 1, _MOST_FDS + 1, getattr(socket, "MSG_CMSG_CLOEXEC", 0))
+        method, fds, _, _ = socket.recv_fds(
+            conn, 1, _MOST_FDS + 1, getattr(socket, "MSG_CMSG_CLOEXEC", 0)
+        )
     except ConnectionResetError:
         return b"", []
     for fd in fds:
@@ -259,7 +261,9 @@ def _reap(workers: dict[int, int]) -> None:
             os.close(status_w)
 
 
-def _start(worker: Any, method: bytes, fds: list[int], workers: dict[int, int], private: list[int]) -> None:
+def _start(
+    worker: Any, method: bytes, fds: list[int], workers: dict[int, int], private: list[int]
+) -> None:
     """Fork (or spawn) a worker, and tell its pid; a failure is told as minus its errno."""
     status_w, *passed = fds
     try:

@@ -180,7 +180,13 @@ def launch(method: str, setup: Setup, *, pool: str, index: int) -> WorkerHandle:
         tracker = [resource_tracker.getfd()]
     plain = {"pool": pool, "index": index, "environ": dict(os.environ), "preparation": preparation}
     boot = pack(
-        (worker.BOOT, plain, [token for token, _ in exported], len(inheriting.fds), len(setup_pickle)),
+        (
+            worker.BOOT,
+            plain,
+            [token for token, _ in exported],
+            len(inheriting.fds),
+            len(setup_pickle),
+        ),
         [setup_pickle],
     )
     theirs: list[int] = []

@@ -38,7 +38,9 @@ class Outbox:
         self._waiting: list[Any] = []
         self._flushed_at = 0
 
-    def add(self, number: int, kind: int, payload: bytes, began: int, ended: int, *, more: bool) -> None:
+    def add(
+        self, number: int, kind: int, payload: bytes, began: int, ended: int, *, more: bool
+    ) -> None:
         """Write an outcome down, and send what has gathered if it is time or nothing is left to do."""
         outcome = (number, kind, payload, began, ended, 1)
         if not more and not self._waiting and len(payload) < LARGE:
@@ -61,7 +63,9 @@ class Outbox:
             return
         large = [outcome[2] for outcome in waiting if len(outcome[2]) >= LARGE]
         if large:
-            waiting = [(n, k, p if len(p) < LARGE else len(p), b, e, c) for n, k, p, b, e, c in waiting]
+            waiting = [
+                (n, k, p if len(p) < LARGE else len(p), b, e, c) for n, k, p, b, e, c in waiting
+            ]
         write_all(self._fd, pack((DONE, waiting), large))
         self._journal.empty()
         self._waiting = []

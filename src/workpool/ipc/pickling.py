@@ -35,7 +35,8 @@ __all__ = [
 
 _PROTOCOL = 5
 _MOST_LOOKED_AT = 2_000  # objects, in the search for the one at fault
-PLAIN = frozenset({int, float, bool, str, bytes, type(None), complex})  # pickled and unpickled without any code
+# Pickled and unpickled without running any code.
+PLAIN = frozenset({int, float, bool, str, bytes, type(None), complex})
 
 _NAMED = (types.FunctionType, types.BuiltinFunctionType, type)
 
@@ -66,7 +67,9 @@ def dumps(value: Any, *, by_value: bool = False) -> bytes:
     buffer = io.BytesIO()
     pickler = cloudpickle.Pickler(buffer, _PROTOCOL)
     if reduction is not None:
-        pickler.dispatch_table = ChainMap(reduction.ForkingPickler._extra_reducers, pickler.dispatch_table)
+        pickler.dispatch_table = ChainMap(
+            reduction.ForkingPickler._extra_reducers, pickler.dispatch_table
+        )
     pickler.dump(value)
     return buffer.getvalue()
 
@@ -77,15 +80,22 @@ def mentions_main(data: bytes | memoryview) -> bool:
 
 
 def dump_call(
-    fn: Callable[..., Any], args: tuple[Any, ...], kwargs: dict[str, Any], task: str, *, by_value: bool = False
+    fn: Callable[..., Any],
+    args: tuple[Any, ...],
+    kwargs: dict[str, Any],
+    task: str,
+    *,
+    by_value: bool = False,
 ) -> tuple[bytes, bytes]:
     """Pickle a call as function and ``(args, kwargs)``; NotPicklable names the part at fault."""
     function = None if by_value else _by_name.get(id(fn))
     if function is None or function[0]() is not fn:
         try:
             data = dumps(fn, by_value=by_value)
+        except KeyboardInterrupt:
+            raise
         except BaseException as error:
-            raise _blame("function", task, fn, "", error) from error
+            raise _blame(task, "function", fn, "", error) from error
         if not by_value and type(fn) is types.FunctionType and reusable(fn, data):
             if len(_by_name) >= _MOST_BY_NAME:
                 _by_name.clear()
@@ -96,28 +106,34 @@ def dump_call(
         return data, NO_ARGUMENTS
     try:
         return data, dumps((args, kwargs), by_value=by_value)
+    except KeyboardInterrupt:
+        raise
     except BaseException as error:
         for name, value in [*((f"{i}", v) for i, v in enumerate(args)), *kwargs.items()]:
             if not _can_pickle(value):
                 label = f"{name!r}" if not name.isdigit() else f"{name} (counted from 0)"
-                raise _blame("argument", task, value, label, error) from error
-        raise _blame("argument", task, args, "", error) from error
+                raise _blame(task, "argument", value, label, error) from error
+        raise _blame(task, "argument", args, "", error) from error
 
 
 def dump_item(item: Any, task: str, *, by_value: bool = False) -> bytes:
     """Pickle one item of a map call."""
     try:
         return dumps(item, by_value=by_value)
+    except KeyboardInterrupt:
+        raise  # Ctrl-C while it was pickled is nobody's fault
     except BaseException as error:
-        raise _blame("argument", task, item, "", error) from error
+        raise _blame(task, "argument", item, "", error) from error
 
 
 def dump_result(value: Any, task: str) -> bytes:
     """Pickle a result, in the worker."""
     try:
         return dumps(value)
+    except KeyboardInterrupt:
+        raise  # Ctrl-C while it was pickled is nobody's fault
     except BaseException as error:
-        raise _blame("result", task, value, "", error) from error
+        raise _blame(task, "result", value, "", error) from error
 
 
 def reusable(fn: object, data: bytes) -> bool:
@@ -188,7 +204,9 @@ def _taken_apart(error: BaseException) -> Any:
     return _Apart(error)
 
 
-def _rebuild(kind: type[BaseException], args: tuple[Any, ...], state: dict[str, Any]) -> BaseException:
+def _rebuild(
+    kind: type[BaseException], args: tuple[Any, ...], state: dict[str, Any]
+) -> BaseException:
     error = kind.__new__(kind, *args)
     error.args = args
     error.__dict__.update(state)
@@ -204,7 +222,7 @@ _WAY_OUT = {
 }
 
 
-def _blame(part: str, task: str, value: Any, label: str, error: BaseException) -> NotPicklable:
+def _blame(task: str, part: str, value: Any, label: str, error: BaseException) -> NotPicklable:
     path, culprit = _locate(value)
     shown = type(culprit).__qualname__
     where = f" holds a {shown} at {path}" if path else f" ({shown})"

@@ -48,7 +48,14 @@ class Batch:
     __slots__ = ("attempt", "first", "fn", "items", "name", "shape", "size", "start")
 
     def __init__(
-        self, first: int, start: int, name: str, attempt: int, fn: bytes, items: Iterable[Any], shape: int
+        self,
+        first: int,
+        start: int,
+        name: str,
+        attempt: int,
+        fn: bytes,
+        items: Iterable[Any],
+        shape: int,
     ) -> None:
         self.first = first  # number of the first item
         self.start = start  # its position in the map call
@@ -97,7 +104,8 @@ class Runner:
     """Runs what the worker process was sent; ``todo`` holds what has not begun."""
 
     def __init__(self, lock: Any, journal: Journal, outbox: Outbox) -> None:
-        self._lock = lock  # guards todo, recalled, begun, running, the sizes of batches, outbox and journal
+        # Guards todo, recalled, begun, running, the sizes of batches, outbox and journal.
+        self._lock = lock
         self._journal = journal
         self._outbox = outbox
         self._functions: dict[bytes, Callable[..., Any]] = {}
@@ -186,11 +194,15 @@ class Runner:
         with self._lock:
             self.running = -1
             todo = self.todo
-            more = bool(todo) and (len(todo) > 1 or todo[0].__class__ is not Batch or bool(todo[0].items))
+            more = bool(todo) and (
+                len(todo) > 1 or todo[0].__class__ is not Batch or bool(todo[0].items)
+            )
             self._outbox.add(number, kind, payload, began, ended, more=more)
         return result_type
 
-    def _call(self, fn: Callable[..., Any], argument: Any, shape: int) -> tuple[int, bytes, type[Any] | None]:
+    def _call(
+        self, fn: Callable[..., Any], argument: Any, shape: int
+    ) -> tuple[int, bytes, type[Any] | None]:
         """Call the function; gives the kind of the outcome, its pickle, and the type of the result."""
         try:
             if shape == CALL:
@@ -202,10 +214,14 @@ class Runner:
                 value = fn(*argument)
         except BaseException as error:
             trace = error.__traceback__
-            return ERROR, pickling.dump_error(error.with_traceback(trace and trace.tb_next), self._label()), None
+            return (
+                ERROR,
+                pickling.dump_error(error.with_traceback(trace and trace.tb_next), self._label()),
+                None,
+            )
         try:
             return VALUE, pickling.dump_result(value, self._label()), type(value)
-        except NotPicklable as error:
+        except (NotPicklable, KeyboardInterrupt) as error:
             return ERROR, pickling.dump_error(error, self._label()), None
 
     def _function(self, data: bytes) -> Callable[..., Any]:
@@ -295,7 +311,14 @@ class Runner:
         if pickling.PLAIN.issuperset(kinds):
             whole = raised is None or failed or isinstance(raised, IndexError)
             if whole and kinds == {proof.kind} and proof.kind in NUMBERS:
-                outcome = (number, NUMBERS[proof.kind], self._journal.numbers(len(values)), began, ended, len(values))
+                outcome = (
+                    number,
+                    NUMBERS[proof.kind],
+                    self._journal.numbers(len(values)),
+                    began,
+                    ended,
+                    len(values),
+                )
             else:
                 outcome = (number, VALUES, pickling.dumps(values), began, ended, len(values))
                 proof.kind = type(values[-1]) if values else proof.kind
@@ -313,19 +336,23 @@ class Runner:
             error = raised if raised is not None else StopIteration()
             trace = error.__traceback__
             self.task_id = batch.start + offset + len(values)
-            payload = pickling.dump_error(error.with_traceback(trace and trace.tb_next), self._label())
+            payload = pickling.dump_error(
+                error.with_traceback(trace and trace.tb_next), self._label()
+            )
             with self._lock:
                 self._journal.end_slice_at(started)
                 self._outbox.add(number + len(values), ERROR, payload, began, ended, more=False)
 
-    def _send_one_by_one(self, batch: Batch, offset: int, values: list[Any], began: int, ended: int) -> None:
+    def _send_one_by_one(
+        self, batch: Batch, offset: int, values: list[Any], began: int, ended: int
+    ) -> None:
         """Send results that are not plain after all; the journal has those before the first odd one."""
         outcomes: list[Any] = []
         for place, value in enumerate(values, offset):
             self.task_id = batch.start + place
             try:
                 kind, payload = VALUE, pickling.dump_result(value, self._label())
-            except NotPicklable as error:
+            except (NotPicklable, KeyboardInterrupt) as error:
                 kind, payload = ERROR, pickling.dump_error(error, self._label())
             outcomes.append((batch.first + place, kind, payload, began, ended, 1))
         with self._lock:

@@ -19,12 +19,12 @@ import threading
 from contextlib import AbstractContextManager, suppress
 from typing import Any
 
-from workpool.situation import Setup, Situation
 from workpool.ipc import inheritance, memory, pickling
 from workpool.ipc.frames import FrameReader, unpack_payload
 from workpool.ipc.journal import Journal
 from workpool.ipc.outbox import DONE, Outbox
 from workpool.ipc.runner import CALL, ITEM, PLAIN_ITEM, PLAIN_STAR, STAR, Batch, Runner
+from workpool.situation import Setup, Situation
 
 __all__ = ["BACK", "DONE", "FAILED", "READY", "main"]
 
@@ -64,13 +64,16 @@ def _leave_in_order() -> None:
 class WorkerProcess:
     """State of this worker process; there is one."""
 
-    def __init__(self, task_r: int, result_w: int, control_r: int, journal_fd: int, more: list[int]) -> None:
+    def __init__(
+        self, task_r: int, result_w: int, control_r: int, journal_fd: int, more: list[int]
+    ) -> None:
         self._reader = FrameReader(task_r)
         self._control = FrameReader(control_r)
         journal = Journal(journal_fd)
         os.close(journal_fd)
         self._more = more
-        self._lock = threading.Lock()  # guards what runner and outbox say it does, and writes to the result pipe
+        # Guards what runner and outbox say it does, and writes to the result pipe.
+        self._lock = threading.Lock()
         self._outbox = Outbox(result_w, journal)
         self._runner = Runner(self._lock, journal, self._outbox)
         self._cancelled = -1  # number of the call that somebody wants ended
@@ -171,7 +174,9 @@ class WorkerProcess:
                 for part in items:
                     data, at = unpack_payload(part, payloads, at)
                     parts.append(data)
-                entries.append(Batch(first, start, name, attempt, fn, parts, STAR if star else ITEM))
+                entries.append(
+                    Batch(first, start, name, attempt, fn, parts, STAR if star else ITEM)
+                )
         with self._lock:
             self._runner.todo.extend(entries)
 

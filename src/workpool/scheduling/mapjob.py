@@ -60,7 +60,9 @@ class Piece:
 
     __slots__ = ("errors", "start", "values")
 
-    def __init__(self, start: int, values: list[Any], errors: dict[int, BaseException] | None) -> None:
+    def __init__(
+        self, start: int, values: list[Any], errors: dict[int, BaseException] | None
+    ) -> None:
         self.start = start
         self.values = values
         self.errors = errors  # by offset in values; None when all went well
@@ -150,7 +152,8 @@ class MapJob:
         self.blob: Any = None  # what a backend keeps about the function, such as its pickle
         self.listener: Callable[[], object] | None = None  # wakes the consumer, once
         self._window = window
-        self._items: Any = deque()  # not drawn: a deque, or a range or list with _next as its cursor
+        # Not drawn: a deque, or a range or list with _next as its cursor.
+        self._items: Any = deque()
         self._next = 0  # items drawn
         self._source: Iterator[Any] | None = None  # what is still to be pulled
         self._queued = False
@@ -195,7 +198,11 @@ class MapJob:
         workers = self.host.max_workers
         if seconds is None:
             return 4 * workers
-        wide = int(8 * workers * TARGET / seconds) if seconds * WIDEST_WINDOW > TARGET else WIDEST_WINDOW
+        wide = (
+            int(8 * workers * TARGET / seconds)
+            if seconds * WIDEST_WINDOW > TARGET
+            else WIDEST_WINDOW
+        )
         return max(4 * workers, min(wide, WIDEST_WINDOW))
 
     def pull(self, *, ahead_of_settled: bool = False) -> None:

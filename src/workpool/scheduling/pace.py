@@ -11,7 +11,8 @@ from __future__ import annotations
 
 __all__ = ["MOST_TOGETHER", "TARGET", "Pace", "together"]
 
-TARGET = 0.01  # seconds of work that travel together: far above the cost of a trip, short to wait for
+# Seconds of work that travel together: far above the cost of a trip, short to wait for.
+TARGET = 0.01
 MOST_TOGETHER = 16_384  # items, however short they are: bounds the memory of one trip
 _MOST_KNOWN = 512  # functions
 

@@ -24,13 +24,15 @@ __all__ = ["TaskQueue"]
 class TaskQueue:
     """Levels of priority, each a deque; nearly always there is one."""
 
-    __slots__ = ("_levels", "_order", "head", "waiting")
+    __slots__ = ("_levels", "_order", "head", "plain", "waiting")
 
     def __init__(self) -> None:
         self.head: deque[Any] = deque()  # the level that is served first
         self._levels: dict[int, deque[Any]] = {0: self.head}
         self._order = [0]  # priorities that have a level, smallest first
-        self.waiting = 0  # tasks that would count as queued for queue_size: not cancelled, not started
+        self.plain = True  # priority 0 is the only level, so head is its deque
+        # Tasks that count as queued for queue_size: not cancelled, not started.
+        self.waiting = 0
 
     def push(self, entry: Any, priority: int = 0, *, front: bool = False) -> None:
         """Add an entry at the end of its level, or before all others of it."""
@@ -38,6 +40,7 @@ class TaskQueue:
         if level is None:
             level = self._levels[priority] = deque()
             insort(self._order, priority)
+            self.plain = False
         if front:
             level.appendleft(entry)
         else:
@@ -108,6 +111,7 @@ class TaskQueue:
         for priority in [p for p in self._order if p and not self._levels[p]]:
             del self._levels[priority]
             self._order.remove(priority)
+        self.plain = len(self._order) == 1
         for priority in self._order:
             if self._levels[priority]:
                 self.head = self._levels[priority]

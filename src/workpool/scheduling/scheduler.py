@@ -26,7 +26,6 @@ from itertools import count
 from time import monotonic
 from typing import TYPE_CHECKING, Any, Protocol
 
-from workpool.situation import here
 from workpool.errors import JoinTimeout, PoolClosed, WorkerLost, WouldDeadlock
 from workpool.scheduling.ledger import Epoch, Ledger, sleep_on
 from workpool.scheduling.mapjob import Chunk, MapJob, Piece
@@ -34,6 +33,7 @@ from workpool.scheduling.pace import TARGET, Pace, together
 from workpool.scheduling.queue import TaskQueue
 from workpool.scheduling.tally import Tally
 from workpool.scheduling.timers import Timers
+from workpool.situation import here
 from workpool.task import CANCELLED_AND_NOTIFIED, FINISHED, PENDING, RUNNING, Task, function_name
 
 if TYPE_CHECKING:
@@ -49,7 +49,8 @@ class Worker(Protocol):
     index: int
     inbox: Any  # a task or chunk handed over; guarded by the scheduler's lock
     wake: Callable[[], object]  # one C call, safe at any time from any thread
-    hand_over: Callable[[], None] | None  # does the worker's part at once, in the thread that submits
+    # Does the worker's part at once, in the thread that submits.
+    hand_over: Callable[[], None] | None
 
     def start(self) -> None:
         """Begin to work, in a thread of its own; an OSError or RuntimeError if it cannot."""
@@ -95,8 +96,10 @@ class Scheduler:
         self.closed = False  # accepts nothing more
         self.killed = False
         self.broken: BaseException | None = None  # why no worker can live
-        self.on_end: Callable[[], object] | None = None  # called once, when the last worker has left for good
-        self._orphaned: BaseException | None = None  # why nothing moves here: this is a forked child
+        # Called once, when the last worker has left for good.
+        self.on_end: Callable[[], object] | None = None
+        # Why nothing moves here: this is a forked child.
+        self._orphaned: BaseException | None = None
         self._extra = 0  # workers beyond max_workers, one for each that waits for its own pool
         self._delayed: set[Any] = set()  # units that wait for their next attempt
         self._make_worker = make_worker
@@ -141,7 +144,11 @@ class Scheduler:
                     task._epoch = epoch = self.ledger.current
                     epoch.left += 1
                     queue.waiting += 1
-                    queue.push(task, task._terms.priority)
+                    priority = task._terms.priority
+                    if priority == 0 and queue.plain:
+                        queue.head.append(task)  # one C call: nothing can come between it and the count
+                    else:
+                        queue.push(task, priority)
                     if len(self.workers) >= self.max_workers + self._extra and not idle:
                         return
             if worker is not None:
@@ -334,7 +341,11 @@ class Scheduler:
             if not head or self.killed or self.broken is not None or self.idle:
                 return None
             entry = head[0]
-            fn = entry.fn if entry.__class__ is MapJob else entry._call[0] if entry.__class__ is Task and entry._call else None
+            fn = None
+            if entry.__class__ is MapJob:
+                fn = entry.fn
+            elif entry.__class__ is Task and entry._call:
+                fn = entry._call[0]
             seconds = None if fn is None else self.pace.of(fn)
             if seconds is None or seconds > TARGET / 2:
                 return None
@@ -351,7 +362,9 @@ class Scheduler:
             unit, worker.inbox = worker.inbox, None
             return unit
 
-    def settle_many(self, outcomes: list[tuple[Task[Any], Any, BaseException | None]], paces: list[Any]) -> None:
+    def settle_many(
+        self, outcomes: list[tuple[Task[Any], Any, BaseException | None]], paces: list[Any]
+    ) -> None:
         """Store the outcomes of tasks that came together, in one step where nobody waits for them.
 
         ``paces`` are lists of function, seconds and calls that were measured with them.
@@ -393,7 +406,9 @@ class Scheduler:
 
     def should_leave(self) -> bool:
         """Tell whether workers have nothing more to come; lock held, or a hint without."""
-        return self.killed or self.broken is not None or (self.closed and not self.ledger.unfinished)
+        return (
+            self.killed or self.broken is not None or (self.closed and not self.ledger.unfinished)
+        )
 
     def left(self, worker: Worker) -> None:
         """Forget a worker that has ended."""
@@ -827,7 +842,9 @@ class Scheduler:
     def _fail_job(self, job: MapJob, entry: Any, reason: BaseException) -> None:
         """Give every undrawn item of a map call the same error; lock held."""
         if entry.__class__ is Chunk:
-            job.deliver(Piece(entry.start, [None] * entry.size, dict.fromkeys(range(entry.size), reason)))
+            job.deliver(
+                Piece(entry.start, [None] * entry.size, dict.fromkeys(range(entry.size), reason))
+            )
             return
         job._end_of_source()
         chunk, more = job.draw(1)

@@ -28,7 +28,8 @@ class Tally:
         self.retried = 0
         self.lost = 0  # workers that died
         self.written_off = 0  # threads left to themselves after a time limit
-        self.recent: deque[tuple[float, float]] = deque(maxlen=_RECENT)  # (queued for, ran for), seconds
+        # (queued for, ran for), seconds
+        self.recent: deque[tuple[float, float]] = deque(maxlen=_RECENT)
 
     def ended(self, task: Task[Any], error: BaseException | None) -> None:
         """Count a task that was settled."""

@@ -19,7 +19,9 @@ def positive_or_none(_: Any, attribute: attrs.Attribute[Any], value: object) -> 
         message = f"{attribute.name} is seconds as a number, or None; got {value!r}"
         raise TypeError(message)
     if not value > 0:
-        message = f"{attribute.name} must be greater than 0 seconds, or None for no limit; got {value!r}"
+        message = (
+            f"{attribute.name} must be greater than 0 seconds, or None for no limit; got {value!r}"
+        )
         raise ValueError(message)
 
 

@@ -13,8 +13,8 @@ from workpool.errors import NotPicklable, Unsupported
 from workpool.ipc import keeper, launch, pickling
 
 if TYPE_CHECKING:
-    from workpool.situation import Setup
     from workpool.scheduling.scheduler import Scheduler
+    from workpool.situation import Setup
     from workpool.task import Task
 
 __all__ = ["ProcessBackend"]
@@ -24,12 +24,18 @@ class ProcessBackend:
     """Makes workers that are processes."""
 
     capabilities = Capabilities(
-        name="process", scope="process", time_limit=True, ends_tasks=True, start_methods=launch.START_METHODS
+        name="process",
+        scope="process",
+        time_limit=True,
+        ends_tasks=True,
+        start_methods=launch.START_METHODS,
     )
 
     def __init__(self, *, pool: str, setup: Setup, settings: Any) -> None:
         if WINDOWS:
-            message = 'backend="process" needs POSIX pipes, which Windows has not. Use backend="thread".'
+            message = (
+                'backend="process" needs POSIX pipes, which Windows has not. Use backend="thread".'
+            )
             raise Unsupported(message)
         self.pool = pool
         self.setup = setup
@@ -54,7 +60,9 @@ class ProcessBackend:
 
     def describe(self) -> str:
         """Say how processes start, and of how many CPUs this process may use."""
-        return f"start_method={self.start_method!r}, {usable_cpus()} of {os.cpu_count()} CPUs usable"
+        return (
+            f"start_method={self.start_method!r}, {usable_cpus()} of {os.cpu_count()} CPUs usable"
+        )
 
     def close(self) -> None:
         """Nothing outlives the workers."""

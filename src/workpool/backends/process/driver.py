@@ -37,9 +37,9 @@ from workpool.backends.process.death import cause_of_death, out_of_memory_kills
 from workpool.backends.process.flights import Flight, Flights
 from workpool.backends.process.outcomes import fail_item, reset, take_outcomes
 from workpool.backends.process.packing import pack_chunk, pack_tasks
-from workpool.situation import here
 from workpool.errors import InitializerFailed, TimeLimitExceeded, WorkerLost, WorkerStartFailed
 from workpool.ipc import pickling, worker
+from workpool.ipc.calm import calmly
 from workpool.ipc.frames import unpack_payload
 from workpool.ipc.launch import WorkerHandle, launch
 from workpool.ipc.outbox import DONE, VALUES
@@ -47,6 +47,7 @@ from workpool.ipc.watch import CAN_SHARE, Watch
 from workpool.scheduling.mapjob import Piece
 from workpool.scheduling.pace import TARGET
 from workpool.scheduling.scheduler import Scheduler, describe, describe_item
+from workpool.situation import here
 from workpool.task import RUNNING, Task
 
 if TYPE_CHECKING:
@@ -78,7 +79,9 @@ class ProcessWorker:
         self._orders: deque[Any] = deque()  # appended to by anyone, taken by the driver
         self._wake_r = self._wake_w = -1
         self.wake: Any = int  # does nothing until there is somebody to be woken
-        self._thread = threading.Thread(target=self._run, name=f"{backend.pool}-{index}", daemon=True)
+        self._thread = threading.Thread(
+            target=self._run, name=f"{backend.pool}-{index}", daemon=True
+        )
         self._handle: WorkerHandle | None = None
         self._watch: Watch | None = None  # what the driver sleeps on
         self._poller = select.poll()  # what a thread that waits for a result sleeps on
@@ -155,7 +158,7 @@ class ProcessWorker:
                 self.wake()
                 return
             self._in_doubt = True
-            if not self._feed(handle) or handle.pending or self._due(handle) is not None:
+            if not calmly(self._feed, handle) or handle.pending or self._due(handle) is not None:
                 self.wake()
             self._in_doubt = False
         finally:
@@ -170,7 +173,12 @@ class ProcessWorker:
             handle, watch, flight = self._handle, self._watch, self._flights.current
             if handle is None or watch is None or flight is None or flight.task is not task:
                 return
-            if not self._serving or self._in_doubt or self._doomed is not None or self._due(handle) is not None:
+            if (
+                not self._serving
+                or self._in_doubt
+                or self._doomed is not None
+                or self._due(handle) is not None
+            ):
                 return
             here.worker = self
             watch.ignore(handle.result_r)
@@ -193,12 +201,14 @@ class ProcessWorker:
             if len(ready) != 1 or ready[0][0] != result_r:
                 return  # late, or there is something for the driver to do
             self._in_doubt = True
-            self._take_in(handle.receive())
+            calmly(self._read_and_feed, task, handle)
             self._in_doubt = False
-        self._in_doubt = True
-        if not self._feed(handle):
+
+    def _read_and_feed(self, task: Task[Any], handle: WorkerHandle) -> None:
+        """Settle what came; when that was it, send what is to be done next."""
+        self._take_in(handle.receive())
+        if task._state is not RUNNING and not self._feed(handle):
             self.wake()
-        self._in_doubt = False
 
     # ------------------------------------------------------------------ the thread
 
@@ -277,7 +287,9 @@ class ProcessWorker:
         room_on = handle.task_w if handle.pending else -1
         self._turn.release()
         try:
-            ready = watch.wait(None if due is None else max(0.0, due - monotonic()) + 0.0005, room_on=room_on)
+            ready = watch.wait(
+                None if due is None else max(0.0, due - monotonic()) + 0.0005, room_on=room_on
+            )
         finally:
             self._turn.acquire()
         if handle.pending:
@@ -377,7 +389,11 @@ class ProcessWorker:
             tasks = [unit]
             if unit._terms.time_limit is None:
                 limit = self._backend.settings.max_tasks_per_worker
-                most = _MOST_TASKS if limit is None else limit - self._ran - self._flights.outstanding - 1
+                most = (
+                    _MOST_TASKS
+                    if limit is None
+                    else limit - self._ran - self._flights.outstanding - 1
+                )
                 tasks += self.scheduler.take_more(unit, most)
             fn = unit._call[0] if unit._call is not None else None
             size = len(tasks)
@@ -474,7 +490,12 @@ class ProcessWorker:
             task, _ = order
             flight = self._flights.current
             begun, _ = handle.journal.begun()
-            if flight is None or flight.task is not task or begun < flight.first or self._doomed is not None:
+            if (
+                flight is None
+                or flight.task is not task
+                or begun < flight.first
+                or self._doomed is not None
+            ):
                 _answer(order)  # it has ended, or has not begun, or its worker is being ended
             else:
                 self._doomed = order
@@ -489,10 +510,14 @@ class ProcessWorker:
         handle.reap()
         self._take_in(handle.receive_rest())
         begun, outcomes, sliced = handle.journal.last_words()
-        take_outcomes(scheduler, flights, [outcome for outcome in outcomes if self._unanswered(outcome[0])])
+        take_outcomes(
+            scheduler, flights, [outcome for outcome in outcomes if self._unanswered(outcome[0])]
+        )
         if sliced is not None:
             self._take_slice(*sliced)
-        ordered = not self._serving and not flights and self._doomed is None and handle.exitcode == 0
+        ordered = (
+            not self._serving and not flights and self._doomed is None and handle.exitcode == 0
+        )
         self._serving = False
         self._handle = None
         if self._watch is not None:
@@ -573,7 +598,9 @@ class ProcessWorker:
             if unit.__class__ is Task:
                 self.scheduler.settle(unit, None, error)
             else:
-                piece = Piece(unit.start, [None] * unit.size, dict.fromkeys(range(unit.size), error))
+                piece = Piece(
+                    unit.start, [None] * unit.size, dict.fromkeys(range(unit.size), error)
+                )
                 self.scheduler.deliver(unit.job, piece)
 
     def _end_process(self) -> None:

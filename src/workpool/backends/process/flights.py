@@ -29,7 +29,14 @@ class Flight:
     values: list[Any]
     errors: dict[int, BaseException]
 
-    def __init__(self, first: int, task: Task[Any] | None, chunk: Chunk | None, items: Sequence[Any], size: int) -> None:
+    def __init__(
+        self,
+        first: int,
+        task: Task[Any] | None,
+        chunk: Chunk | None,
+        items: Sequence[Any],
+        size: int,
+    ) -> None:
         self.first = first  # number of the task, or of the first item
         self.task = task
         self.chunk = chunk
@@ -64,7 +71,9 @@ class Flight:
         assert self.chunk is not None
         if done >= self.size:
             return None
-        return Chunk(self.chunk.job, self.chunk.start + done, self.items[done:], self.chunk.attempts)
+        return Chunk(
+            self.chunk.job, self.chunk.start + done, self.items[done:], self.chunk.attempts
+        )
 
 
 class Flights:

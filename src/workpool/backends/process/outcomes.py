@@ -65,7 +65,9 @@ def take_outcomes(scheduler: Scheduler, flights: Flights, outcomes: list[Any]) -
     if last is not None:
         _deliver(scheduler, last)
     if taken:
-        scheduler.settle_many(settled, [times for times in seconds.values() if times[0] is not None])
+        scheduler.settle_many(
+            settled, [times for times in seconds.values() if times[0] is not None]
+        )
     return taken
 
 
@@ -87,7 +89,9 @@ def _take_one(scheduler: Scheduler, flights: Flights, outcome: Any, task: Task[A
     task._started_at, task._ended_at = began / 1e9, ended / 1e9
     value, error = _open(what, payload, task)
     call = task._call
-    scheduler.settle_measured(task, value, error, call[0] if call is not None else None, (ended - began) / 1e9)
+    scheduler.settle_measured(
+        task, value, error, call[0] if call is not None else None, (ended - began) / 1e9
+    )
     return 1
 
 
@@ -146,7 +150,9 @@ def _by_value(scheduler: Scheduler, flight: Flight, offset: int) -> bool:
     """Send an item that a worker could not unpickle once more, with all that it needs; tell whether it can be."""
     chunk = flight.chunk
     assert chunk is not None
-    again = Chunk(chunk.job, chunk.start + offset, flight.items[offset : offset + 1], chunk.attempts)
+    again = Chunk(
+        chunk.job, chunk.start + offset, flight.items[offset : offset + 1], chunk.attempts
+    )
     again.by_value = True
     try:
         blob = pickling.dumps(chunk.job.fn, by_value=True)

@@ -27,7 +27,9 @@ __all__ = ["pack_chunk", "pack_tasks"]
 _MOST_BYTES = 1 << 20  # of a chunk's items pickled together
 
 
-def pack_tasks(scheduler: Scheduler, flights: Flights, tasks: list[Task[Any]], index: int) -> list[bytes] | None:
+def pack_tasks(
+    scheduler: Scheduler, flights: Flights, tasks: list[Task[Any]], index: int
+) -> list[bytes] | None:
     """Number tasks and make a frame of them; those that could not be pickled are settled."""
     calls: list[Any] = []
     large: list[bytes] = []
@@ -102,7 +104,9 @@ def _pack_items(chunk: Chunk, items: Sequence[Any], label: str) -> tuple[Any, li
     large: list[bytes] = []
     for offset, item in enumerate(items):
         try:
-            data = pickling.dump_item(item, f"item {chunk.start + offset} of {label}", by_value=chunk.by_value)
+            data = pickling.dump_item(
+                item, f"item {chunk.start + offset} of {label}", by_value=chunk.by_value
+            )
         except NotPicklable as error:
             return None, [], (offset, error)
         if len(data) >= LARGE:
