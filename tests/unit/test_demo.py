@@ -202,7 +202,8 @@ def test_each_backend_finds_the_same(
     assert main(["demo", str(tree), "--backend", backend, "--workers", "2"]) == 0
     head, by, total, *rest = capsys.readouterr().out.splitlines()
     assert head == f"SHA-256 and words of every file in {tree}"
-    assert by == f"by Pool(2, backend={backend!r})"
+    workers = 1 if backend == "inline" else 2
+    assert by == f"by Pool({workers}, backend={backend!r})"
     assert total.startswith("4 files, 5.0 kB in ")
     assert rest == [
         "1,003 words in 3 text files",

@@ -41,7 +41,7 @@ def compare(root: str, workers: int | None) -> list[Totals]:
     done: list[Totals] = []
     # One at a time comes first, for the others to be measured against.
     for name in sorted(BACKENDS, key=lambda name: name != "inline"):
-        pool = Pool(None if name == "inline" else workers, backend=cast("BackendName", name))
+        pool = Pool(workers, backend=cast("BackendName", name))
         totals = examine_tree(pool, root, progress=sys.stderr)
         done.append(totals)
         if totals.stopped:
