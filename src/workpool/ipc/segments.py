@@ -221,7 +221,6 @@ class Segments:
             cell = _first_record(segment)
         # A taker may have been killed before it moved on; from now on this byte would mean something.
         segment.memory[cell - segment.start] = 0
-        words[_READ] = 0
         words[_HEAD] = words[_TAIL]
         self.sweep()
 

@@ -1,0 +1,60 @@
+"""The kinds of queues that tests run on, and a look at who waits in them."""
+
+from __future__ import annotations
+
+import threading
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any, Literal
+from unittest.mock import patch
+
+from tests.support.gates import DEADLINE
+from workpool.queues import LifoQueue, PriorityQueue, Queue, thread
+from workpool.queues.process import ProcessQueue
+
+__all__ = ["KINDS", "Kind", "until", "until_asleep"]
+
+
+@dataclass(frozen=True)
+class Kind:
+    """A kind of queue: how it is made, and which item comes next."""
+
+    name: str
+    make: Callable[[int], Queue[Any]]
+    order: Literal["fifo", "lifo", "priority"] = "fifo"
+    scope: Literal["thread", "process"] = "thread"
+
+
+def guarded(maxsize: int) -> Queue[Any]:
+    """Make a queue as a Python without the GIL would."""
+    with patch.object(thread, "FREE", new=False):
+        return Queue(maxsize)
+
+
+KINDS = [
+    Kind("thread", Queue),
+    Kind("guarded", guarded),
+    Kind("lifo", LifoQueue, order="lifo"),
+    Kind("priority", PriorityQueue, order="priority"),
+    Kind("process", lambda maxsize: Queue(maxsize, scope="process"), scope="process"),
+]
+
+
+def until(condition: Callable[[], bool]) -> None:
+    """Wait until something is so that tells nobody when it is."""
+    pause = threading.Event()
+    deadline = time.monotonic() + DEADLINE
+    while not condition():
+        assert time.monotonic() < deadline, f"{condition!r} did not come true within {DEADLINE} s"
+        pause.wait(0.001)
+
+
+def until_asleep(queue: Queue[Any], who: Literal["getters", "putters", "joiners"]) -> None:
+    """Wait until someone is about to sleep in a call of the queue."""
+    if isinstance(queue, ProcessQueue):
+        bell = getattr(queue._shared, f"_{who}")
+        until(lambda: bool(bell.awaited[0]))
+    else:
+        sleepers = getattr(queue, f"_{who}")
+        until(lambda: bool(sleepers))

@@ -1,0 +1,181 @@
+"""Records in segments: bounds that change under a mapping, memory that comes and goes."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterator
+
+import pytest
+
+from workpool.ipc import memory
+from workpool.ipc.memory import Region
+from workpool.ipc.segments import BASE_SIZE, RESERVE, Record, Segments
+
+UNIT = 1 << 16
+OURS, PID = 1 << 61, 4711
+
+
+@pytest.fixture(scope="module", autouse=True)
+def singletons() -> None:
+    """Make what stays until the process ends, before the first test looks for leaks."""
+    memory.allocate(1)
+
+
+def make_region(reserve: int = RESERVE) -> Region:
+    return memory.allocate(BASE_SIZE, spare=min(reserve, memory.SPARE_LIMIT))
+
+
+@pytest.fixture
+def region() -> Iterator[Region]:
+    region = make_region()
+    yield region
+    region.give_back()
+
+
+def put(segments: Segments, payload: bytes) -> None:
+    while not segments.append(payload):
+        segments.prepare(len(payload))
+
+
+def take(segments: Segments) -> Record:
+    record = segments.take(OURS, PID)
+    assert record is not None
+    return record
+
+
+def take_done(segments: Segments) -> bytes:
+    """Take a record, mark it done, and give its payload."""
+    payload, places, place = take(segments)
+    data = bytes(payload)
+    places[place] = 0
+    return data
+
+
+def give_up_the_long_one(segments: Segments) -> None:
+    """Let a segment go, and then make one that it is too short for; its memory is free for short ones."""
+    for units in (9, 12):
+        put(segments, b"L" * units * UNIT)
+        assert len(take_done(segments)) == units * UNIT
+
+
+def backed(region: Region) -> int:
+    """Count the bytes of the arena that have memory behind them."""
+    return os.fstat(region.arena.memory_fd).st_blocks * 512
+
+
+def test_one_who_remembers_old_bounds_finds_the_new_ones(region: Region) -> None:
+    """Memory that was one long segment is several short ones later; who read there before notices."""
+    here, there = Segments(region, 0, fresh=True), Segments(region, 0)
+    put(here, b"l" * 3 * UNIT)
+    assert len(take_done(there)) == 3 * UNIT  # it has read in the long one
+    old = there._reading, there._read
+    give_up_the_long_one(here)
+    small = b"s" * (UNIT // 4)
+    for _ in range(100):
+        put(here, small)
+    for _ in range(50):
+        assert take_done(here) == small
+        there._reading, there._read = old  # as if it had slept all the time
+        payload, places, place = take(there)
+        assert bytes(payload) == small
+        assert here.sweep() == 1  # where it says that it has taken is where others look
+        places[place] = 0
+        assert here.sweep() == 0
+    assert here.take(OURS, PID) is None
+
+
+def test_one_who_wrote_within_old_bounds_keeps_to_the_new_ones(region: Region) -> None:
+    """A segment that has become shorter is not written beyond its end."""
+    here, there = Segments(region, 0, fresh=True), Segments(region, 0)
+    put(there, b"l" * 3 * UNIT)
+    assert len(take_done(here)) == 3 * UNIT
+    old = there._writing, there._written
+    give_up_the_long_one(here)
+    expected: list[bytes] = []
+    for number in range(200):
+        payload = number.to_bytes(2, "big") * (UNIT // 8)
+        there._writing, there._written = old
+        put(here if number % 2 else there, payload)
+        expected.append(payload)
+    assert [take_done(here) for _ in expected] == expected
+
+
+def test_memory_is_given_back_once_all_is_done(region: Region) -> None:
+    """A queue that was large is as small as a new one, but for one segment that is kept warm."""
+    segments = Segments(region, 0, fresh=True)
+    before = backed(region)
+    payload = b"x" * 1000
+    for _ in range(20_000):
+        put(segments, payload)
+    assert backed(region) - before > 19_000_000
+    for _ in range(20_000):
+        take_done(segments)
+    assert segments.sweep() == 0
+    assert backed(region) - before <= 2 * 16 * UNIT
+
+
+def test_what_is_long_in_hand_keeps_no_more_than_its_segment(region: Region) -> None:
+    """Those behind it come and go, and the memory does not grow."""
+    segments = Segments(region, 0, fresh=True)
+    payload = b"x" * 1000
+    put(segments, payload)
+    held, places, place = take(segments)
+    before = backed(region)
+    for _ in range(5_000):
+        put(segments, payload)
+        take_done(segments)
+    assert backed(region) - before <= 4 * UNIT
+    assert bytes(held) == payload
+    assert segments.sweep() == 1
+    places[place] = 0
+    assert segments.sweep() == 0
+
+
+def test_no_room_is_an_error_and_harms_nothing() -> None:
+    """When the reserve is full the call fails; when there is room again, it goes on."""
+    region = make_region(reserve=8 * UNIT)
+    segments = Segments(region, 0, fresh=True)
+    payload = b"x" * 10_000
+    count = 0
+    with pytest.raises(OSError, match="no room left"):
+        while True:
+            put(segments, payload)
+            count += 1
+    assert segments.queued() == count > 20
+    for _ in range(count):
+        assert take_done(segments) == payload
+    put(segments, payload)
+    assert take_done(segments) == payload
+    region.give_back()
+
+
+def test_no_memory_is_an_error_and_harms_nothing(
+    region: Region, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """When the system has no memory the call fails; when it has, it goes on."""
+    segments = Segments(region, 0, fresh=True)
+    put(segments, b"first")
+
+    def no_memory(*_: object) -> None:
+        raise OSError(12, "Cannot allocate memory")
+
+    with monkeypatch.context() as broken:
+        broken.setattr(Region, "open", no_memory)
+        with pytest.raises(OSError, match="Cannot allocate"):
+            put(segments, b"x" * 5 * UNIT)
+    put(segments, b"x" * 5 * UNIT)
+    assert take_done(segments) == b"first"
+    assert take_done(segments) == b"x" * 5 * UNIT
+
+
+def test_a_count_that_runs_over_begins_again(region: Region) -> None:
+    """After 2**33 records the count is right still."""
+    segments = Segments(region, 0, fresh=True)
+    words = segments._words
+    for word in (1, 2):  # HEAD and TAIL: as if so many had come and gone
+        words[word] += (2**33 - 2) << 31
+    for number in range(5):
+        put(segments, bytes([number]))
+        assert segments.queued() == 1
+        assert take_done(segments) == bytes([number])
+        assert segments.empty()
