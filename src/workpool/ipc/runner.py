@@ -124,6 +124,8 @@ class Runner:
     def run_all(self) -> None:
         """Run until nothing is left to do."""
         todo = self.todo
+        number, now = -1, 0
+        call: Any = None
         while todo:
             with self._lock:
                 if not todo:
@@ -144,7 +146,7 @@ class Runner:
                 self._run_batch(head)
             else:
                 self._run_one(number, call, now)
-                del call
+                call = None
             del head
 
     def take_back(self, number: int) -> int:
@@ -279,7 +281,7 @@ class Runner:
             self._journal.begin_slice(batch.first + offset, size, began, proof.kind)
         self.name, self.attempt, self.batch = batch.name, batch.attempt, batch
         taken = starmap(items.popleft, repeat((), size))
-        called = starmap(fn, taken) if batch.shape == PLAIN_STAR else map(fn, taken)
+        called: Iterator[Any] = starmap(fn, taken) if batch.shape == PLAIN_STAR else map(fn, taken)
         # The results are kept by the journal, and once more here for the case that it cannot keep one.
         results: dict[int, Any] | None = None
         spare: Iterator[Any] = iter(())
@@ -292,8 +294,8 @@ class Runner:
         raised: BaseException | None = None
         try:
             deque(self._journal.keep(called, places, proof.kind), 0)
-        except BaseException as error:
-            raised = error
+        except BaseException as caught:
+            raised = caught
         ended = monotonic_ns()
         self.batch = None
         with self._lock:

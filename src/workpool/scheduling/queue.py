@@ -83,7 +83,9 @@ class TaskQueue:
             if entry.__class__ is not Task:
                 break
             if entry._state is PENDING:
-                seconds = pace.of(entry._call[0]) if entry._terms.time_limit is None else None
+                call = entry._call
+                assert call is not None  # what waits has its call
+                seconds = pace.of(call[0]) if entry._terms.time_limit is None else None
                 if seconds is None or seconds > budget:
                     break
                 budget -= seconds

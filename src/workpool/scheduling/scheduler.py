@@ -48,9 +48,16 @@ class Worker(Protocol):
 
     index: int
     inbox: Any  # a task or chunk handed over; guarded by the scheduler's lock
-    wake: Callable[[], object]  # one C call, safe at any time from any thread
-    # Does the worker's part at once, in the thread that submits.
-    hand_over: Callable[[], None] | None
+
+    @property
+    def wake(self) -> Callable[[], object]:
+        """Have the worker look into inbox and queue: one C call, safe at any time from any thread."""
+        ...
+
+    @property
+    def hand_over(self) -> Callable[[], None] | None:
+        """Do the worker's part at once, in the thread that submits; None if it cannot."""
+        ...
 
     def start(self) -> None:
         """Begin to work, in a thread of its own; an OSError or RuntimeError if it cannot."""
@@ -60,15 +67,18 @@ class Worker(Protocol):
 
     def end_task(self, task: Task[Any]) -> bool:
         """End the task if this worker runs it, and settle it as cancelled."""
+        ...
 
     def ask_to_end(self, task: Task[Any]) -> None:
         """Let the task see that it is not wanted any more, if this worker runs it."""
 
     def join(self, timeout: float | None) -> bool:
         """Wait for the worker's end; tell whether it came."""
+        ...
 
     def running(self) -> list[tuple[str, float]]:
         """Name what runs now, each with its age in seconds."""
+        ...
 
 
 class Scheduler:
@@ -146,7 +156,9 @@ class Scheduler:
                     queue.waiting += 1
                     priority = task._terms.priority
                     if priority == 0 and queue.plain:
-                        queue.head.append(task)  # one C call: nothing can come between it and the count
+                        queue.head.append(
+                            task
+                        )  # one C call: nothing can come between it and the count
                     else:
                         queue.push(task, priority)
                     if len(self.workers) >= self.max_workers + self._extra and not idle:
