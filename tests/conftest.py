@@ -11,7 +11,7 @@ from collections.abc import Generator
 
 import pytest
 
-from tests.leaks import leaks_since, mark_processes, take_picture
+from tests.leaks import end_processes_since, leaks_since, mark_processes, take_picture
 
 _failed = pytest.StashKey[bool]()
 
@@ -42,6 +42,7 @@ def leak_check(request: pytest.FixtureRequest) -> Generator[None]:
     node = request.node
     assert isinstance(node, pytest.Item)
     if node.stash.get(_failed, False) or node.get_closest_marker("leaks_expected"):
-        return
-    if leaks := leaks_since(before):
+        end_processes_since(before)
+    elif leaks := leaks_since(before):
+        end_processes_since(before, within=0.0)
         pytest.fail("left behind by this test:\n" + "\n".join(leaks), pytrace=False)

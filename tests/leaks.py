@@ -12,6 +12,7 @@ from __future__ import annotations
 
 import gc
 import os
+import signal
 import sys
 import tempfile
 import threading
@@ -21,7 +22,14 @@ from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 
-__all__ = ["Picture", "leaks_since", "mark_processes", "take_picture", "tolerated"]
+__all__ = [
+    "Picture",
+    "end_processes_since",
+    "leaks_since",
+    "mark_processes",
+    "take_picture",
+    "tolerated",
+]
 
 LINUX = sys.platform.startswith("linux")
 
@@ -114,16 +122,37 @@ def leaks_since(before: Picture, within: float = 5.0) -> list[str]:
     return leaks
 
 
+def end_processes_since(before: Picture, within: float = 1.0) -> None:
+    """Kill the processes that are left after so many seconds of grace.
+
+    One that a failed test left waiting would keep the whole run from ending:
+    multiprocessing joins its children at exit, for ever.
+    """
+    known = {(p.pid, p.start) for p in before.processes}
+    deadline = time.monotonic() + within
+    while LINUX and (left := [p for p in _processes() if _is_leak(p, known)]):
+        if time.monotonic() > deadline:
+            for process in left:
+                with suppress(ProcessLookupError):
+                    os.kill(process.pid, signal.SIGKILL)
+            return
+        time.sleep(0.01)  # house: sleep - as above
+
+
+def _is_leak(process: Process, known: set[tuple[int, int]]) -> bool:
+    # A state or a parent may have changed: only pid and start tell who it is.
+    return (process.pid, process.start) not in known and not tolerated(process)
+
+
 def _difference(before: Picture, after: Picture) -> list[str]:
     leaks = [f"thread {t.name}\n{_stack(t.ident)}" for t in after.threads - before.threads]
     leaks += [
         f"thread {ident}, started without threading.Thread\n{_stack(ident)}"
         for ident in after.bare_threads - before.bare_threads
     ]
-    # A state or a parent may have changed: only pid and start tell who it is.
     known = {(p.pid, p.start) for p in before.processes}
+    leaks += [str(p) for p in after.processes if _is_leak(p, known)]
     fresh = [p for p in after.processes if (p.pid, p.start) not in known]
-    leaks += [str(p) for p in fresh if not tolerated(p)]
     descriptors = sorted(after.descriptors - before.descriptors)
     if len(descriptors) > SINGLETON_DESCRIPTORS * sum(tolerated(p) for p in fresh):
         leaks += [f"file descriptor {number}: {target}" for number, target in descriptors]

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import _thread
 import os
+import signal
 import subprocess
 import sys
 import threading
@@ -11,7 +12,14 @@ from pathlib import Path
 
 import pytest
 
-from tests.leaks import LINUX, Process, leaks_since, take_picture, tolerated
+from tests.leaks import (
+    LINUX,
+    Process,
+    end_processes_since,
+    leaks_since,
+    take_picture,
+    tolerated,
+)
 
 linux_only = pytest.mark.skipif(not LINUX, reason="read from /proc")
 
@@ -131,3 +139,12 @@ def test_only_a_child_of_this_process_is_tolerated() -> None:
     worker = Process(1235, 1, kept.pid, "S", command)
     assert tolerated(kept)
     assert not tolerated(worker)
+
+
+@linux_only
+def test_a_process_that_is_left_is_ended() -> None:
+    """What a failed test leaves waiting does not keep the run from ending."""
+    before = take_picture()
+    with subprocess.Popen([sys.executable, "-c", WAIT], stdin=subprocess.PIPE) as child:
+        end_processes_since(before, within=0.0)
+        assert child.wait(30.0) == -signal.SIGKILL
