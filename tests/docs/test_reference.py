@@ -8,7 +8,7 @@ import workpool
 from tests.docs.pages import DOCS
 
 DOCUMENTED = re.compile(
-    r"^\.\. auto(?:class|exception|function)::\s+workpool\.(\w+)(?:\(\))?\s*$", re.MULTILINE
+    r"^\.\. auto(?:class|data|exception|function)::\s+workpool\.(\w+)(?:\(\))?\s*$", re.MULTILINE
 )
 
 
