@@ -58,7 +58,17 @@ class Ledger:
         """Wake the joins that wait for an epoch in which nothing is left."""
         sleepers, epoch.sleepers = epoch.sleepers, []
         for sleeper in sleepers:
-            sleeper.release()
+            rouse(sleeper)
+
+
+def rouse(sleeper: Any) -> None:
+    """Wake a join that sleeps on several things; the second wake-up changes nothing.
+
+    Only the sleeper itself ever acquires, and only the holder of the scheduler's
+    lock releases, so a lock seen locked here is still locked in the next line.
+    """
+    if sleeper.locked():
+        sleeper.release()
 
 
 def sleep_on(epoch: Epoch) -> threading.Lock:
