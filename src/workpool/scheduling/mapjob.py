@@ -18,6 +18,7 @@ from itertools import islice
 from time import monotonic
 from typing import TYPE_CHECKING, Any, Protocol
 
+from workpool.scheduling.ledger import rouse
 from workpool.scheduling.pace import TARGET, together
 
 if TYPE_CHECKING:
@@ -336,4 +337,4 @@ class MapJob:
     def _tell_watchers(self) -> None:
         watchers, self.watchers = self.watchers, []
         for watcher in watchers:
-            watcher.release()
+            rouse(watcher)
