@@ -12,6 +12,7 @@ import threading
 from collections import deque
 from typing import TYPE_CHECKING, Any
 
+from workpool.scheduling.ledger import rouse
 from workpool.scheduling.mapjob import Piece
 
 if TYPE_CHECKING:
@@ -142,4 +143,4 @@ class SubmitJob:
             listener()
         watchers, self.watchers = self.watchers, []
         for watcher in watchers:
-            watcher.release()
+            rouse(watcher)
