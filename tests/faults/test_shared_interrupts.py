@@ -73,11 +73,11 @@ def be_interrupted(first: Call, wait: Call) -> None:
 def test_ctrl_c_ends_a_wait_within_a_second(
     calls: Callable[[Scope], tuple[Call, Call]], scope: Scope
 ) -> None:
-    """KeyboardInterrupt comes out of the call that waited for ever."""
+    """One signal is enough, whenever it strikes: KeyboardInterrupt comes out of the call."""
     process = fork.Process(target=be_interrupted, args=calls(scope))
     begin = time.monotonic()
     process.start()
     process.join(20)
     assert process.exitcode == 7
-    assert time.monotonic() - begin < 5  # a second, on a machine that does other things as well
+    assert time.monotonic() - begin < 10  # a second, on a machine that does other things as well
     process.close()

@@ -30,7 +30,9 @@ __all__ = [
 
 T = TypeVar("T")
 
-_LOOK_AGAIN = 0.2  # seconds between two looks whether the owner is still alive
+# Seconds between two looks: whether an owner is still alive, and whether Ctrl-C came. It may
+# strike in the instant before a thread falls asleep, and would be heard only when it is woken.
+_LOOK_AGAIN = 0.2
 
 # Copying these gives the same object: most shared values are one of them.
 _NEVER_CHANGE = frozenset((int, float, complex, bool, str, bytes, type(None)))
@@ -199,7 +201,11 @@ class ThreadSemaphore(StaysInProcess):
         """Take a permit: ``None`` waits for ever, 0 only tries."""
         if timeout == 0:
             return self._permits.acquire(blocking=False)
-        return self._permits.acquire(timeout=timeout)
+        if timeout is not None:
+            return self._permits.acquire(timeout=timeout)
+        while not self._permits.acquire(timeout=_LOOK_AGAIN):
+            pass
+        return True
 
     def release(self, n: int) -> None:
         """Bring permits back."""
@@ -236,7 +242,11 @@ class ThreadEvent(StaysInProcess):
 
     def wait(self, timeout: float | None) -> bool:
         """Wait until the flag is up."""
-        return self._event.wait(timeout)
+        if timeout is not None:
+            return self._event.wait(timeout)
+        while not self._event.wait(_LOOK_AGAIN):
+            pass
+        return True
 
 
 def make_counter(initial: int) -> ThreadCounter:
