@@ -85,7 +85,8 @@ def tolerated(process: Process) -> bool:
 
 def mark_processes() -> None:
     """Mark what this process starts from now on, by its environment."""
-    os.environ.setdefault(MARK, f"{os.getpid()}-{time.time_ns()}")
+    # Each process of a divided run (pytest-xdist) marks its own: a sibling's are not ours.
+    os.environ[MARK] = f"{os.getpid()}-{time.time_ns()}"
 
 
 def take_picture() -> Picture:
@@ -107,18 +108,14 @@ def leaks_since(before: Picture, within: float = 5.0) -> list[str]:
     """Tell what is there now and was not before, after at most so many seconds of grace."""
     deadline = time.monotonic() + within
     pause = 0.001
-    collected = False
     while leaks := _difference(before, take_picture()):
-        if not collected:
-            # What hangs in a reference cycle is not leaked, only not yet collected.
-            gc.collect()
-            collected = True
-            continue
         if time.monotonic() > deadline:
             break
+        # What hangs in a reference cycle is not leaked, only not yet collected.
+        gc.collect()
         # Nothing tells when a name or a grandchild goes away, so this has to look again.
         time.sleep(pause)  # house: sleep - the one place that has to poll
-        pause = min(2 * pause, 0.05)
+        pause = min(2 * pause, 0.25)
     return leaks
 
 
@@ -153,13 +150,21 @@ def _difference(before: Picture, after: Picture) -> list[str]:
     known = {(p.pid, p.start) for p in before.processes}
     leaks += [str(p) for p in after.processes if _is_leak(p, known)]
     fresh = [p for p in after.processes if (p.pid, p.start) not in known]
-    descriptors = sorted(after.descriptors - before.descriptors)
+    kept = _kept_descriptors()
+    descriptors = sorted(d for d in after.descriptors - before.descriptors if d[0] not in kept)
     if len(descriptors) > SINGLETON_DESCRIPTORS * sum(tolerated(p) for p in fresh):
         leaks += [f"file descriptor {number}: {target}" for number, target in descriptors]
     names = after.names - before.names
     foreign = _held_by_others(names, {p.pid for p in after.processes} | {os.getpid()})
     leaks += [f"name {path}" for path in sorted(names - foreign)]
     return leaks
+
+
+def _kept_descriptors() -> set[int]:
+    """Find the descriptors of the shared memory that this process keeps until it ends."""
+    memory = sys.modules.get("workpool.ipc.memory")
+    arenas = getattr(memory, "_kept", ())
+    return {fd for arena in arenas for fd in (arena.memory_fd, arena.locks_fd)}
 
 
 def _stack(ident: int | None) -> str:
