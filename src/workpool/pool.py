@@ -287,7 +287,7 @@ class Calls:
     ) -> Results[R]:
         _check_count("chunksize", chunksize)
         _check_count("buffersize", buffersize)
-        if not callable(fn):
+        if not callable(cast("object", fn)):
             message = f"map() calls a function with each item; got {fn!r}"
             raise TypeError(message)
         scheduler = self._scheduler
@@ -295,7 +295,9 @@ class Calls:
         job: Any
         if chunksize == 1:
             submit = self._submit_of()
-            one = (lambda item: submit(fn, *item)) if star else (lambda item: submit(fn, item))
+            one: Callable[[Any], Task[Any]] = (
+                (lambda item: submit(fn, *item)) if star else (lambda item: submit(fn, item))
+            )
             window = (buffersize or 4 * scheduler.max_workers) if lazy else None
             job = SubmitJob(scheduler, one, iter(items), window=window, ordered=ordered)
         else:
@@ -326,7 +328,8 @@ class Calls:
         return results
 
 
-class Pool(Calls, Executor):
+# Calls.map is narrower than Executor.map on purpose: items that do not fit the function are refused.
+class Pool(Calls, Executor):  # type: ignore[misc]  # pyright: ignore[reportIncompatibleMethodOverride]
     """Workers that drain one shared queue; a :class:`concurrent.futures.Executor`.
 
     Parameters
@@ -488,7 +491,7 @@ class Pool(Calls, Executor):
         Unsupported
             The backend cannot keep a term; the message names one that can.
         """
-        given = {
+        given: dict[str, Any] = {
             "time_limit": time_limit,
             "retries": retries,
             "retry_on": retry_on,

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import threading
 from concurrent.futures import CancelledError
+from functools import partial
 from time import monotonic
 from typing import TYPE_CHECKING, Any, Generic, Self, TypeVar, cast
 
@@ -146,7 +147,8 @@ class Results(Generic[R]):
         job = self._job
         while not self._closed:
             job.pull()
-            if job.finished:
+            over = job.finished
+            if over:
                 return self._end()
             job.host.assist_job(job)
             sleeper = threading.Lock()
@@ -170,10 +172,11 @@ class Results(Generic[R]):
         loop = asyncio.get_running_loop()
         while not self._closed:
             job.pull()
-            if job.finished:
+            over = job.finished
+            if over:
                 return self._end()
             ready = asyncio.Event()
-            if self._fetch(lambda ready=ready: loop.call_soon_threadsafe(ready.set)):
+            if self._fetch(partial(loop.call_soon_threadsafe, ready.set)):
                 return True
             if job.finished:
                 continue

@@ -11,7 +11,7 @@ from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator
+    from collections.abc import Callable, Generator
 
 __all__ = ["Current", "Setup", "Situation", "current", "here"]
 
@@ -128,7 +128,7 @@ class Setup:
         return self.initializer is not None or self.worker_context is not None
 
     @contextmanager
-    def entered(self, situation: Situation) -> Iterator[None]:
+    def entered(self, situation: Situation) -> Generator[None]:
         """Run the initializer, hold the worker context, and leave it in order."""
         here.situation = situation
         try:

@@ -53,6 +53,7 @@ class Owner(Protocol):
 
     def kill_task(self, task: Task[Any]) -> bool:
         """End a running task, if this backend can."""
+        ...
 
     def ask_to_end(self, task: Task[Any]) -> None:
         """Let a running task see that it is not wanted any more."""
@@ -328,7 +329,7 @@ class Task(Future[R]):
             return self._more().waiters
 
     @property
-    def _done_callbacks(self) -> list[Callable[[Future[Any]], object]]:  # type: ignore[override]
+    def _done_callbacks(self) -> list[Callable[[Future[Any]], object]]:
         with self._lock:
             return self._more().callbacks
 

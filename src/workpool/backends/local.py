@@ -129,8 +129,8 @@ class LocalRunner:
             items = starmap(todo.popleft, repeat((), len(todo)))
             try:
                 out.extend(starmap(fn, items) if job.star else map(fn, items))
-            except BaseException as error:
-                raised = error
+            except BaseException as caught:
+                raised = caught
             with lock:
                 started = chunk.size - len(todo)
             if started == len(out):

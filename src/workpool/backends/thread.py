@@ -41,10 +41,7 @@ class ThreadBackend:
     capabilities = Capabilities(name="thread", scope="thread", time_limit=True, ends_tasks=False)
     pack = None
     # The standard library's rule for threads (ThreadPoolExecutor).
-    default_workers = min(
-        32,
-        (os.process_cpu_count() if hasattr(os, "process_cpu_count") else os.cpu_count() or 1) + 4,
-    )
+    default_workers: int = min(32, (getattr(os, "process_cpu_count", os.cpu_count)() or 1) + 4)
 
     def __init__(self, *, pool: str, setup: Setup, settings: Any) -> None:
         self.pool = pool

@@ -9,10 +9,10 @@ by position.
 from __future__ import annotations
 
 from contextlib import contextmanager
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any, cast
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Generator
 
 __all__ = ["Inherited", "Launch", "inherited", "spawning"]
 
@@ -45,13 +45,13 @@ class Launch:
 
 
 @contextmanager
-def spawning() -> Iterator[Launch]:
+def spawning() -> Generator[Launch]:
     """Say in this thread that a process is being started."""
-    from multiprocessing import context
+    from multiprocessing.context import set_spawning_popen
 
     launch = Launch()
-    context.set_spawning_popen(launch)
+    set_spawning_popen(cast("Any", launch))  # it does what is asked of a Popen there
     try:
         yield launch
     finally:
-        context.set_spawning_popen(None)
+        set_spawning_popen(None)

@@ -63,9 +63,11 @@ class Journal:
     def __init__(self, fd: int) -> None:
         self._memory = mmap.mmap(fd, _SIZE)
         self._words = memoryview(self._memory)[:_RECORDS].cast("Q")
-        self._places = {
-            kind: memoryview(self._memory)[_SLICE:].cast(code) for kind, code in _FORMATS.items()
-        }  # type: ignore[call-overload]
+        slice_ = memoryview(self._memory)[_SLICE:]
+        self._places: dict[type[Any], memoryview[Any]] = {
+            int: slice_.cast("q"),
+            float: slice_.cast("d"),
+        }
         self._at = _RECORDS
         self._slice_runs = False  # on the worker's side
 
@@ -182,7 +184,9 @@ class Journal:
         raw = self.numbers(size)
         missing = self._memory[_RECORDS - 8 : _RECORDS]
         kept = next((i for i in range(size) if raw[8 * i : 8 * i + 8] == missing), size)
-        return memoryview(raw[: 8 * kept]).cast(chr(self._words[_SLICE_KIND])).tolist()  # type: ignore[call-overload, no-any-return]
+        values = memoryview(raw[: 8 * kept])
+        is_float = self._words[_SLICE_KIND] == ord(_FORMATS[float])
+        return values.cast("d").tolist() if is_float else values.cast("q").tolist()
 
     def close(self) -> None:
         """Unmap it."""

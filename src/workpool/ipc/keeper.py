@@ -98,17 +98,13 @@ class Keeper:
                 if os.waitpid(self._pid, os.WNOHANG) == (0, 0):
                     return self._fd
         self._forget()
-        from multiprocessing import spawn, util
-
         ours, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_STREAM)
         try:
             code = (
                 f"import sys; sys.path[:] = {_sys_path()!r}; "
                 f"from workpool.ipc.keeper import main; main({theirs.fileno()}, {os.getpid()})"
             )
-            executable = os.fsencode(spawn.get_executable())
-            args = [spawn.get_executable(), *util._args_from_interpreter_flags(), "-c", code]  # type: ignore[attr-defined]
-            self._pid = util.spawnv_passfds(executable, args, [theirs.fileno()])  # type: ignore[attr-defined]
+            self._pid = _run_python(code, [theirs.fileno()])
         except BaseException:
             ours.close()
             raise
@@ -309,12 +305,12 @@ def watch_fork(given: list[int], status_w: int, parent: int) -> int:
     for fd in set(given):  # shared state in initargs names a descriptor a second time
         os.close(fd)
     os.write(status_w, _WORD.pack(pid))
-    watched = _watch(pid), _watch(parent)
-    if None not in watched:
+    worker_fd, parent_fd = _watch(pid), _watch(parent)
+    if worker_fd is not None and parent_fd is not None:
         poller = select.poll()
-        for fd in watched:
-            poller.register(fd or 0, select.POLLIN)
-        if watched[0] not in {fd for fd, _ in poller.poll()}:
+        poller.register(worker_fd, select.POLLIN)
+        poller.register(parent_fd, select.POLLIN)
+        if worker_fd not in {fd for fd, _ in poller.poll()}:
             for kill in (os.killpg, os.kill):
                 with suppress(OSError):
                     kill(pid, signal.SIGKILL)
@@ -324,16 +320,20 @@ def watch_fork(given: list[int], status_w: int, parent: int) -> int:
 
 
 def _spawn(fds: list[int]) -> int:
-    from multiprocessing import spawn, util
-
     code = (
         f"import sys; sys.path[:] = {sys.path!r}; "
         f"from workpool.ipc.worker import main; import os; os._exit(main({fds!r}, {os.getpid()}))"
     )
+    return _run_python(code, fds)
+
+
+def _run_python(code: str, fds: list[int]) -> int:
+    """Start a fresh interpreter like this one, with these descriptors; gives its pid."""
+    from multiprocessing import spawn, util
+
     executable = spawn.get_executable()
-    args = [executable, *util._args_from_interpreter_flags(), "-c", code]  # type: ignore[attr-defined]
-    pid: int = util.spawnv_passfds(os.fsencode(executable), args, fds)  # type: ignore[attr-defined]
-    return pid
+    given: Any = vars(util)["_args_from_interpreter_flags"]()  # in no stub
+    return util.spawnv_passfds(os.fsencode(executable), [executable, *given, "-c", code], fds)
 
 
 def die_with(parent: int) -> None:

@@ -177,7 +177,8 @@ def launch(method: str, setup: Setup, *, pool: str, index: int) -> WorkerHandle:
     }
     tracker: list[int] = []
     with suppress(OSError):
-        tracker = [resource_tracker.getfd()]
+        tracker_fd = resource_tracker.getfd()
+        tracker = [] if tracker_fd is None else [tracker_fd]
     plain = {"pool": pool, "index": index, "environ": dict(os.environ), "preparation": preparation}
     boot = pack(
         (

@@ -14,12 +14,12 @@ import traceback
 import types
 import weakref
 from collections import ChainMap
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, cast
 
 from workpool.errors import NotPicklable, WorkerTraceback
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Iterable
 
 __all__ = [
     "dump_call",
@@ -65,7 +65,7 @@ def dumps(value: Any, *, by_value: bool = False) -> bytes:
     # What multiprocessing knows how to send (its locks, queues, connections), cloudpickle sends too.
     reduction = sys.modules.get("multiprocessing.reduction")
     buffer = io.BytesIO()
-    pickler = cloudpickle.Pickler(buffer, _PROTOCOL)
+    pickler: Any = cloudpickle.Pickler(buffer, _PROTOCOL)
     if reduction is not None:
         pickler.dispatch_table = ChainMap(
             reduction.ForkingPickler._extra_reducers, pickler.dispatch_table
@@ -263,12 +263,15 @@ def _locate(value: Any) -> tuple[str, Any]:
 
 def _parts_of(value: Any) -> list[tuple[str, Any]]:
     if isinstance(value, dict):
-        return [(f"[{key!r}]", inner) for key, inner in list(value.items())[:_MOST_LOOKED_AT]]
+        keyed = cast("dict[object, Any]", value)
+        return [(f"[{key!r}]", inner) for key, inner in list(keyed.items())[:_MOST_LOOKED_AT]]
     if isinstance(value, (list, tuple, set, frozenset)):
-        return [(f"[{i}]", inner) for i, inner in enumerate(list(value)[:_MOST_LOOKED_AT])]
+        several = cast("Iterable[Any]", value)
+        return [(f"[{i}]", inner) for i, inner in enumerate(list(several)[:_MOST_LOOKED_AT])]
     inner = getattr(value, "__dict__", None)
     if isinstance(inner, dict) and not isinstance(value, type) and not callable(value):
-        return [(f".{name}", attribute) for name, attribute in inner.items()]
+        attributes = cast("dict[str, Any]", inner)
+        return [(f".{name}", attribute) for name, attribute in attributes.items()]
     return []
 
 

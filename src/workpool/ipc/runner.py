@@ -222,7 +222,8 @@ class Runner:
                 None,
             )
         try:
-            return VALUE, pickling.dump_result(value, self._label()), type(value)
+            payload = pickling.dump_result(value, self._label())
+            return VALUE, payload, type(value)  # pyright: ignore[reportUnknownVariableType] - of anything
         except (NotPicklable, KeyboardInterrupt) as error:
             return ERROR, pickling.dump_error(error, self._label()), None
 
@@ -269,7 +270,7 @@ class Runner:
             if result_type is not None:
                 proof.add(monotonic_ns() - now, result_type)
 
-    def _run_slice(self, batch: Batch, proof: Proof) -> None:
+    def _run_slice(self, batch: Batch, proof: Proof) -> None:  # noqa: PLR0915 - one order of steps
         """Run some items in one C loop, each result kept before the next item begins."""
         items = batch.items
         fn = self._functions.get(batch.fn) or self._function(batch.fn)

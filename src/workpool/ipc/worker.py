@@ -42,7 +42,8 @@ def main(fds: list[int], parent: int) -> int:
     with suppress(OSError):
         os.setpgid(0, 0)
     die_with(parent)
-    process = WorkerProcess(*fds[:4], fds[4:])
+    task_r, result_w, control_r, journal_fd, *more = fds
+    process = WorkerProcess(task_r, result_w, control_r, journal_fd, more)
     try:
         process.serve()
     finally:
@@ -55,7 +56,7 @@ def _leave_in_order() -> None:
     threading._shutdown()  # type: ignore[attr-defined]
     util = sys.modules.get("multiprocessing.util")
     if util is not None:
-        util._exit_function()  # type: ignore[attr-defined]
+        util._exit_function()
     with suppress(Exception):
         sys.stdout.flush()
         sys.stderr.flush()

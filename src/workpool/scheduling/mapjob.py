@@ -208,7 +208,7 @@ class MapJob:
 
     def pull(self, *, ahead_of_settled: bool = False) -> None:
         """Pull input up to the window, counted from what is consumed (or merely settled)."""
-        if self._source is None or not self._pulling.acquire(blocking=False):
+        if self.exhausted or not self._pulling.acquire(blocking=False):
             return
         try:
             batch = 1

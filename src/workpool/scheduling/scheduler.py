@@ -175,7 +175,12 @@ class Scheduler:
         self.hire()
 
     def _wait_for_room(self, task: Task[Any], timeout: float | None) -> None:
-        """Queue the task as soon as there is room."""
+        """Queue the task as soon as there is room.
+
+        A worker of this very pool does not wait without help: one worker more is
+        allowed meanwhile. In a callback that would wait for itself there is no
+        help, and the task is accepted beyond the bound.
+        """
         import queue as stdlib_queue
 
         until = None if timeout is None else monotonic() + timeout

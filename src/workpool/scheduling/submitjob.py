@@ -57,7 +57,7 @@ class SubmitJob:
 
     def pull(self, *, ahead_of_settled: bool = False) -> None:
         """Submit items up to the window, counted from what is consumed (or merely settled)."""
-        if self._source is None or not self._pulling.acquire(blocking=False):
+        if not self._pulling.acquire(blocking=False):
             return
         try:
             while self._source is not None:

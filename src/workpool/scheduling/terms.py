@@ -67,7 +67,9 @@ def _error_types(_: Any, attribute: attrs.Attribute[Any], value: Any) -> None:
         raise TypeError(message)
 
 
-def _as_tuple(value: Any) -> tuple[Any, ...]:
+def _as_tuple(
+    value: type[BaseException] | tuple[type[BaseException], ...],
+) -> tuple[type[BaseException], ...]:
     return value if isinstance(value, tuple) else (value,)
 
 

@@ -52,11 +52,16 @@ class ProcessBackend:
 
     def pack(self, task: Task[Any]) -> None:
         """Pickle a task's call, in the thread that submits it; a failure is the task's."""
-        fn, args, kwargs = task._call  # type: ignore[misc]  # it has not run: there is a call
+        call = task._call
+        assert call is not None  # it has not run
         try:
-            task._payload = pickling.dump_call(fn, args, kwargs, "a task")
-        except NotPicklable as error:
-            task._payload = error
+            task._payload = pickling.dump_call(*call, "a task")
+        except NotPicklable:
+            # Once more, for the message: making the task's name at each submit would cost more.
+            try:
+                task._payload = pickling.dump_call(*call, f"a task ({task._name})")
+            except NotPicklable as error:
+                task._payload = error
 
     def describe(self) -> str:
         """Say how processes start, and of how many CPUs this process may use."""

@@ -31,7 +31,7 @@ from collections import deque
 from contextlib import suppress
 from functools import partial
 from time import monotonic
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypeAlias
 
 from workpool.backends.process.death import cause_of_death, out_of_memory_kills
 from workpool.backends.process.flights import Flight, Flights
@@ -62,6 +62,10 @@ _PATIENCE = 3.0  # times the expected duration before a batch is recalled
 _SHORTEST_PATIENCE = 0.01  # seconds
 _MOST_TASKS = 1_024  # in one frame
 
+# What others ask of a worker: to be killed (with the name of why), to let a task see that it is
+# not wanted, or to end with a task, if it runs it, and say when that is done.
+Order: TypeAlias = "str | Task[Any] | tuple[Task[Any], threading.Event]"
+
 
 class ProcessWorker:
     """One worker: this thread, and the process it keeps alive."""
@@ -76,7 +80,7 @@ class ProcessWorker:
         self.written_off = False
         self._backend = backend
         self._turn = threading.Lock()  # guards all below but _orders; see above
-        self._orders: deque[Any] = deque()  # appended to by anyone, taken by the driver
+        self._orders: deque[Order] = deque()  # appended to by anyone, taken by the driver
         self._wake_r = self._wake_w = -1
         self.wake: Any = int  # does nothing until there is somebody to be woken
         self._thread = threading.Thread(
@@ -91,7 +95,7 @@ class ProcessWorker:
         self._batch = 1  # calls in the latest batch
         self._ran = 0  # calls finished in this life
         self._failed_starts = 0  # in a row
-        self._doomed: Any = None  # why the process was killed by us: an error, a name, or an order
+        self._doomed: Order | BaseException | None = None  # why the process was killed by us
         self._recall_at: float | None = None
 
     def start(self) -> None:
@@ -141,7 +145,7 @@ class ProcessWorker:
             return []
         return [(_name_of(flight, number), max(0.0, monotonic() - since))]
 
-    def _order(self, order: Any) -> None:
+    def _order(self, order: Order) -> None:
         self._orders.append(order)
         self.wake()
 
@@ -196,7 +200,8 @@ class ProcessWorker:
 
     def _read_for(self, task: Task[Any], handle: WorkerHandle, until: float | None) -> None:
         poll, result_r = self._poller.poll, handle.result_r
-        while task._state is RUNNING:
+        # A task that failed may run again, and with another worker: then it is no flight of ours.
+        while task._state is RUNNING and getattr(self._flights.current, "task", None) is task:
             ready = poll(None if until is None else max(0.0, until - monotonic()) * 1000)
             if len(ready) != 1 or ready[0][0] != result_r:
                 return  # late, or there is something for the driver to do
@@ -207,7 +212,7 @@ class ProcessWorker:
     def _read_and_feed(self, task: Task[Any], handle: WorkerHandle) -> None:
         """Settle what came; when that was it, send what is to be done next."""
         self._take_in(handle.receive())
-        if task._state is not RUNNING and not self._feed(handle):
+        if not self._flights and not self._feed(handle):
             self.wake()
 
     # ------------------------------------------------------------------ the thread
@@ -622,7 +627,7 @@ def _name_of(flight: Flight, number: int) -> str:
     return describe_item(flight.chunk, number - flight.first)
 
 
-def _answer(order: Any) -> None:
+def _answer(order: Order | BaseException | None) -> None:
     """Tell whoever gave an order that it is dealt with."""
     if isinstance(order, tuple):
         order[1].set()

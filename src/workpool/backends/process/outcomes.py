@@ -12,6 +12,8 @@ from workpool.scheduling.scheduler import describe
 from workpool.task import Task, function_name
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
     from workpool.backends.process.flights import Flight, Flights
     from workpool.scheduling.scheduler import Scheduler
 
@@ -40,24 +42,15 @@ def take_outcomes(scheduler: Scheduler, flights: Flights, outcomes: list[Any]) -
             if last is not None and last is not flight:
                 _deliver(scheduler, last)
             last = flight
-            if what >= VALUES:
-                flight.values.extend(_values(what, payload))
-            else:
-                _take_item(scheduler, flight, what, payload)
-            fn = chunk.job.fn
+            _take_items(scheduler, flight, what, payload)
+            fn: Callable[..., Any] | None = chunk.job.fn
         else:
             call = task._call
             fn = call[0] if call is not None else None
             task._started_at, task._ended_at = began / 1e9, ended / 1e9
             value, error = _open(what, payload, task)
-            if error is None:
-                settled.append((task, value, None))
-            elif what == UNREADABLE:
-                _unreadable(scheduler, task, error)
-            elif task._terms.retries:
-                scheduler.fail(task, error)
-            else:
-                settled.append((task, None, error))
+            if error is None or not _goes_another_way(scheduler, task, what, error):
+                settled.append((task, value, error))
             del value, error
         times = seconds.setdefault(id(fn), [fn, 0.0, 0])
         times[1] += (ended - began) / 1e9
@@ -95,7 +88,7 @@ def _take_one(scheduler: Scheduler, flights: Flights, outcome: Any, task: Task[A
     return 1
 
 
-def _open(what: int, payload: Any, task: Any) -> tuple[Any, BaseException | None]:
+def _open(what: int, payload: Any, task: Task[Any] | str) -> tuple[Any, BaseException | None]:
     """Unpickle an outcome; what cannot be unpickled is the task's failure."""
     try:
         if what == VALUE:
@@ -110,6 +103,19 @@ def _open(what: int, payload: Any, task: Any) -> tuple[Any, BaseException | None
         )
         unreadable.__cause__ = error
         return None, unreadable
+
+
+def _goes_another_way(
+    scheduler: Scheduler, task: Task[Any], what: int, error: BaseException
+) -> bool:
+    """See to a task that failed, if it may run again; tell whether it was such a one."""
+    if what == UNREADABLE:
+        _unreadable(scheduler, task, error)
+    elif task._terms.retries:
+        scheduler.fail(task, error)
+    else:
+        return False
+    return True
 
 
 def _unreadable(scheduler: Scheduler, task: Task[Any], error: BaseException) -> None:
@@ -127,8 +133,11 @@ def _unreadable(scheduler: Scheduler, task: Task[Any], error: BaseException) -> 
     scheduler.settle(task, None, _arrived_broken(describe(task), error))
 
 
-def _take_item(scheduler: Scheduler, flight: Flight, what: int, payload: Any) -> None:
-    """Store the outcome of an item with those that came before it."""
+def _take_items(scheduler: Scheduler, flight: Flight, what: int, payload: Any) -> None:
+    """Store the outcome of an item, or the values of a slice, with those that came before."""
+    if what >= VALUES:
+        flight.values.extend(_values(what, payload))
+        return
     chunk = flight.chunk
     assert chunk is not None
     offset = flight.done - 1
