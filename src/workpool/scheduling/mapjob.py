@@ -243,6 +243,13 @@ class MapJob:
                     self.host.hire()
         finally:
             self._pulling.release()
+            with self.host.lock:
+                self._tell_watchers()  # a join that found the input taken looks again
+
+    def could_pull(self) -> bool:
+        """Tell whether a join would find input to pull right now; lock held."""
+        room = self._source is not None and self.pulled - self.settled < self.window()
+        return room and not self._pulling.locked()
 
     def _end_of_source(self) -> None:
         """Note that all input is pulled; lock held."""
