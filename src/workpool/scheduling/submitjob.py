@@ -81,6 +81,13 @@ class SubmitJob:
                 task.add_done_callback(self._settled)
         finally:
             self._pulling.release()
+            with self.host.lock:
+                self._tell_watchers()  # a join that found the input taken looks again
+
+    def could_pull(self) -> bool:
+        """Tell whether a join would find input to pull right now; lock held."""
+        room = self._window is None or self.pulled - self.settled < self._window
+        return room and self._source is not None and not self._pulling.locked()
 
     def fetch(self) -> Piece | None:
         """Take the next result, if it is there; lock held."""
@@ -141,6 +148,9 @@ class SubmitJob:
         listener, self.listener = self.listener, None
         if listener is not None:
             listener()
+        self._tell_watchers()
+
+    def _tell_watchers(self) -> None:
         watchers, self.watchers = self.watchers, []
         for watcher in watchers:
             rouse(watcher)
