@@ -640,6 +640,8 @@ class Scheduler:
                 open_jobs = list(epoch.open_jobs)
                 if not epoch.left and not open_jobs:
                     return
+                if any(job.could_pull() for job in open_jobs):
+                    continue  # what was in the way of pulling settled before we could sleep on it
                 sleeper = sleep_on(epoch)
                 for job in open_jobs:
                     job.watchers.append(sleeper)
