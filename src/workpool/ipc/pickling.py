@@ -52,7 +52,11 @@ def dumps(value: Any, *, by_value: bool = False) -> bytes:
     """Pickle a value, by cloudpickle where pickle cannot; raises what the last try raised."""
     if not by_value:
         try:
-            data = pickle.dumps(value, _PROTOCOL)
+            if "multiprocessing.connection" in sys.modules:
+                # Plain pickle would take a connection's number along, which is another file over there.
+                data = bytes(sys.modules["multiprocessing.reduction"].ForkingPickler.dumps(value, _PROTOCOL))
+            else:
+                data = pickle.dumps(value, _PROTOCOL)
         except (RecursionError, MemoryError):
             raise
         except Exception:  # noqa: S110 - cloudpickle's error says more, or it succeeds

@@ -184,11 +184,15 @@ class Scheduler:
         import queue as stdlib_queue
 
         until = None if timeout is None else monotonic() + timeout
+        inside = here.worker if here.worker is not None and here.worker.scheduler is self else None
+        if inside is not None and inside.can_nest:
+            self.lend_worker(inside)
         while True:
             with self.lock:
                 if self.closed or self.broken is not None:
                     raise self._refusal()
-                if self.queue.waiting < self.queue_size:
+                beyond = inside is not None and not inside.can_nest
+                if self.queue.waiting < self.queue_size or beyond:
                     task.id = next(self._ids)
                     task._epoch = epoch = self.ledger.current
                     epoch.left += 1
