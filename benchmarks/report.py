@@ -123,7 +123,9 @@ def number(value: float | None) -> str:
 
 def times(value: float | None) -> str:
     """Show how many times as good."""
-    return "" if value is None else f"{value:.2f}x"
+    if value is None:
+        return ""
+    return f"{value:.2f}x" if value >= 0.095 else f"{value:.1g}x"
 
 
 def share(value: float | None) -> str:

@@ -112,8 +112,8 @@ def measure(workload: Workload, library: type[Library], scale: Scale) -> tuple[F
     end_session(process.pid)
     lines = [line for line in out.splitlines() if line.startswith("{")]
     if process.returncode or not lines:
-        last = (error.strip().splitlines() or ["no output"])[-1]
-        return None, f"exit code {process.returncode}: {last}"
+        said = [line for line in error.splitlines() if line[:1].isalpha()]  # no frames, no quotes
+        return None, f"exit code {process.returncode}: {said[-1][:100] if said else 'no output'}"
     figures: Figures = json.loads(lines[-1])
     return figures, ""
 

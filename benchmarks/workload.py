@@ -40,7 +40,7 @@ class Workload:
     more_is_better: bool
     run: Callable[[Library, Scale], Figures]
     also: tuple[str, ...] = ()  # keys of figures that are shown beside it
-    timeout: float = 60.0  # seconds that one measurement may take
+    timeout: float = 30.0  # seconds that one measurement may take
 
 
 def warm_up(library: Library, scale: Scale) -> None:
@@ -53,7 +53,7 @@ def warm_up(library: Library, scale: Scale) -> None:
 
 
 def at_rate(
-    run: Callable[[int], float], count: int, *, seconds: float = 2.0
+    run: Callable[[int], float], count: int, *, seconds: float = 1.0
 ) -> tuple[int, float, float]:
     """Do something `count` times, or as often as fits into so many seconds; with a first, smaller try.
 

@@ -154,6 +154,8 @@ class Deadpool(Executor):
     package = "deadpool"
     imports = "import deadpool"
     start_method = "forkserver"
+    # Its map submits everything at the call, a thousand at a time: far too slow for this.
+    stream = Library.stream
 
     def load(self) -> None:
         import deadpool

@@ -107,27 +107,29 @@ class Billiard(PoolLike):
     package = "billiard"
     imports = "import billiard.pool"
     start_method = "fork"
+    # Its imap reads a generator of a hundred thousand items for longer than anybody waits.
+    stream = Library.stream
 
     def load(self) -> None:
         import billiard.pool
-        from billiard.exceptions import TimeLimitExceeded, WorkerLostError
+        from billiard.einfo import ExceptionWithTraceback
 
         self._make = billiard.pool.Pool
-        self._over = TimeLimitExceeded
-        self._died = WorkerLostError
+        # Time limits and lost workers come wrapped in this.
+        self._told = ExceptionWithTraceback
 
     def open(self, workers: int) -> None:
         # Its time limits are kept by a thread that has to be asked for.
         self.pool = self._make(workers, threads=True, enable_timeouts=True)
 
     def call_limited(self, fn: Callable[..., Any], *args: Any, limit: float) -> None:
-        with suppress(self._over):
+        with suppress(self._told):
             self.pool.apply_async(fn, args, timeout=limit).get()
 
     def call_again(self, fn: Callable[..., Any], *args: Any) -> Any:
         try:
             return self.call(fn, *args)
-        except self._died:
+        except self._told:
             return self.call(fn, *args)
 
 

@@ -18,7 +18,7 @@ def run(library: Library, scale: Scale) -> Figures:
         warm_up(library, scale)
     trip(library, 100)
     # Slow ones (joblib needs 10 ms a trip) make fewer.
-    count = min(scale.of(5_000), max(100, int(1.5 / (sum(trip(library, 50)) / 50))))
+    count = min(scale.of(5_000), max(100, int(0.8 / (sum(trip(library, 50)) / 50))))
     cpu_before = cpu_seconds()
     times = trip(library, count)
     cpu = cpu_seconds() - cpu_before
