@@ -78,11 +78,24 @@ class SubmitJob:
                 with self.host.lock:
                     self.pulled += 1
                     self._tasks.append(task)
+                    self._adopt(task)
                 task.add_done_callback(self._settled)
         finally:
             self._pulling.release()
             with self.host.lock:
                 self._tell_watchers()  # a join that found the input taken looks again
+
+    def _adopt(self, task: Any) -> None:
+        """Count a task with the map call it belongs to, not with what was submitted last; lock held.
+
+        Else a join that pulls would not wait for what it pulled itself: it waits
+        for the epochs before it.
+        """
+        theirs = getattr(task, "_epoch", None)
+        if theirs is not None and theirs is not self.epoch and not task.done():
+            task._epoch = self.epoch
+            self.epoch.left += 1
+            self.host.dismiss(theirs, 1)
 
     def could_pull(self) -> bool:
         """Tell whether a join would find input to pull right now; lock held."""
