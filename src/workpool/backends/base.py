@@ -17,7 +17,8 @@ from workpool.errors import UnknownBackend
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from workpool.scheduling.scheduler import Scheduler, Worker
+    from workpool.scheduling.scheduler import Scheduler
+    from workpool.scheduling.worker import Worker
     from workpool.situation import Setup
     from workpool.task import Task
 

@@ -14,7 +14,7 @@ from time import monotonic
 from typing import TYPE_CHECKING, Any
 
 from workpool.scheduling.mapjob import Chunk, Piece
-from workpool.scheduling.scheduler import describe, describe_item
+from workpool.scheduling.worker import describe, describe_item
 from workpool.situation import Situation
 from workpool.task import Task, function_name
 

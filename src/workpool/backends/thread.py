@@ -21,13 +21,14 @@ from workpool.backends.base import Capabilities
 from workpool.backends.local import Item, LocalRunner
 from workpool.errors import InitializerFailed, TimeLimitExceeded, WorkerLost
 from workpool.scheduling.mapjob import Piece
-from workpool.scheduling.scheduler import Scheduler, describe, describe_item
+from workpool.scheduling.worker import describe, describe_item
 from workpool.situation import here
 from workpool.task import RUNNING, Task
 
 if TYPE_CHECKING:
     from contextlib import AbstractContextManager
 
+    from workpool.scheduling.scheduler import Scheduler
     from workpool.situation import Setup
 
 __all__ = ["ThreadBackend"]

@@ -46,12 +46,13 @@ from workpool.ipc.outbox import DONE, VALUES
 from workpool.ipc.watch import CAN_SHARE, Watch
 from workpool.scheduling.mapjob import Piece
 from workpool.scheduling.pace import TARGET
-from workpool.scheduling.scheduler import Scheduler, describe, describe_item
+from workpool.scheduling.worker import describe, describe_item
 from workpool.situation import here
 from workpool.task import RUNNING, Task
 
 if TYPE_CHECKING:
     from workpool.backends.process.backend import ProcessBackend
+    from workpool.scheduling.scheduler import Scheduler
 
 __all__ = ["ProcessWorker"]
 
@@ -206,10 +207,10 @@ class ProcessWorker:
             if len(ready) != 1 or ready[0][0] != result_r:
                 return  # late, or there is something for the driver to do
             self._in_doubt = True
-            calmly(self._read_and_feed, task, handle)
+            calmly(self._read_and_feed, handle)
             self._in_doubt = False
 
-    def _read_and_feed(self, task: Task[Any], handle: WorkerHandle) -> None:
+    def _read_and_feed(self, handle: WorkerHandle) -> None:
         """Settle what came; when that was it, send what is to be done next."""
         self._take_in(handle.receive())
         if not self._flights and not self._feed(handle):

@@ -8,7 +8,7 @@ from workpool.errors import NotPicklable
 from workpool.ipc import pickling
 from workpool.ipc.outbox import NUMBERS, UNREADABLE, VALUE, VALUES
 from workpool.scheduling.mapjob import Chunk, Piece
-from workpool.scheduling.scheduler import describe
+from workpool.scheduling.worker import describe
 from workpool.task import Task, function_name
 
 if TYPE_CHECKING:

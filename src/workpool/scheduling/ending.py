@@ -1,0 +1,126 @@
+"""Ending: of a pool, in order or at once, and of single tasks that run.
+
+After ``close`` nothing is accepted and what was accepted still runs; after ``kill``
+what is queued is cancelled and what runs is lost. Either way the workers leave
+when nothing is left for them, and ``on_end`` is called by whoever sees the last one
+gone.
+"""
+
+from __future__ import annotations
+
+from time import monotonic
+from typing import Any
+
+from workpool.scheduling.hiring import Hiring
+from workpool.scheduling.mapjob import Chunk
+from workpool.situation import here
+from workpool.task import CANCELLED_AND_NOTIFIED, FINISHED, PENDING, Task
+
+__all__ = ["Ending"]
+
+
+class Ending(Hiring):
+    """Closes, kills and cancels."""
+
+    def close(self) -> None:
+        """Accept nothing more; what was accepted runs, then the workers leave."""
+        with self.lock:
+            if self.closed:
+                return
+            self.closed = True
+            for job in self.ledger.open_jobs:
+                job.close()
+            self._wake_putters()
+            if not self.ledger.unfinished:
+                self._rouse()
+            last = not self.workers and self.should_leave()
+            on_end, self.on_end = (self.on_end, None) if last else (None, self.on_end)
+        if last:
+            self.timers.close()
+            if on_end is not None:
+                on_end()
+        else:
+            self.hire()
+
+    def drain(self, until: float | None = None) -> bool:
+        """Wait until every worker has left; tell whether all have."""
+        while True:
+            with self.lock:
+                workers = [w for w in self.workers.values() if w is not here.worker]
+            if not workers:
+                return True
+            for worker in workers:
+                if not worker.join(None if until is None else max(0.0, until - monotonic())):
+                    return False
+
+    def cancel_queued(self) -> int:
+        """Cancel everything that has not started; give how many tasks that were."""
+        with self.lock:
+            entries = self.queue.clear()
+            before = self.ledger.unfinished
+            announce: list[Task[Any]] = []
+            for entry in entries:
+                if entry.__class__ is not Task:
+                    (entry.job if entry.__class__ is Chunk else entry).close()
+                    if entry.__class__ is Chunk:
+                        entry.job.drop(entry.size)
+                elif entry._state is PENDING:
+                    entry._state = CANCELLED_AND_NOTIFIED
+                    entry._drop_call()
+                    if entry._extras is None:
+                        self.withdrew(entry)
+                    else:
+                        announce.append(entry)
+            cancelled = before - self.ledger.unfinished
+        for task in announce:
+            task.announce(task._extras)  # type: ignore[arg-type]  # it had extras, and they stay
+            with self.lock:
+                self.withdrew(task)
+        return cancelled + len(announce)
+
+    def kill(self) -> None:
+        """End the workers now; cancel what is queued, lose what runs."""
+        with self.lock:
+            self.closed = True
+            self.killed = True
+            for job in self.ledger.open_jobs:
+                job.close()
+            self._wake_putters()
+        self.cancel_queued()
+        self._hurry_delayed()
+        with self.lock:
+            workers = list(self.workers.values())
+        for worker in workers:
+            worker.kill()
+        with self.lock:
+            self._rouse()
+            nobody = not self.workers
+            on_end, self.on_end = (self.on_end, None) if nobody else (None, self.on_end)
+        if nobody:
+            self.timers.close()
+            if on_end is not None:
+                on_end()
+
+    def orphan(self, reason: BaseException) -> None:
+        """Become unusable in a forked child: no worker is here, and none can be."""
+        self.broken = self._orphaned = reason
+        self.workers.clear()
+        self.idle.clear()
+        self.on_end = None
+
+    # ------------------------------------------------------ a task that runs (task.Owner)
+
+    def ask_to_end(self, task: Task[Any]) -> None:
+        """Tell the worker that has a running task to let it see that it is not wanted (task.Owner)."""
+        with self.lock:
+            worker = self.workers.get(task._worker) if task._worker is not None else None
+        if worker is not None:
+            worker.ask_to_end(task)
+
+    def kill_task(self, task: Task[Any]) -> bool:
+        """End a running task through the worker that has it (task.Owner)."""
+        with self.lock:
+            worker = self.workers.get(task._worker) if task._worker is not None else None
+            if task._state is FINISHED or worker is None:
+                return False
+        return worker.end_task(task)

@@ -1,0 +1,185 @@
+"""Workers' lives: hired on demand, replaced, forgotten; and what becomes of work nobody can do.
+
+A worker that cannot be started leaves its work to the others. When there are none,
+what waits fails with the reason: a task is never left pending. What a worker took
+and did not start goes back to the front of the queue.
+"""
+
+from __future__ import annotations
+
+from itertools import count
+from typing import TYPE_CHECKING, Any
+
+from workpool.errors import WorkerLost
+from workpool.scheduling.mapjob import Chunk, MapJob, Piece
+from workpool.scheduling.settling import Settling
+from workpool.task import PENDING, RUNNING, Task
+
+if TYPE_CHECKING:
+    from workpool.scheduling.worker import Worker
+
+__all__ = ["Hiring"]
+
+
+class Hiring(Settling):
+    """Starts and forgets workers, and sees to what they leave behind."""
+
+    def hire(self) -> None:
+        """Start workers while there is more in the queue than idle workers to take it."""
+        while True:
+            with self.lock:
+                if not self.queue or self.killed or self.broken is not None:
+                    return
+                if self.idle:
+                    self._rouse(1)
+                    return
+                index = self._vacancy()
+                if index is None:
+                    return
+                worker = self.workers[index] = self._make_worker(self, index)
+            try:
+                worker.start()
+            except (RuntimeError, OSError) as error:
+                with self.lock:
+                    self.workers.pop(index, None)
+                    others = bool(self.workers)
+                if not others:
+                    self.fail_all(self._cannot_start(error))
+                return
+            with self.lock:
+                head = self.queue.head
+                if not (len(head) > 1 or (head and head[0].__class__ is MapJob)):
+                    return
+
+    def _vacancy(self) -> int | None:
+        """Give the smallest index without a worker, if there may be one more; lock held."""
+        if len(self.workers) >= self.max_workers + self._extra:
+            return None
+        return next(index for index in count() if index not in self.workers)
+
+    def _cannot_start(self, error: BaseException) -> BaseException:
+        lost = WorkerLost(
+            f"{self.name} could start no worker: {error}. Free threads, processes or memory, and submit again."
+        )
+        lost.__cause__ = error
+        return lost
+
+    def replace(self, worker: Worker, *, start: bool = True) -> None:
+        """Put a new worker with the same index in the place of one that is written off."""
+        with self.lock:
+            if self.workers.get(worker.index) is not worker or self.should_leave():
+                return
+            if worker in self.idle:
+                self.idle.remove(worker)
+            fresh = self.workers[worker.index] = self._make_worker(self, worker.index)
+        if start:
+            try:
+                fresh.start()
+            except (RuntimeError, OSError) as error:
+                with self.lock:
+                    self.workers.pop(fresh.index, None)
+                    others = bool(self.workers)
+                if not others:
+                    self.fail_all(self._cannot_start(error))
+
+    def left(self, worker: Worker) -> None:
+        """Forget a worker that has ended."""
+        with self.lock:
+            if self.workers.get(worker.index) is worker:
+                del self.workers[worker.index]
+            if worker in self.idle:
+                self.idle.remove(worker)
+            unit, worker.inbox = worker.inbox, None
+            last = not self.workers and self.should_leave()
+            on_end = self.on_end if last else None
+            if last:
+                self.on_end = None
+        if unit is not None:
+            self.give_back([unit])
+        if last:
+            self.timers.close()
+            if on_end is not None:
+                on_end()
+        else:
+            self.hire()
+
+    # ----------------------------------------------------- work that comes back, or fails
+
+    def give_back(self, units: list[Any], *, front: bool = True) -> None:
+        """Queue again what a worker did not start (or failed to end): in order, before all others."""
+        if not units:
+            return
+        failed: list[Task[Any]] = []
+        with self.lock:
+            gone = self.killed or self.broken is not None
+            for unit in reversed(units) if front else units:
+                if unit.__class__ is Task:
+                    if unit._state is not RUNNING:
+                        continue
+                    if gone:
+                        failed.append(unit)
+                        continue
+                    unit._state = PENDING
+                    self.queue.waiting += 1
+                    self.queue.push(unit, unit._terms.priority, front=front)
+                elif gone:
+                    unit.job.close()
+                    unit.job.drop(unit.size)
+                else:
+                    self.queue.push(unit, unit.job.terms.priority, front=front)
+            self._rouse(len(units))
+        for task in failed:
+            if self.broken is not None:
+                self.settle(task, None, self.broken)
+            else:
+                self.settle_cancelled(task)
+        self.hire()
+
+    def _hurry_delayed(self) -> None:
+        """Bring to an end what waits for its next attempt, because none will come."""
+        with self.lock:
+            delayed, self._delayed = self._delayed, set()
+        self.give_back(list(delayed), front=False)
+
+    def fail_all(self, reason: BaseException, *, for_good: bool = False) -> None:
+        """Fail everything that waits; with ``for_good``, also whatever comes later."""
+        with self.lock:
+            if for_good and self.broken is None:
+                self.broken = reason
+            entries = self.queue.clear()
+            tasks: list[Task[Any]] = []
+            for entry in entries:
+                if entry.__class__ is Task:
+                    if entry._state is PENDING:
+                        entry._state = RUNNING  # claimed: settled below
+                        self.queue.waiting -= 1
+                        tasks.append(entry)
+                else:
+                    job = entry.job if entry.__class__ is Chunk else entry
+                    self._fail_job(job, entry, reason)
+            if for_good:
+                for job in self.ledger.open_jobs:
+                    self._fail_job(job, job, reason)
+            self._wake_putters()
+        for task in tasks:
+            self.settle(task, None, reason)
+        if for_good:
+            self._hurry_delayed()
+            with self.lock:
+                self._rouse()
+
+    def _fail_job(self, job: MapJob, entry: Any, reason: BaseException) -> None:
+        """Give every undrawn item of a map call the same error; lock held."""
+        if entry.__class__ is Chunk:
+            job.deliver(
+                Piece(entry.start, [None] * entry.size, dict.fromkeys(range(entry.size), reason))
+            )
+            return
+        job._end_of_source()
+        chunk, more = job.draw(1)
+        while chunk is not None:
+            size = chunk.size
+            job.deliver(Piece(chunk.start, [None] * size, dict.fromkeys(range(size), reason)))
+            if not more:
+                break
+            chunk, more = job.draw(1)

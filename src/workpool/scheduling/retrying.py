@@ -1,0 +1,63 @@
+"""Running again what failed: at once, or after a pause.
+
+A unit that pauses is in no queue; it stands in ``_delayed``, and whoever takes it
+from there (the timer, ``kill`` or ``fail_all``) decides what becomes of it.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+from workpool.scheduling.hiring import Hiring
+from workpool.scheduling.mapjob import Chunk
+from workpool.task import RUNNING
+
+if TYPE_CHECKING:
+    from workpool.task import Task
+
+__all__ = ["Retrying"]
+
+
+class Retrying(Hiring):
+    """Decides between another attempt and the error."""
+
+    def fail(self, task: Task[Any], error: BaseException, *, by: Any = None) -> None:
+        """Run a task again if its terms say so, else settle it with the error."""
+        terms = task._terms
+        if not terms.retries_after(error, task._attempts) or self.killed or self.broken is not None:
+            self.settle(task, None, error, by=by)
+            return
+        with self.lock:
+            if task._state is not RUNNING or (by is not None and by.written_off):
+                return
+            self.tally.retried += 1
+        self._again(task, terms.pause_before(task._attempts))
+
+    def fail_item(self, chunk: Chunk, offset: int, item: Any, error: BaseException) -> bool:
+        """Run one item of a map call again if its terms say so; tell whether it will."""
+        job = chunk.job
+        attempts = chunk.attempts + 1
+        if not job.terms.retries_after(error, attempts) or self.killed or self.broken is not None:
+            return False
+        again = Chunk(job, chunk.start + offset, (item,), attempts)
+        with self.lock:
+            self.tally.retried += 1
+        self._again(again, job.terms.pause_before(attempts))
+        return True
+
+    def _again(self, unit: Any, pause: float) -> None:
+        """Queue a unit again after so many seconds."""
+        if not pause:
+            self.give_back([unit], front=False)
+            return
+        with self.lock:
+            self._delayed.add(unit)
+        self.timers.after(pause, lambda: self._due(unit))
+
+    def _due(self, unit: Any) -> None:
+        """Queue a unit whose pause is over, unless ``kill`` or ``fail_all`` had it first."""
+        with self.lock:
+            if unit not in self._delayed:
+                return
+            self._delayed.remove(unit)
+        self.give_back([unit], front=False)

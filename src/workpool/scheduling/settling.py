@@ -1,0 +1,106 @@
+"""Storing outcomes: each task and item is settled once, and counted done when that is told.
+
+Result first, then the count: ``join`` must not overtake the result. A task that
+somebody waits for is counted only after its callbacks have run.
+"""
+
+from __future__ import annotations
+
+from time import monotonic
+from typing import TYPE_CHECKING, Any
+
+from workpool.scheduling.state import State
+from workpool.task import CANCELLED_AND_NOTIFIED, RUNNING
+
+if TYPE_CHECKING:
+    from workpool.scheduling.mapjob import MapJob, Piece
+    from workpool.task import Task
+
+__all__ = ["Settling"]
+
+
+class Settling(State):
+    """Stores what came out of tasks and map calls."""
+
+    def settle(
+        self, task: Task[Any], result: Any, error: BaseException | None, *, by: Any = None
+    ) -> bool:
+        """Store a task's outcome and count it done; False if that is no longer ``by``'s to do."""
+        with self.lock:
+            if task._state is not RUNNING or (by is not None and by.written_off):
+                return False
+            extras = task.settle(result, error)
+            if task._ended_at < task._started_at:
+                task._ended_at = monotonic()  # settled from outside, while it ran
+            self.tally.ended(task, error)
+            if extras is None:
+                # Result first, then the count: join() must not overtake the result.
+                epoch = task._epoch
+                epoch.left -= 1
+                if not epoch.left:
+                    self._emptied(epoch)
+                return True
+        task.announce(extras)
+        with self.lock:
+            self.dismiss(task._epoch, 1)
+        return True
+
+    def settle_measured(
+        self, task: Task[Any], result: Any, error: BaseException | None, fn: Any, seconds: float
+    ) -> None:
+        """Store a task's outcome, and how long its function took."""
+        with self.lock:
+            if fn is not None:
+                self.pace.measured(fn, seconds, 1)
+        self.settle(task, result, error)
+
+    def settle_many(
+        self, outcomes: list[tuple[Task[Any], Any, BaseException | None]], paces: list[Any]
+    ) -> None:
+        """Store the outcomes of tasks that came together, in one step where nobody waits for them.
+
+        ``paces`` are lists of function, seconds and calls that were measured with them.
+        """
+        waited_for: list[Task[Any]] = []
+        with self.lock:
+            for fn, seconds, calls in paces:
+                self.pace.measured(fn, seconds, calls)
+            for task, value, error in outcomes:
+                if task._state is not RUNNING:
+                    continue
+                extras = task.settle(value, error)
+                self.tally.ended(task, error)
+                if extras is None:
+                    epoch = task._epoch
+                    epoch.left -= 1
+                    if not epoch.left:
+                        self._emptied(epoch)
+                else:
+                    waited_for.append(task)
+        for task in waited_for:
+            task.announce(task._extras)  # type: ignore[arg-type]  # it had extras, and they stay
+            with self.lock:
+                self.dismiss(task._epoch, 1)
+
+    def settle_cancelled(self, task: Task[Any]) -> None:
+        """End a task that was running as cancelled."""
+        with self.lock:
+            if task._state is not RUNNING:
+                return
+            task._state = CANCELLED_AND_NOTIFIED
+            task._drop_call()
+            task._ended_at = monotonic()
+            self.tally.cancelled += 1
+            extras = task._extras
+        if extras is not None:
+            task.announce(extras)
+        with self.lock:
+            self.dismiss(task._epoch, 1)
+
+    def deliver(self, job: MapJob, piece: Piece, seconds: float = 0.0) -> None:
+        """Store results of a map call and count its items done."""
+        with self.lock:
+            count = len(piece.values)
+            failed = len(piece.errors) if piece.errors else 0
+            self.tally.items(count, failed, seconds)
+            job.deliver(piece)

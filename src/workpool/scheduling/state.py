@@ -1,0 +1,148 @@
+"""What a pool has queued, who works on it, and how much is left: the state, and its smallest steps.
+
+One lock, ``State.lock``, guards the queue, the ledger, the idle workers, and the
+state of every task. All steps that must not be torn apart are therefore one
+step: taking a task and marking it running; storing a result and counting it
+done; finding nothing to do and becoming idle. No user code runs under it.
+
+Every step here is made with the lock held. The parts of the scheduler are
+classes that build on this one; each may use what those below it can do, and no other:
+
+.. code-block:: text
+
+    State                   here
+    ├── Taking              hands tasks and chunks to workers that ask
+    └── Settling            stores outcomes
+        └── Hiring          workers' lives; what goes back to the queue, what fails for want of them
+            ├── Retrying    runs again what failed
+            ├── Waiting     joins, and helps along what a task waits for
+            └── Ending      close, kill, cancel
+
+    Scheduler               all of them; accepts tasks and map calls
+"""
+
+from __future__ import annotations
+
+import threading
+from collections import deque
+from itertools import count
+from typing import TYPE_CHECKING, Any
+
+from workpool.errors import PoolClosed
+from workpool.scheduling.ledger import Ledger
+from workpool.scheduling.pace import Pace
+from workpool.scheduling.queue import TaskQueue
+from workpool.scheduling.tally import Tally
+from workpool.scheduling.timers import Timers
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from workpool.scheduling.ledger import Epoch
+    from workpool.scheduling.mapjob import MapJob
+    from workpool.scheduling.worker import Worker
+    from workpool.task import Task
+
+__all__ = ["State"]
+
+
+class State:
+    """The queue of one pool, its workers, and their count of what is left."""
+
+    def __init__(
+        self,
+        *,
+        name: str,
+        max_workers: int,
+        make_worker: Callable[[Any, int], Worker],
+        queue_size: int = 0,
+    ) -> None:
+        self.lock = threading.Lock()  # guards all below, and the state of every task
+        self.name = name
+        self.max_workers = max_workers
+        self.queue_size = queue_size
+        self.queue = TaskQueue()
+        self.ledger = Ledger()
+        self.pace = Pace()
+        self.tally = Tally()
+        self.timers = Timers(f"{name}-timers")
+        self.idle: list[Worker] = []  # asleep, inbox empty; last in, first out
+        self.workers: dict[int, Worker] = {}
+        self.closed = False  # accepts nothing more
+        self.killed = False
+        self.broken: BaseException | None = None  # why no worker can live
+        # Called once, when the last worker has left for good.
+        self.on_end: Callable[[], object] | None = None
+        # Why nothing moves here: this is a forked child.
+        self._orphaned: BaseException | None = None
+        self._extra = 0  # workers beyond max_workers, one for each that waits for its own pool
+        self._delayed: set[Any] = set()  # units that wait for their next attempt
+        self._make_worker = make_worker
+        self._putters: deque[Any] = deque()  # held locks of submits that wait for room
+        self._ids = count()
+
+    def should_leave(self) -> bool:
+        """Tell whether workers have nothing more to come; lock held, or a hint without."""
+        return (
+            self.killed or self.broken is not None or (self.closed and not self.ledger.unfinished)
+        )
+
+    def _refusal(self) -> BaseException:
+        if self.broken is not None:
+            return self.broken
+        return PoolClosed("cannot schedule new futures after shutdown")
+
+    # -------------------------------------------------------------------- counting
+
+    def admit(self, job: MapJob, count: int) -> None:
+        """Count so many more items of a map call as submitted; lock held."""
+        if self.closed or self.broken is not None:
+            raise self._refusal()
+        job.epoch.left += count
+
+    def dismiss(self, epoch: Epoch, count: int) -> None:
+        """Count so many tasks as done; lock held."""
+        epoch.left -= count
+        if not epoch.left:
+            self._emptied(epoch)
+
+    def withdrew(self, task: Task[Any]) -> None:
+        """Count a task done that was cancelled while it waited; lock held (task.Owner)."""
+        self.queue.waiting -= 1
+        self.tally.cancelled += 1
+        if self._putters:
+            self._room()
+        epoch = task._epoch
+        epoch.left -= 1
+        if not epoch.left:
+            self._emptied(epoch)
+
+    def _emptied(self, epoch: Epoch) -> None:
+        """Tell who waits that an epoch has nothing left; lock held."""
+        if epoch.sleepers:
+            self.ledger.emptied(epoch)
+        if self.closed and not self.ledger.unfinished:
+            self._rouse()
+
+    # ---------------------------------------------------------------------- waking
+
+    def _rouse(self, most: int | None = None) -> None:
+        """Wake idle workers to look at the queue; lock held."""
+        idle = self.idle
+        while idle and (most is None or most > 0):
+            worker = idle[-1]
+            del idle[-1]
+            worker.wake()
+            if most is not None:
+                most -= 1
+
+    def _room(self) -> None:
+        """Wake submits for which there is room; lock held."""
+        room = self.queue_size - self.queue.waiting
+        while self._putters and room > 0:
+            self._putters.popleft().release()
+            room -= 1
+
+    def _wake_putters(self) -> None:
+        while self._putters:
+            self._putters.popleft().release()

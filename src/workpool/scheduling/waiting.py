@@ -1,0 +1,155 @@
+"""Waiting for tasks: joins, and workers that wait for tasks of their own pool.
+
+A join sleeps until its epochs are empty, and pulls the input of open map calls in
+its own thread. A worker that waits for its own pool runs the task itself or gets
+one worker more, so that it makes progress even with one worker; what could
+only wait for itself is refused.
+"""
+
+from __future__ import annotations
+
+from time import monotonic
+from typing import TYPE_CHECKING, Any
+
+from workpool.errors import JoinTimeout, WouldDeadlock
+from workpool.scheduling.hiring import Hiring
+from workpool.scheduling.ledger import sleep_on
+from workpool.scheduling.worker import describe
+from workpool.situation import here
+from workpool.task import PENDING, RUNNING
+
+if TYPE_CHECKING:
+    from workpool.scheduling.ledger import Epoch
+    from workpool.scheduling.mapjob import MapJob
+    from workpool.task import Task
+
+__all__ = ["Waiting"]
+
+
+class Waiting(Hiring):
+    """Lets threads wait for what was submitted, and helps it along."""
+
+    def join(self, timeout: float | None) -> None:
+        """Wait until everything submitted so far is done, open map calls included."""
+        if self._orphaned is not None:
+            raise self._orphaned
+        self.refuse_inside("join")
+        until = None if timeout is None else monotonic() + timeout
+        with self.lock:
+            epochs = self.ledger.seal()
+        for epoch in epochs:
+            self._finish_epoch(epoch, until, timeout)
+
+    def _finish_epoch(self, epoch: Epoch, until: float | None, timeout: float | None) -> None:
+        while True:
+            # The input of open map calls is pulled here, in the thread that joins.
+            for job in list(epoch.open_jobs):
+                job.pull(ahead_of_settled=True)
+            with self.lock:
+                open_jobs = list(epoch.open_jobs)
+                if not epoch.left and not open_jobs:
+                    return
+                if any(job.could_pull() for job in open_jobs):
+                    continue  # what was in the way of pulling settled before we could sleep on it
+                sleeper = sleep_on(epoch)
+                for job in open_jobs:
+                    job.watchers.append(sleeper)
+            left = -1 if until is None else max(0.0, until - monotonic())
+            if sleeper.acquire(timeout=left):
+                self._forget(sleeper, epoch, open_jobs)
+                continue
+            self._forget(sleeper, epoch, open_jobs)
+            raise self._join_timeout(timeout)
+
+    def _forget(self, sleeper: Any, epoch: Epoch, jobs: list[MapJob]) -> None:
+        with self.lock:
+            for sleepers in (epoch.sleepers, *(job.watchers for job in jobs)):
+                if sleeper in sleepers:
+                    sleepers.remove(sleeper)
+
+    def _join_timeout(self, timeout: float | None) -> JoinTimeout:
+        running = self.running()
+        with self.lock:
+            unfinished = self.ledger.unfinished
+        shown = ", ".join(f"{name} for {age:.1f} s" for name, age in running[:5])
+        more = f" and {len(running) - 5} more" if len(running) > 5 else ""
+        return JoinTimeout(
+            f"{self.name}: {unfinished} tasks are not done after {timeout} s; "
+            f"running: {shown or 'none'}{more}. The pool stays open: join again, or cancel what hangs.",
+            unfinished=unfinished,
+            running=tuple(running),
+        )
+
+    def running(self) -> list[tuple[str, float]]:
+        """Name every task that runs now, with its age in seconds, oldest first."""
+        with self.lock:
+            workers = list(self.workers.values())
+        found = [entry for worker in workers for entry in worker.running()]
+        return sorted(found, key=lambda entry: -entry[1])
+
+    def refuse_inside(self, call: str) -> None:
+        """Raise WouldDeadlock in a task or callback of this very pool."""
+        worker = here.worker
+        if worker is not None and worker.scheduler is self:
+            message = (
+                f"{call}() of {self.name} was called by one of its own workers (in a task, or in a callback "
+                "of one) and would wait for itself. Call it from outside, or wait for single tasks."
+            )
+            raise WouldDeadlock(message)
+
+    # ----------------------------------------------- waiting for one task (task.Owner)
+
+    def assist(self, task: Task[Any], timeout: float | None) -> None:
+        """Help a task along for which the calling thread is about to wait.
+
+        A worker of this pool that waits for a task still in the queue runs it
+        itself: so a task may wait for others of its pool even with one worker.
+        """
+        if self._orphaned is not None:
+            raise self._orphaned
+        worker = here.worker
+        if worker is None or worker.scheduler is not self:
+            # Outside: a worker may let the thread that waits read the result itself.
+            runs = self.workers.get(task._worker) if task._worker is not None else None
+            wait_for = getattr(runs, "wait_for", None)
+            if wait_for is not None:
+                wait_for(task, timeout)
+            return
+        if not worker.can_nest and not task.done():
+            message = (
+                f"a callback of {self.name} waits for {describe(task)}, but it runs in the thread that would settle "
+                "it. Submit from callbacks, or wait outside of them."
+            )
+            raise WouldDeadlock(message)
+        with self.lock:
+            claimed = task._state is PENDING and worker.can_nest
+            if claimed:
+                task._state = RUNNING
+                self.queue.waiting -= 1
+                if self._putters:
+                    self._room()
+        if claimed:
+            worker.run_nested(task)
+        else:
+            self.lend_worker(worker)
+
+    def before_foreign_wait(self, task: Task[Any]) -> None:
+        """Add a worker when one of ours waits in ``concurrent.futures.wait`` or ``as_completed``."""
+        worker = here.worker
+        if worker is not None and worker.scheduler is self and not task.done():
+            self.lend_worker(worker)
+
+    def assist_job(self, job: Any) -> None:
+        """Add a worker when one of ours is about to wait for a map call of its own pool."""
+        worker = here.worker
+        if worker is not None and worker.scheduler is self and not job.finished:
+            self.lend_worker(worker)
+
+    def lend_worker(self, worker: Any) -> None:
+        """Allow one worker more, once for each worker that waits for its own pool."""
+        with self.lock:
+            if worker.lent or not self.queue:
+                return
+            worker.lent = True
+            self._extra += 1
+        self.hire()

@@ -1,0 +1,63 @@
+"""What the scheduler knows of a worker, whatever runs its tasks; and how messages name what it runs."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any, Protocol
+
+from workpool.task import Task, function_name
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from workpool.scheduling.mapjob import Chunk
+
+__all__ = ["Worker", "describe", "describe_item"]
+
+
+class Worker(Protocol):
+    """One worker, as the scheduler sees it: an inbox, a wake-up call and an end."""
+
+    index: int
+    inbox: Any  # a task or chunk handed over; guarded by the scheduler's lock
+
+    @property
+    def wake(self) -> Callable[[], object]:
+        """Have the worker look into inbox and queue: one C call, safe at any time from any thread."""
+        ...
+
+    @property
+    def hand_over(self) -> Callable[[], None] | None:
+        """Do the worker's part at once, in the thread that submits; None if it cannot."""
+        ...
+
+    def start(self) -> None:
+        """Begin to work, in a thread of its own; an OSError or RuntimeError if it cannot."""
+
+    def kill(self) -> None:
+        """End at once; what runs is settled by the worker's own thread, or by this call."""
+
+    def end_task(self, task: Task[Any]) -> bool:
+        """End the task if this worker runs it, and settle it as cancelled."""
+        ...
+
+    def ask_to_end(self, task: Task[Any]) -> None:
+        """Let the task see that it is not wanted any more, if this worker runs it."""
+
+    def join(self, timeout: float | None) -> bool:
+        """Wait for the worker's end; tell whether it came."""
+        ...
+
+    def running(self) -> list[tuple[str, float]]:
+        """Name what runs now, each with its age in seconds."""
+        ...
+
+
+def describe(task: Task[Any]) -> str:
+    """Name a task for messages: number and function."""
+    return f"task {task.id} ({task._name})"
+
+
+def describe_item(chunk: Chunk, offset: int) -> str:
+    """Name an item of a map call for messages: position and function."""
+    name = chunk.job.terms.name or function_name(chunk.job.fn)
+    return f"item {chunk.start + offset} of map({name})"
