@@ -29,6 +29,12 @@ class Comparison:
     best_safe: Series | None  # among those that do not fork a process with threads
     limit: Series | None
 
+    @property
+    def ours(self) -> Row | None:
+        """Workpool as it comes, with its own start method; None when it failed."""
+        mine = [row for row in self.rows if row.series.library.role == "ours" and row.middle]
+        return next((row for row in mine if row.series.library.in_quick), mine[0] if mine else None)
+
 
 def compare(group: list[Series]) -> Comparison:
     """Compare series of one workload and one kind of workers."""

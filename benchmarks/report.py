@@ -8,26 +8,31 @@ import platform
 import sys
 from collections.abc import Iterable, Iterator
 from importlib.metadata import PackageNotFoundError, version
+from statistics import median
 from typing import Any
 
-from benchmarks.comparison import Comparison, Row, compare
+from benchmarks.comparison import Comparison, compare, ratio
 from benchmarks.rounds import Series, by_workload
 
 DISTRIBUTIONS = {"deadpool": "deadpool-executor"}  # whose name on PyPI is another than in an import
 
 
-def tables(series: list[Series]) -> str:
+def comparisons(series: list[Series]) -> list[Comparison]:
+    """Compare everything that can be."""
+    return [compare(group) for group in by_workload(series).values()]
+
+
+def tables(compared: list[Comparison]) -> str:
     """Give the summary and a table for each workload, as Markdown."""
-    groups = {key: compare(group) for key, group in by_workload(series).items()}
-    parts = ["## Summary\n", *summary(groups.values()), ""]
-    for (_, kind), comparison in groups.items():
-        workload = comparison.rows[0].series.workload
+    parts = ["## Summary\n", *summary(compared), ""]
+    for comparison in compared:
+        workload, kind = comparison.rows[0].series.workload, comparison.rows[0].series.library.kind
         workers = {"thread": "threads", "process": "processes"}[kind]
         parts += [f"## {workload.title}: {workers}\n", *details(comparison), ""]
     return "\n".join(parts)
 
 
-def summary(comparisons: Iterable[Comparison]) -> Iterator[str]:
+def summary(compared: Iterable[Comparison]) -> Iterator[str]:
     """Give one line for each workload: workpool, the best peer, and the limit."""
     head = [
         "workload",
@@ -40,12 +45,10 @@ def summary(comparisons: Iterable[Comparison]) -> Iterator[str]:
         "share of the limit",
     ]
     rows = []
-    for comparison in comparisons:
-        mine = [row for row in comparison.rows if row.series.library.role == "ours" and row.middle]
-        if not mine:
+    for comparison in compared:
+        ours = comparison.ours
+        if ours is None:
             continue
-        # As it comes: with its own start method.
-        ours = next((row for row in mine if row.series.library.in_quick), mine[0])
         best, safe = comparison.best, comparison.best_safe
         there = {id(row.series): row for row in comparison.rows}
         workload = ours.series.workload
@@ -57,7 +60,7 @@ def summary(comparisons: Iterable[Comparison]) -> Iterator[str]:
                 number(there[id(best)].middle) if best else "-",
                 best.library.name if best else "-",
                 times(ours.to_best),
-                times(_to(ours, safe)) if safe is not None and safe is not best else "",
+                times(ratio(ours.series, safe)) if safe is not None and safe is not best else "",
                 share(ours.to_limit),
             ]
         )
@@ -85,7 +88,7 @@ def details(comparison: Comparison) -> Iterator[str]:
         if row.middle is None:
             rows.append([name, row.series.failures[0], *[""] * (len(head) - 2)])
             continue
-        also = [number(middle(row.series.of(key))) for key in workload.also]
+        also = [number(median(row.series.of(key))) for key in workload.also]
         spread = f"{number(row.least)} - {number(row.most)}"
         rows.append(
             [name, number(row.middle), spread, *also, times(row.to_best), share(row.to_limit)]
@@ -141,19 +144,6 @@ def heading(key: str) -> str:
     ).replace("_per/s", "/s")
 
 
-def middle(values: list[float]) -> float | None:
-    """Give the median, or None of nothing."""
-    from statistics import median
-
-    return median(values) if values else None
-
-
-def _to(ours: Row, other: Series) -> float | None:
-    from benchmarks.comparison import ratio
-
-    return ratio(ours.series, other)
-
-
 def machine() -> dict[str, Any]:
     """Describe the machine in general words."""
     affinity = getattr(os, "sched_getaffinity", None)
@@ -195,6 +185,6 @@ def as_json(series: list[Series], *, rounds: int, quick: bool, workers: int) -> 
         }
         for one in series
     ]
-    about = {"machine": machine(), "versions": versions(series)}
+    about: dict[str, Any] = {"machine": machine(), "versions": versions(series)}
     about |= {"rounds": rounds, "quick": quick, "workers": workers}
     return json.dumps({**about, "measured": measured}, indent=1)

@@ -45,7 +45,7 @@ class Workload:
 
 def warm_up(library: Library, scale: Scale) -> None:
     """Have every worker started and the function known, as in a program that has run for a while."""
-    pids = set()
+    pids: set[int] = set()
     until = perf_counter() + 10.0
     enough = scale.workers if library.kind == "process" and library.role != "limit" else 1
     while len(pids) < enough and perf_counter() < until:

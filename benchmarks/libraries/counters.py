@@ -67,7 +67,8 @@ class Locked:
 
     def add(self, n: int) -> int:
         with self._lock:
-            self._cell.value = new = self._cell.value + n
+            new: int = self._cell.value + n
+            self._cell.value = new
         return new
 
     @property

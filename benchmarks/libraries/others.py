@@ -6,7 +6,7 @@ from collections.abc import Callable, Iterable, Iterator
 from contextlib import suppress
 from typing import Any
 
-from benchmarks.libraries.base import Kind, Library
+from benchmarks.libraries.base import Library
 
 
 class Joblib(Library):
@@ -82,7 +82,6 @@ class Mpire(Library):
     package = "mpire"
     imports = "import mpire"
     pool: Any
-    kind: Kind
 
     def load(self) -> None:
         from mpire import WorkerPool

@@ -1,13 +1,19 @@
 """Pickles over a pipe, and a worker made of nothing else; imports as little as can be."""
 
+from __future__ import annotations
+
 import os
 import pickle
 from struct import Struct
 
+TYPE_CHECKING = False  # as the typing module's, which would cost time to import
+if TYPE_CHECKING:
+    from typing import Any
+
 _LENGTH = Struct("<Q")
 
 
-def send(fd, value):  # type: ignore[no-untyped-def]  # noqa: ANN001, ANN201 - no typing in here: it costs time to import
+def send(fd: int, value: object) -> None:
     """Write one message."""
     data = pickle.dumps(value, pickle.HIGHEST_PROTOCOL)
     data = _LENGTH.pack(len(data)) + data
@@ -15,13 +21,13 @@ def send(fd, value):  # type: ignore[no-untyped-def]  # noqa: ANN001, ANN201 - n
         data = data[written:]
 
 
-def receive(fd):  # type: ignore[no-untyped-def]  # noqa: ANN001, ANN201 - as above
+def receive(fd: int) -> Any:
     """Read one message; EOFError at the end."""
     (left,) = _LENGTH.unpack(_read(fd, _LENGTH.size))
     return pickle.loads(_read(fd, left))
 
 
-def _read(fd, size):  # type: ignore[no-untyped-def]  # noqa: ANN001, ANN202 - as above
+def _read(fd: int, size: int) -> bytes:
     data = os.read(fd, size)
     if len(data) == size:
         return data
@@ -30,7 +36,7 @@ def _read(fd, size):  # type: ignore[no-untyped-def]  # noqa: ANN001, ANN202 - a
     return data + _read(fd, size - len(data))
 
 
-def serve(task_r, result_w):  # type: ignore[no-untyped-def]  # noqa: ANN001, ANN201 - as above
+def serve(task_r: int, result_w: int) -> None:
     """Be the worker, until the parent has closed its end; never returns."""
     try:
         while True:
