@@ -43,9 +43,7 @@ def others(queue: Queue[Any]) -> list[Queue[Any]]:
     if not isinstance(queue, ProcessQueue):
         return []
     shared = queue._shared
-    return [
-        _attach(SharedQueue(shared._region, shared.maxsize, shared._ledger)) for _ in range(2)
-    ]
+    return [_attach(SharedQueue(shared._region, shared.maxsize, shared._ledger)) for _ in range(2)]
 
 
 class QueueMachine(RuleBasedStateMachine):

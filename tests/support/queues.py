@@ -10,10 +10,11 @@ from typing import Any, Literal
 from unittest.mock import patch
 
 from tests.support.gates import DEADLINE
+from workpool.ipc.shared_queue import SharedQueue
 from workpool.queues import LifoQueue, PriorityQueue, Queue, thread
 from workpool.queues.process import ProcessQueue
 
-__all__ = ["KINDS", "Kind", "until", "until_asleep"]
+__all__ = ["KINDS", "Kind", "guarded", "inner", "until", "until_asleep"]
 
 
 @dataclass(frozen=True)
@@ -41,6 +42,12 @@ KINDS = [
 ]
 
 
+def inner(queue: Queue[Any]) -> SharedQueue:
+    """Give what lies behind a queue between processes."""
+    assert isinstance(queue, ProcessQueue)
+    return queue._shared
+
+
 def until(condition: Callable[[], bool]) -> None:
     """Wait until something is so that tells nobody when it is."""
     pause = threading.Event()
@@ -53,7 +60,7 @@ def until(condition: Callable[[], bool]) -> None:
 def until_asleep(queue: Queue[Any], who: Literal["getters", "putters", "joiners"]) -> None:
     """Wait until someone is about to sleep in a call of the queue."""
     if isinstance(queue, ProcessQueue):
-        bell = getattr(queue._shared, f"_{who}")
+        bell = getattr(inner(queue), f"_{who}")
         until(lambda: bool(bell.awaited[0]))
     else:
         sleepers = getattr(queue, f"_{who}")

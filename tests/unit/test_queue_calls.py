@@ -31,7 +31,10 @@ def kind(request: pytest.FixtureRequest) -> Kind:
 
 @pytest.fixture
 def make(kind: Kind) -> Make:
-    return lambda maxsize=0: kind.make(maxsize)
+    def make(maxsize: Any = 0) -> Queue[Any]:
+        return kind.make(maxsize)
+
+    return make
 
 
 # ------------------------------------------------------------------ waiting
@@ -130,7 +133,7 @@ def test_join_tells_what_is_left_when_the_time_is_up(make: Make) -> None:
         queue.put(number)
     queue.get()
     with pytest.raises(
-        TimeoutError, match="3 items were not done after 0.01 s: 2 queued, 1 taken"
+        TimeoutError, match=r"3 items were not done after 0.01 s: 2 queued, 1 taken"
     ) as caught:
         queue.join(timeout=0.01)
     assert isinstance(caught.value, JoinTimeout)
@@ -161,8 +164,7 @@ def test_many_put_and_many_take(make: Make) -> None:
             queue.put(number)
 
     def take() -> None:
-        for number in queue:
-            taken.append(number)
+        taken.extend(queue)
 
     taking = [in_background(take) for _ in range(getters)]
     putting = [in_background(put, each * n) for n in range(putters)]
@@ -270,10 +272,7 @@ def test_iteration_ends_with_the_queue(make: Make) -> None:
     for number in range(3):
         queue.put(number)
     queue.shutdown()
-    left: list[int] = []
-    for _ in queue:
-        left.append(queue.unfinished)
-    assert left == [3, 2, 1]
+    assert [queue.unfinished for _ in queue] == [3, 2, 1]
     queue.join(timeout=0)
 
 
@@ -286,9 +285,12 @@ def test_a_loop_that_is_left_marks_its_item_done(make: Make) -> None:
         break
     assert queue.unfinished == 3
 
-    with pytest.raises(LookupError):
+    def raises() -> None:
         for _ in queue:
             raise LookupError
+
+    with pytest.raises(LookupError):
+        raises()
     assert queue.unfinished == 2
 
     def returns() -> int:
