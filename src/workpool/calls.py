@@ -1,0 +1,352 @@
+"""The calls that a pool and its ``options`` view have in common: submit, map, starmap, run.
+
+They make tasks and map calls of what they are given, and pass them to the
+scheduler on the terms of whoever is asked. ``map`` keeps the function's types: its
+overloads refuse items that the function does not take.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Sized
+from typing import TYPE_CHECKING, Any, Literal, TypedDict, TypeVar, cast, overload
+
+from typing_extensions import ParamSpec, Unpack
+
+from workpool.results import Results
+from workpool.scheduling.mapjob import MapJob
+from workpool.scheduling.submitjob import SubmitJob
+from workpool.task import Task
+
+if TYPE_CHECKING:
+    import weakref
+
+    from workpool.scheduling.scheduler import Scheduler
+    from workpool.scheduling.terms import Terms
+
+__all__ = ["Calls", "Options", "later_submit"]
+
+P = ParamSpec("P")
+R = TypeVar("R")
+A = TypeVar("A")
+B = TypeVar("B")
+C = TypeVar("C")
+D = TypeVar("D")
+
+
+class MapHow(TypedDict, total=False):
+    """How a map call goes about it; see :meth:`Pool.map`."""
+
+    timeout: float | None
+    chunksize: int | None
+    buffersize: int | None
+    ordered: bool
+
+
+class MapTerms(MapHow, total=False):
+    """The same, where errors are raised."""
+
+    return_exceptions: Literal[False]
+
+
+class Calls:
+    """The calls that a pool and its ``options`` view have in common."""
+
+    _scheduler: Scheduler
+    _terms: Terms
+    _pack: Callable[[Task[Any]], None] | None  # what a backend does to a task at submit
+
+    def submit(self, fn: Callable[P, R], /, *args: P.args, **kwargs: P.kwargs) -> Task[R]:
+        """Put one task on the shared queue.
+
+        Parameters
+        ----------
+        fn : callable
+            What to call. With processes it travels by pickle, or by cloudpickle
+            where pickle cannot (lambdas, closures, functions of a notebook).
+        *args, **kwargs
+            Its arguments.
+
+        Returns
+        -------
+        Task
+            A :class:`concurrent.futures.Future` of what ``fn`` returns.
+
+        Raises
+        ------
+        PoolClosed
+            The pool is shut down (also a ``RuntimeError``).
+        queue.Full
+            The queue stayed full for ``queue_timeout`` seconds.
+        """
+        task: Task[R] = Task()
+        task._call = (fn, args, kwargs)
+        task._terms = terms = self._terms
+        if self._pack is not None:
+            self._pack(task)
+        self._scheduler.submit(task, timeout=terms.queue_timeout)
+        return task
+
+    @overload
+    def map(
+        self,
+        fn: Callable[[A], R],
+        a: Iterable[A],
+        /,
+        *,
+        return_exceptions: Literal[True],
+        **how: Unpack[MapHow],
+    ) -> Results[R | BaseException]: ...
+    @overload
+    def map(
+        self,
+        fn: Callable[..., R],
+        a: Iterable[Any],
+        b: Iterable[Any],
+        /,
+        *iterables: Iterable[Any],
+        return_exceptions: Literal[True],
+        **how: Unpack[MapHow],
+    ) -> Results[R | BaseException]: ...
+    @overload
+    def map(
+        self, fn: Callable[[A], R], a: Iterable[A], /, **how: Unpack[MapTerms]
+    ) -> Results[R]: ...
+    @overload
+    def map(
+        self, fn: Callable[[A, B], R], a: Iterable[A], b: Iterable[B], /, **how: Unpack[MapTerms]
+    ) -> Results[R]: ...
+    @overload
+    def map(
+        self,
+        fn: Callable[[A, B, C], R],
+        a: Iterable[A],
+        b: Iterable[B],
+        c: Iterable[C],
+        /,
+        **how: Unpack[MapTerms],
+    ) -> Results[R]: ...
+    @overload
+    def map(
+        self,
+        fn: Callable[[A, B, C, D], R],
+        a: Iterable[A],
+        b: Iterable[B],
+        c: Iterable[C],
+        d: Iterable[D],
+        /,
+        **how: Unpack[MapTerms],
+    ) -> Results[R]: ...
+    @overload
+    def map(
+        self,
+        fn: Callable[..., R],
+        a: Iterable[Any],
+        b: Iterable[Any],
+        c: Iterable[Any],
+        d: Iterable[Any],
+        e: Iterable[Any],
+        /,
+        *iterables: Iterable[Any],
+        **how: Unpack[MapTerms],
+    ) -> Results[R]: ...
+    def map(self, fn: Callable[..., Any], /, *iterables: Iterable[Any], **how: Any) -> Results[Any]:
+        """Call ``fn`` with each item, on all workers, and iterate over the results.
+
+        Inputs that know their length are queued whole at the call. Others are
+        pulled as results are consumed, at most ``buffersize`` items ahead, so an
+        endless generator works in constant memory; what is not yet pulled when
+        :meth:`Pool.join`, ``shutdown(wait=True)`` or the end of the with block
+        comes is then pulled and run.
+
+        Parameters
+        ----------
+        fn : callable
+            Called with one item of each iterable.
+        *iterables : iterable
+            The shortest one ends the map, as in :func:`map`.
+        timeout : float or None, seconds
+            A result that is not there so long after the call to ``map`` raises
+            ``TimeoutError`` and cancels the rest.
+        chunksize : int or None, items
+            How many items travel together; ``None`` sizes chunks from measured
+            durations, ``1`` goes item by item through :meth:`submit`.
+        buffersize : int or None, items
+            How far to pull ahead of the consumer, also from sized inputs;
+            ``None`` is a bound made from measured durations, 16384 at most.
+        ordered : bool
+            Yield in the order of the input; ``False`` yields as completed.
+        return_exceptions : bool
+            Yield an item's error instead of raising it.
+
+        Returns
+        -------
+        Results
+            An iterator and async iterator. An item's error is raised in its
+            place and cancels the rest. Closing it early cancels what has not started.
+
+        Raises
+        ------
+        ValueError
+            ``chunksize`` or ``buffersize`` is less than 1.
+        PoolClosed
+            The pool is shut down.
+        """
+        if not iterables:
+            message = "map() needs at least one iterable of items"
+            raise TypeError(message)
+        sized = all(isinstance(iterable, Sized) for iterable in iterables)
+        if len(iterables) == 1:
+            return self._map(fn, iterables[0], star=False, sized=sized, **how)
+        return self._map(fn, zip(*iterables, strict=False), star=True, sized=sized, **how)
+
+    @overload
+    def starmap(
+        self,
+        fn: Callable[..., R],
+        iterable: Iterable[Iterable[Any]],
+        /,
+        *,
+        return_exceptions: Literal[True],
+        **how: Unpack[MapHow],
+    ) -> Results[R | BaseException]: ...
+    @overload
+    def starmap(
+        self, fn: Callable[..., R], iterable: Iterable[Iterable[Any]], /, **how: Unpack[MapTerms]
+    ) -> Results[R]: ...
+    def starmap(
+        self, fn: Callable[..., Any], iterable: Iterable[Iterable[Any]], /, **how: Any
+    ) -> Results[Any]:
+        """Call ``fn(*item)`` for each item; otherwise as :meth:`map`.
+
+        Parameters
+        ----------
+        fn : callable
+            Called with the members of each item as its arguments.
+        iterable : iterable of iterables
+            The arguments of each call.
+        **how
+            As in :meth:`map`.
+
+        Returns
+        -------
+        Results
+            As in :meth:`map`.
+        """
+        return self._map(fn, iterable, star=True, sized=isinstance(iterable, Sized), **how)
+
+    async def run(self, fn: Callable[P, R], /, *args: P.args, **kwargs: P.kwargs) -> R:
+        """Submit and await; no thread is blocked, cancelling the await cancels the task.
+
+        Parameters
+        ----------
+        fn : callable
+            What to call.
+        *args, **kwargs
+            Its arguments.
+
+        Returns
+        -------
+        object
+            What ``fn`` returned.
+        """
+        if self._scheduler.queue_size:
+            await self._scheduler.room_for_one(self._terms.queue_timeout)
+        return await self.submit(fn, *args, **kwargs)
+
+    # -------------------------------------------------------------------- below
+
+    def _submit_of(self) -> Callable[..., Task[Any]]:
+        """Give a ``submit`` for later that keeps no pool alive."""
+        raise AssertionError
+
+    def _map(
+        self,
+        fn: Callable[..., R],
+        items: Iterable[Any],
+        *,
+        star: bool,
+        sized: bool,
+        timeout: float | None = None,
+        chunksize: int | None = None,
+        buffersize: int | None = None,
+        ordered: bool = True,
+        return_exceptions: bool = False,
+    ) -> Results[R]:
+        _check_count("chunksize", chunksize)
+        _check_count("buffersize", buffersize)
+        if not callable(cast("object", fn)):
+            message = f"map() calls a function with each item; got {fn!r}"
+            raise TypeError(message)
+        scheduler = self._scheduler
+        lazy = not sized or buffersize is not None
+        job: Any
+        if chunksize == 1:
+            submit = self._submit_of()
+            one: Callable[[Any], Task[Any]] = (
+                (lambda item: submit(fn, *item)) if star else (lambda item: submit(fn, item))
+            )
+            window = (buffersize or 4 * scheduler.max_workers) if lazy else None
+            job = SubmitJob(scheduler, one, iter(items), window=window, ordered=ordered)
+        else:
+            job = MapJob(
+                scheduler,
+                fn,
+                star=star,
+                terms=self._terms,
+                chunksize=chunksize,
+                window=buffersize,
+                ordered=ordered,
+                epoch=scheduler.ledger.current,
+            )
+            # Before the lock: to iterate the input is user code, which may use this very pool.
+            source = iter(items)
+            kept: Any = None
+            if not lazy:
+                kept = items if items.__class__ in (range, tuple) else list(source)
+            with scheduler.lock:
+                job.epoch = scheduler.ledger.current
+                if lazy:
+                    job.give_source(source)
+                else:
+                    job.give_all(kept)
+            scheduler.hire()
+        results: Results[R] = Results(job, timeout=timeout, return_exceptions=return_exceptions)
+        job.pull()
+        return results
+
+
+class Options(Calls):
+    """A pool on other terms; made by ``Pool.options``."""
+
+    def __init__(self, pool: Calls, terms: Terms, *, keep: bool = True) -> None:
+        self._pool = pool if keep else None  # a view keeps its pool open
+        self._scheduler = pool._scheduler
+        self._pack = pool._pack
+        self._terms = terms
+
+    def __repr__(self) -> str:
+        return f"<Options of {self._scheduler.name}: {self._terms}>"
+
+    def _submit_of(self) -> Callable[..., Task[Any]]:
+        return self.submit
+
+
+def later_submit(pool: weakref.ref[Calls], rest: Calls) -> Callable[..., Task[Any]]:
+    """Submit through the pool while it lives, on its terms when it was let go."""
+
+    def submit(fn: Callable[..., Any], /, *args: Any) -> Task[Any]:
+        alive = pool()
+        return (alive if alive is not None else rest).submit(fn, *args)
+
+    return submit
+
+
+def _check_count(name: str, value: int | None) -> None:
+    if value is None:
+        return
+    if not isinstance(cast("object", value), int) or isinstance(value, bool):
+        message = f"{name} is a whole number of items, or None; got {value!r}"
+        raise TypeError(message)
+    if value < 1:
+        message = f"{name} must be >= 1; got {value}"
+        raise ValueError(message)
