@@ -8,6 +8,7 @@ import os
 import signal
 import subprocess
 import sys
+import sysconfig
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -63,10 +64,13 @@ def test_examine_tells_text_from_other_files(tree: Path) -> None:
 
 
 def test_walk_gives_regular_files_in_a_fixed_order(tree: Path) -> None:
-    """Files of all folders, sorted by name; no links, no pipes, and not the one to skip."""
+    """Files of all folders, sorted by name; no links, no pipes, and nothing that is to be skipped."""
     os.mkfifo(tree / "pipe")
     failures: list[OSError] = []
-    found = list(walk(str(tree), failures.append, skip=str(tree / "empty")))
+    (tree / "other").mkdir()
+    (tree / "other" / "file").touch()
+    skip = frozenset({str(tree / "empty"), str(tree / "other")})
+    found = list(walk(str(tree), failures.append, skip=skip))
     assert [os.path.relpath(path, tree) for path in found] == [
         "a.txt",
         "sub/b.txt",
@@ -258,6 +262,24 @@ def test_compare_tells_of_each_backend(tree: Path, capsys: pytest.CaptureFixture
     assert lines[0].endswith(" 1.00")
     assert {line.split("'")[1] for line in lines} == set(BACKENDS)
     assert last.startswith("All found the same: fingerprint ")
+
+
+def test_the_default_is_pythons_own_library(
+    capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Without a folder, the files are those of Python, and not those of packages installed there."""
+    walked: list[tuple[str, frozenset[str]]] = []
+
+    def walk_nowhere(root: str, _: object, *, skip: frozenset[str]) -> Iterator[str]:
+        walked.append((root, skip))
+        yield from ()
+
+    monkeypatch.setattr(job, "walk", walk_nowhere)
+    assert main(["demo"]) == 0
+    library = sysconfig.get_path("stdlib")
+    assert walked[0][0] == library
+    assert os.path.join(library, "site-packages") in walked[0][1]
+    assert f"every file in {library}\n" in capsys.readouterr().out
 
 
 @pytest.mark.parametrize(

@@ -38,8 +38,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "directory",
         metavar="DIRECTORY",
         nargs="?",
-        default=sysconfig.get_path("stdlib"),
-        help="whose files, those of its folders included (default: Python's own library, %(default)s)",
+        help="whose files, those of its folders included (default: Python's own library, "
+        "without the packages installed there)",
     )
     parser.add_argument(
         "--backend",
@@ -77,7 +77,7 @@ def run(arguments: argparse.Namespace, parser: argparse.ArgumentParser) -> int:
     int
         0 when all files were read, 1 when some could not be, 130 after Ctrl-C.
     """
-    root: str = os.path.abspath(arguments.directory)
+    root, skip = _tree(arguments.directory)
     workers: int | None = arguments.workers
     if not os.path.isdir(root):
         parser.error(f"DIRECTORY must be a folder, and {arguments.directory!r} is none")
@@ -86,7 +86,7 @@ def run(arguments: argparse.Namespace, parser: argparse.ArgumentParser) -> int:
     if arguments.compare and arguments.output is not None:
         parser.error("--output goes with one backend, --compare with all: give one of them")
     if arguments.compare:
-        return status_of(*compare(root, workers))
+        return status_of(*compare(root, workers, skip=skip))
     pool = Pool(workers, backend=arguments.backend, name="demo")
     with ExitStack() as stack:
         output: TextIO | None = None
@@ -95,9 +95,10 @@ def run(arguments: argparse.Namespace, parser: argparse.ArgumentParser) -> int:
                 output = stack.enter_context(_open(arguments.output))
             except OSError as error:
                 parser.error(f"--output: {error}")
+            skip |= {os.path.abspath(arguments.output)}  # should it lie in the tree: it grows
         print(f"SHA-256 and words of every file in {root}")
         print(f"by Pool({pool._max_workers}, backend={arguments.backend!r})", flush=True)
-        totals = examine_tree(pool, root, progress=sys.stderr, output=output)
+        totals = examine_tree(pool, root, skip=skip, progress=sys.stderr, output=output)
     for line in totals.summary():
         print(line)
     return status_of(totals)
@@ -119,6 +120,15 @@ def status_of(*runs: Totals) -> int:
     if any(totals.stopped for totals in runs):
         return 130
     return 1 if any(totals.failures for totals in runs) else 0
+
+
+def _tree(directory: str | None) -> tuple[str, frozenset[str]]:
+    """Give the folder to examine, and what in it to leave out."""
+    if directory is not None:
+        return os.path.abspath(directory), frozenset()
+    library = sysconfig.get_path("stdlib")
+    installed = ("site-packages", "dist-packages")
+    return library, frozenset(os.path.join(library, name) for name in installed)
 
 
 def _open(path: str) -> TextIO:

@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 __all__ = ["compare"]
 
 
-def compare(root: str, workers: int | None) -> list[Totals]:
+def compare(root: str, workers: int | None, *, skip: frozenset[str]) -> list[Totals]:
     """Do the job on each backend, and print a line about each.
 
     Parameters
@@ -26,6 +26,8 @@ def compare(root: str, workers: int | None) -> list[Totals]:
         The tree, as an absolute path.
     workers : int or None
         How many; ``None`` is what suits each backend.
+    skip : frozenset of str
+        Paths to leave out.
 
     Returns
     -------
@@ -33,7 +35,7 @@ def compare(root: str, workers: int | None) -> list[Totals]:
         What each found; Ctrl-C makes the last one incomplete, and the list short.
     """
     # What is read for the first time comes from the disk: that is nobody's merit or fault.
-    warm_up = examine_tree(Pool(workers), root, progress=sys.stderr)
+    warm_up = examine_tree(Pool(workers), root, skip=skip, progress=sys.stderr)
     if warm_up.stopped:
         return [warm_up]
     print(f"{warm_up.files:,} files, {human_size(warm_up.size)}, read once before")
@@ -42,7 +44,7 @@ def compare(root: str, workers: int | None) -> list[Totals]:
     # One at a time comes first, for the others to be measured against.
     for name in sorted(BACKENDS, key=lambda name: name != "inline"):
         pool = Pool(workers, backend=cast("BackendName", name))
-        totals = examine_tree(pool, root, progress=sys.stderr)
+        totals = examine_tree(pool, root, skip=skip, progress=sys.stderr)
         done.append(totals)
         if totals.stopped:
             break

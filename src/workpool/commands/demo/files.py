@@ -72,7 +72,7 @@ def read_through(path: str, blocks: Iterator[bytes]) -> Report:
 
 
 def walk(
-    root: str, failed: Callable[[OSError], object], *, skip: str | None = None
+    root: str, failed: Callable[[OSError], object], *, skip: frozenset[str] = frozenset()
 ) -> Iterator[str]:
     """Find the files of a tree, in a fixed order; links are not followed.
 
@@ -82,8 +82,8 @@ def walk(
         The folder to begin with.
     failed : callable
         Hears of each folder that cannot be listed.
-    skip : str or None
-        A path to leave out.
+    skip : frozenset of str
+        Paths of files and folders to leave out.
 
     Yields
     ------
@@ -94,12 +94,15 @@ def walk(
     while folders:
         try:
             with os.scandir(folders.pop()) as listing:
-                entries = sorted(listing, key=lambda entry: entry.name)
+                entries = sorted(
+                    (entry for entry in listing if entry.path not in skip),
+                    key=lambda entry: entry.name,
+                )
         except OSError as error:
             failed(error)
             continue
         for entry in entries:
-            if entry.is_file(follow_symlinks=False) and entry.path != skip:
+            if entry.is_file(follow_symlinks=False):
                 yield entry.path
         # The last to be put on the stack is the next to be listed.
         folders += [

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 from typing import TYPE_CHECKING, TextIO
 
 from workpool.commands.demo.files import Report, examine, walk
@@ -17,7 +16,12 @@ __all__ = ["examine_tree"]
 
 
 def examine_tree(
-    pool: Pool, root: str, *, progress: TextIO, output: TextIO | None = None
+    pool: Pool,
+    root: str,
+    *,
+    progress: TextIO,
+    skip: frozenset[str] = frozenset(),
+    output: TextIO | None = None,
 ) -> Totals:
     """Examine every file of a tree, or as many as there was time for before Ctrl-C.
 
@@ -29,8 +33,10 @@ def examine_tree(
         The tree, as an absolute path.
     progress : text stream
         Where to tell how far it is.
+    skip : frozenset of str
+        Paths of files and folders to leave out.
     output : text stream or None
-        Where a line for each checksum goes; this file is left out if it lies in the tree.
+        Where a line for each checksum goes.
 
     Returns
     -------
@@ -39,7 +45,6 @@ def examine_tree(
     """
     totals = Totals(root)
     shown = Progress(progress, totals.progress)
-    skip = os.path.abspath(output.name) if output is not None else None
     try:
         with pool:
             files = totals.found_all(walk(root, totals.failed, skip=skip))
