@@ -97,7 +97,7 @@ def run(arguments: argparse.Namespace, parser: argparse.ArgumentParser) -> int:
                 parser.error(f"--output: {error}")
             skip |= {os.path.abspath(arguments.output)}  # should it lie in the tree: it grows
         print(f"SHA-256 and words of every file in {root}")
-        print(f"by Pool({pool._max_workers}, backend={arguments.backend!r})", flush=True)
+        print(f"by Pool({pool.max_workers}, backend={pool.backend!r})", flush=True)
         totals = examine_tree(pool, root, skip=skip, progress=sys.stderr, output=output)
     for line in totals.summary():
         print(line)

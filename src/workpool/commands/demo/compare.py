@@ -50,7 +50,7 @@ def compare(root: str, workers: int | None, *, skip: frozenset[str]) -> list[Tot
             break
         seconds = max(totals.seconds, 1e-9)
         print(
-            f"{f'Pool({pool._max_workers}, {name!r})':<26} {seconds:>8.2f} {totals.files / seconds:>9,.0f} "
+            f"{f'Pool({pool.max_workers}, {pool.backend!r})':<26} {seconds:>8.2f} {totals.files / seconds:>9,.0f} "
             f"{human_size(totals.size / seconds):>9}  {done[0].seconds / seconds:.2f}",
             flush=True,
         )

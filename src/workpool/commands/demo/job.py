@@ -10,7 +10,6 @@ from workpool.commands.demo.totals import Totals
 
 if TYPE_CHECKING:
     from workpool.pool import Pool
-    from workpool.results import Results
 
 __all__ = ["examine_tree"]
 
@@ -48,10 +47,7 @@ def examine_tree(
     try:
         with pool:
             files = totals.found_all(walk(root, totals.failed, skip=skip))
-            outcomes: Results[Report | BaseException] = pool.map(
-                examine, files, ordered=False, return_exceptions=True
-            )
-            for outcome in outcomes:
+            for outcome in pool.map(examine, files, ordered=False, return_exceptions=True):
                 if isinstance(outcome, Report):
                     totals.add(outcome)
                     if output is not None:
