@@ -73,9 +73,11 @@ def coverage(session: nox.Session) -> None:
     """Run the suite under coverage, worker processes included, and hold it to the limit."""
     install(session, "test")
     session.run("coverage", "erase")
-    session.run("coverage", "run", "-m", "pytest", *session.posargs)
-    session.run("coverage", "combine", "--quiet")
-    session.run("coverage", "report")
+    try:
+        session.run("coverage", "run", "-m", "pytest", *session.posargs)
+    finally:  # what was measured is worth seeing, also when a test failed
+        session.run("coverage", "combine", "--quiet")
+        session.run("coverage", "report")
 
 
 @nox.session

@@ -28,8 +28,12 @@ def square(n: int) -> int:
     return n * n
 
 
+def fall_dead() -> None:
+    os._exit(7)
+
+
 def after_a_death(executor: Executor) -> str:
-    death = executor.submit(os._exit, 7)
+    death = executor.submit(fall_dead)
     assert isinstance(death.exception(timeout=30), BrokenExecutor)  # on both
     try:
         return f"returns {executor.submit(square, 5).result(timeout=30)}"
