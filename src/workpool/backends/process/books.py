@@ -1,0 +1,148 @@
+"""What a driver knows of its worker, and what others may ask of it.
+
+Whoever has the *turn* may use pipes, flights and process handle (see the driver).
+Everybody else leaves a word in ``_orders`` and wakes the driver by one write.
+"""
+
+from __future__ import annotations
+
+import os
+import select
+import threading
+from collections import deque
+from contextlib import suppress
+from functools import partial
+from time import monotonic
+from typing import TYPE_CHECKING, Any, TypeAlias
+
+from workpool.backends.process.flights import Flight, Flights
+from workpool.scheduling.worker import describe, describe_item
+from workpool.task import RUNNING, Task
+
+if TYPE_CHECKING:
+    from workpool.backends.process.backend import ProcessBackend
+    from workpool.ipc.launch import WorkerHandle
+    from workpool.ipc.watch import Watch
+    from workpool.scheduling.scheduler import Scheduler
+
+__all__ = ["Books", "answer", "name_of"]
+
+# What others ask of a worker: to be killed (with the name of why), to let a task see that it is
+# not wanted, or to end with a task, if it runs it, and say when that is done.
+Order: TypeAlias = "str | Task[Any] | tuple[Task[Any], threading.Event]"
+
+
+class Books:
+    """One worker: a thread, the process it keeps alive, and what that has to do."""
+
+    can_nest = False
+
+    def __init__(self, backend: ProcessBackend, scheduler: Scheduler, index: int) -> None:
+        self.scheduler = scheduler
+        self.index = index
+        self.inbox: Any = None
+        self.lent = False
+        self.written_off = False
+        self._backend = backend
+        self._turn = threading.Lock()  # guards all below but _orders; see above
+        self._orders: deque[Order] = deque()  # appended to by anyone, taken by the driver
+        self._wake_r = self._wake_w = -1
+        self.wake: Any = int  # does nothing until there is somebody to be woken
+        self._thread = threading.Thread(
+            target=self._run, name=f"{backend.pool}-{index}", daemon=True
+        )
+        self._handle: WorkerHandle | None = None
+        self._watch: Watch | None = None  # what the driver sleeps on
+        self._poller = select.poll()  # what a thread that waits for a result sleeps on
+        self._flights = Flights()
+        self._serving = False  # the process is ready, and was not told to leave
+        self._in_doubt = False  # somebody was interrupted while it was their turn
+        self._batch = 1  # calls in the latest batch
+        self._ran = 0  # calls finished in this life
+        self._failed_starts = 0  # in a row
+        self._doomed: Order | BaseException | None = None  # why the process was killed by us
+        self._recall_at: float | None = None
+
+    def start(self) -> None:
+        """Start the thread; the process follows. An OSError or RuntimeError if the system has none to give."""
+        self._wake_r, self._wake_w = os.pipe()
+        try:
+            os.set_blocking(self._wake_r, False)
+            os.set_blocking(self._wake_w, False)
+            self.wake = partial(_ring, self._wake_w)
+            self._thread.start()
+        except BaseException:
+            self._close_wake()
+            raise
+
+    def join(self, timeout: float | None) -> bool:
+        """Wait for the thread's end, and so the process's."""
+        self._thread.join(timeout)
+        return not self._thread.is_alive()
+
+    def kill(self) -> None:
+        """Have the driver kill the process."""
+        self._order("Pool.kill()")
+
+    def end_task(self, task: Task[Any]) -> bool:
+        """Have the driver end the process if it runs the task; waits until that is settled."""
+        if task._state is not RUNNING:
+            return False
+        heard = threading.Event()
+        self._order((task, heard))
+        heard.wait()
+        return task.cancelled()
+
+    def ask_to_end(self, task: Task[Any]) -> None:
+        """Have the worker let the task see that it is not wanted any more."""
+        self._order(task)
+
+    def running(self) -> list[tuple[str, float]]:
+        """Name the call that runs, with its age in seconds, as the journal has it."""
+        handle, flight = self._handle, self._flights.current
+        if handle is None or flight is None:
+            return []
+        try:
+            number, since = handle.journal.begun()
+        except ValueError:  # closed this moment
+            return []
+        if number < flight.first + flight.done:
+            return []
+        return [(name_of(flight, number), max(0.0, monotonic() - since))]
+
+    def _order(self, order: Order) -> None:
+        self._orders.append(order)
+        self.wake()
+
+    def _close_wake(self) -> None:
+        self.wake = int  # nobody is there to be woken
+        os.close(self._wake_r)
+        os.close(self._wake_w)
+
+    def hand_over(self) -> None:
+        """Do the worker's part at once; the driver's affair."""
+        raise NotImplementedError
+
+    def _run(self) -> None:
+        """Run as the driver's thread."""
+        raise NotImplementedError
+
+
+def name_of(flight: Flight, number: int) -> str:
+    """Name a call of a flight for messages."""
+    if flight.task is not None:
+        return describe(flight.task)
+    assert flight.chunk is not None
+    return describe_item(flight.chunk, number - flight.first)
+
+
+def answer(order: Order | BaseException | None) -> None:
+    """Tell whoever gave an order that it is dealt with."""
+    if isinstance(order, tuple):
+        order[1].set()
+
+
+def _ring(fd: int) -> None:
+    """Wake who watches the other end; a full pipe means that it will wake anyway."""
+    with suppress(BlockingIOError, OSError):
+        os.write(fd, b"!")

@@ -1,0 +1,175 @@
+"""What goes to a worker process and what comes back; limits, and orders from others.
+
+Batches. Calls known to be short travel together, and the next batch is sent while
+the last is being worked on. A call that takes longer than thought does not hold
+up the rest of its batch: they are recalled (``_recall_at``) and run elsewhere.
+
+Every call here is made by whoever has the turn.
+"""
+
+from __future__ import annotations
+
+import logging
+from time import monotonic
+from typing import TYPE_CHECKING, Any
+
+from workpool.backends.process.books import Books, answer, name_of
+from workpool.backends.process.outcomes import reset, take_outcomes
+from workpool.backends.process.packing import pack_chunk, pack_tasks
+from workpool.errors import TimeLimitExceeded
+from workpool.ipc import pickling, worker
+from workpool.ipc.frames import unpack_payload
+from workpool.ipc.outbox import DONE
+from workpool.scheduling.pace import TARGET
+from workpool.task import Task
+
+if TYPE_CHECKING:
+    from workpool.ipc.launch import WorkerHandle
+
+__all__ = ["Feeding"]
+
+_log = logging.getLogger("workpool")
+
+_PATIENCE = 3.0  # times the expected duration before a batch is recalled
+_SHORTEST_PATIENCE = 0.01  # seconds
+_MOST_TASKS = 1_024  # in one frame
+
+
+class Feeding(Books):
+    """Sends calls, settles outcomes, and looks at the clock."""
+
+    def _feed(self, handle: WorkerHandle) -> bool:
+        """Send what there is to do and room for; False when there will be nothing more."""
+        scheduler, flights = self.scheduler, self._flights
+        most = self._backend.settings.max_tasks_per_worker
+        while not handle.pending:
+            if most is not None and self._ran + flights.outstanding >= most:
+                return bool(flights)
+            if not flights:
+                unit = scheduler.next_unit(self)
+                if unit is None:
+                    return not scheduler.should_leave()
+            elif flights.outstanding > self._batch:
+                return True
+            else:
+                # Keep the worker busy while the next batch is on its way, and no more than that.
+                unit = scheduler.take_ready(self)
+                if unit is None:
+                    return True
+            self._send(handle, unit)
+        return True
+
+    def _send(self, handle: WorkerHandle, unit: Any) -> None:
+        if unit.__class__ is Task:
+            tasks = [unit]
+            if unit._terms.time_limit is None:
+                limit = self._backend.settings.max_tasks_per_worker
+                most = (
+                    _MOST_TASKS
+                    if limit is None
+                    else limit - self._ran - self._flights.outstanding - 1
+                )
+                tasks += self.scheduler.take_more(unit, most)
+            fn = unit._call[0] if unit._call is not None else None
+            size = len(tasks)
+            frame = pack_tasks(self.scheduler, self._flights, tasks, self.index)
+        else:
+            fn, size = unit.job.fn, unit.size
+            frame = pack_chunk(self.scheduler, self._flights, unit)
+        if frame is None:
+            return
+        self._batch = size
+        self._recall_at = None
+        if self._flights.outstanding > 1:
+            seconds = self.scheduler.pace.of(fn)
+            expected = TARGET if seconds is None else seconds * self._flights.outstanding
+            self._recall_at = monotonic() + max(_SHORTEST_PATIENCE, _PATIENCE * expected)
+        handle.post(frame)
+
+    def _take_in(self, frames: list[Any]) -> None:
+        """Settle what frames from the worker say."""
+        for header, payloads in frames:
+            kind = header[0]
+            if kind == DONE:
+                outcomes: list[Any] = header[1]
+                if len(payloads):
+                    at = 0
+                    for place, outcome in enumerate(outcomes):
+                        payload, at = unpack_payload(outcome[2], payloads, at)
+                        outcomes[place] = (*outcome[:2], payload, *outcome[3:])
+                self._ran += take_outcomes(self.scheduler, self._flights, outcomes)
+            elif kind == worker.BACK:
+                self._recall_at = None
+                self.scheduler.give_back(reset(self._flights.take_from(header[1] + 1)))
+            elif kind == worker.GONE:
+                _log.error(
+                    "worker_context of %s failed to leave worker %d",
+                    self.scheduler.name,
+                    self.index,
+                    exc_info=pickling.load_error(header[1]),
+                )
+
+    # ------------------------------------------------------------------ limits and orders
+
+    def _due(self, handle: WorkerHandle) -> float | None:
+        """Give the moment at which the clock must be looked at, or None."""
+        flight = self._flights.current
+        if flight is None or self._doomed is not None:
+            return None
+        due = self._recall_at
+        limit = flight.time_limit
+        if limit is not None:
+            number, since = handle.journal.begun()
+            # Not begun (or not seen yet): look again when it could be due at the earliest.
+            late = (since if number >= flight.first + flight.done else monotonic()) + limit
+            due = late if due is None else min(due, late)
+        return due
+
+    def _look_at_the_clock(self, handle: WorkerHandle) -> None:
+        """Kill a worker whose call is past its limit; recall what waits behind a slow one."""
+        flight = self._flights.current
+        if flight is None or self._doomed is not None:
+            return
+        now = monotonic()
+        limit = flight.time_limit
+        if limit is not None:
+            number, since = handle.journal.begun()
+            if number >= flight.first + flight.done and now >= since + limit:
+                name = name_of(flight, number)
+                self._doomed = TimeLimitExceeded(
+                    f"{name} ran longer than its time limit of {limit} s; its worker was ended and replaced.",
+                    time_limit=limit,
+                    task=flight.task._name if flight.task is not None else name,
+                )
+                handle.kill()
+                return
+        if self._recall_at is not None and now >= self._recall_at:
+            self._recall_at = None
+            handle.control((worker.RECALL, self._flights.next_number - 1))
+
+    def _obey(self, handle: WorkerHandle) -> None:
+        """Do what others have asked of this worker."""
+        while self._orders:
+            order = self._orders.popleft()
+            if isinstance(order, str):
+                self._doomed = self._doomed or order
+                handle.kill()
+                continue
+            if isinstance(order, Task):
+                number = self._flights.number_of(order)
+                if number is not None:
+                    handle.control((worker.CANCEL, number))
+                continue
+            task, _ = order
+            flight = self._flights.current
+            begun, _ = handle.journal.begun()
+            if (
+                flight is None
+                or flight.task is not task
+                or begun < flight.first
+                or self._doomed is not None
+            ):
+                answer(order)  # it has ended, or has not begun, or its worker is being ended
+            else:
+                self._doomed = order
+                handle.kill()

@@ -1,0 +1,174 @@
+"""The end of a worker process, or of the attempt to start one: who is charged, and what runs elsewhere.
+
+The result pipe is drained first, then the journal: an outcome that was finished is
+never lost. What had begun and has no outcome is the one call that is charged; what
+had not begun goes back to the front of the queue.
+
+Every call here is made by the driver, which has the turn.
+"""
+
+from __future__ import annotations
+
+from time import monotonic
+from typing import TYPE_CHECKING, Any
+
+from workpool.backends.process.books import answer, name_of
+from workpool.backends.process.death import cause_of_death, out_of_memory_kills
+from workpool.backends.process.feeding import Feeding
+from workpool.backends.process.outcomes import fail_item, reset, take_outcomes
+from workpool.errors import InitializerFailed, TimeLimitExceeded, WorkerLost, WorkerStartFailed
+from workpool.ipc.outbox import VALUES
+from workpool.scheduling.mapjob import Piece
+from workpool.task import Task
+
+if TYPE_CHECKING:
+    from workpool.ipc.launch import WorkerHandle
+
+__all__ = ["Reckoning"]
+
+_DEATHS_IN_A_ROW = 5  # lives that never became ready before the pool gives up
+
+
+class Reckoning(Feeding):
+    """Accounts for a process that has ended, or never began."""
+
+    def _next_life(self, handle: WorkerHandle) -> bool:
+        """Account for a process that has ended; tell whether it should have a successor."""
+        scheduler, flights = self.scheduler, self._flights
+        kills_before = out_of_memory_kills()
+        handle.reap()
+        self._take_in(handle.receive_rest())
+        begun, outcomes, sliced = handle.journal.last_words()
+        take_outcomes(
+            scheduler, flights, [outcome for outcome in outcomes if self._unanswered(outcome[0])]
+        )
+        if sliced is not None:
+            self._take_slice(*sliced)
+        ordered = (
+            not self._serving and not flights and self._doomed is None and handle.exitcode == 0
+        )
+        self._serving = False
+        self._handle = None
+        if self._watch is not None:
+            self._watch.close()
+            self._watch = None
+        exitcode = handle.exitcode
+        handle.close()
+        unit = scheduler.stay_out(self)
+        why, out_of_memory = cause_of_death(exitcode, kills_before)
+        self._charge(begun, exitcode, why, out_of_memory=out_of_memory)
+        scheduler.give_back([*reset(flights.take_from(0)), *([] if unit is None else [unit])])
+        self._recall_at = None
+        if not ordered:
+            with scheduler.lock:
+                scheduler.tally.lost += 1
+        if self._failed_starts >= _DEATHS_IN_A_ROW:
+            scheduler.fail_all(
+                WorkerStartFailed(
+                    f"worker {self.index} of {scheduler.name} died at each of its last {self._failed_starts} starts, "
+                    f"the last time of {why}; the pool takes no more tasks. Look at what __main__ and the "
+                    "initializer do."
+                ),
+                for_good=True,
+            )
+        with scheduler.lock:
+            return not scheduler.should_leave()
+
+    def _unanswered(self, number: int) -> bool:
+        flight = self._flights.current
+        return flight is not None and number >= flight.first + flight.done
+
+    def _take_slice(self, first: int, values: list[Any]) -> None:
+        """Take in the values that a killed worker's journal has of a slice, but for those that came already."""
+        flight = self._flights.current
+        if flight is None or not values:
+            return
+        known = max(0, flight.first + flight.done - first)
+        fresh = values[known : known + flight.size - flight.done]
+        if fresh and first + known == flight.first + flight.done:
+            outcome = (first + known, VALUES, fresh, 0, 0, len(fresh))
+            take_outcomes(self.scheduler, self._flights, [outcome])
+
+    def _charge(self, begun: int, exitcode: int | None, why: str, *, out_of_memory: bool) -> None:
+        """Settle the one call that had begun and has no outcome."""
+        flight = self._flights.current
+        if flight is None or begun < flight.first + flight.done:
+            answer(self._doomed)
+            return
+        doomed = self._doomed
+        name = name_of(flight, begun)
+        if isinstance(doomed, TimeLimitExceeded):
+            error: BaseException = doomed
+        else:
+            if isinstance(doomed, str):
+                why = doomed
+            error = WorkerLost(
+                f"worker {self.index} of {self.scheduler.name} died of {why} while it ran {name}. "
+                "Other tasks are not affected; retries=1 would run this one again.",
+                task=flight.task._name if flight.task is not None else name,
+                worker=self.index,
+                exitcode=exitcode,
+                out_of_memory=out_of_memory,
+            )
+        self._flights.answered(flight.first + flight.done)
+        task = flight.task
+        if task is None:
+            fail_item(self.scheduler, flight, error)
+            return
+        task._ended_at = monotonic()
+        if isinstance(doomed, tuple) and doomed[0] is task:
+            self.scheduler.settle_cancelled(task)
+        else:
+            self.scheduler.fail(task, error)
+        answer(doomed)
+
+    # ---------------------------------------------------------------- what never began
+
+    def _cannot_begin(self, error: BaseException) -> None:
+        failed = InitializerFailed(
+            f"the initializer or worker_context of {self.scheduler.name} (or the import of __main__) raised "
+            f"{type(error).__name__}: {error} in worker {self.index}; the pool takes no more tasks. See the cause."
+        )
+        failed.__cause__ = error
+        self.scheduler.fail_all(failed, for_good=True)
+
+    def _could_not_start(self, error: OSError) -> bool:
+        """The system gave no process: leave it to the other workers, or fail what waits."""
+        scheduler = self.scheduler
+        unit = scheduler.stay_out(self)
+        lost = WorkerLost(
+            f"{scheduler.name} could start no worker process: {error}. Free processes, memory or file descriptors, "
+            "and submit again.",
+            worker=self.index,
+        )
+        lost.__cause__ = error
+        with scheduler.lock:
+            others = any(other is not self for other in scheduler.workers.values())
+        if unit is not None:
+            scheduler.give_back([unit])
+        if not others:
+            scheduler.fail_all(lost)
+        return False
+
+    # ------------------------------------------------------------- when all else has failed
+
+    def _fail_flights(self, error: BaseException) -> None:
+        for unit in self._flights.take_from(0):
+            if unit.__class__ is Task:
+                self.scheduler.settle(unit, None, error)
+            else:
+                piece = Piece(
+                    unit.start, [None] * unit.size, dict.fromkeys(range(unit.size), error)
+                )
+                self.scheduler.deliver(unit.job, piece)
+
+    def _end_process(self) -> None:
+        """See that no process is left, whatever went wrong."""
+        handle, self._handle = self._handle, None
+        if handle is not None:
+            handle.kill()
+            handle.reap()
+            handle.close()
+        if self._watch is not None:
+            self._watch.close()
+            self._watch = None
