@@ -80,9 +80,8 @@ class Scheduler(Taking, Retrying, Waiting, Ending):
                     queue.waiting += 1
                     priority = task._terms.priority
                     if priority == 0 and queue.plain:
-                        queue.head.append(
-                            task
-                        )  # one C call: nothing can come between it and the count
+                        # One C call: nothing can come between it and the count.
+                        queue.head.append(task)
                     else:
                         queue.push(task, priority)
                     if len(self.workers) >= self.max_workers + self._extra and not idle:

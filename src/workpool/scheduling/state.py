@@ -75,7 +75,7 @@ class State:
         self.on_end: Callable[[], object] | None = None
         # Why nothing moves here: this is a forked child.
         self._orphaned: BaseException | None = None
-        self._extra = 0  # workers beyond max_workers, one for each that waits for its own pool
+        self._extra: int = 0  # workers beyond max_workers, one for each that waits for its own pool
         self._delayed: set[Any] = set()  # units that wait for their next attempt
         self._make_worker = make_worker
         self._putters: deque[Any] = deque()  # held locks of submits that wait for room
