@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import os
 import shutil
+import time
 from pathlib import Path
 
 import nox
@@ -76,6 +77,8 @@ def coverage(session: nox.Session) -> None:
     try:
         session.run("coverage", "run", "-m", "pytest", *session.posargs)
     finally:  # what was measured is worth seeing, also when a test failed
+        # The last to write are processes that end when they notice that the tests have.
+        time.sleep(2.0)
         session.run("coverage", "combine", "--quiet")
         session.run("coverage", "report")
 
