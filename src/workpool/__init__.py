@@ -11,8 +11,6 @@ from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
     from workpool._compat import ShutDown as ShutDown
-    from workpool.situation import Current as Current
-    from workpool.situation import current as current
     from workpool.backends.base import BackendName as BackendName
     from workpool.errors import BrokenWorker as BrokenWorker
     from workpool.errors import ForkedPool as ForkedPool
@@ -41,6 +39,8 @@ if TYPE_CHECKING:
     from workpool.shared import Lock as Lock
     from workpool.shared import Semaphore as Semaphore
     from workpool.shared import Shared as Shared
+    from workpool.situation import Current as Current
+    from workpool.situation import current as current
     from workpool.task import Task as Task
 
 __version__ = "0.1.0"

@@ -312,7 +312,7 @@ class Task(Future[R]):
     # ----------------------------------------------- what concurrent.futures reaches for
 
     @property
-    def _condition(self) -> threading.Condition:  # type: ignore[override]
+    def _condition(self) -> threading.Condition:  # type: ignore[override]  # made when asked for
         owner = self._owner
         if owner is not None:
             owner.before_foreign_wait(self)
@@ -324,7 +324,7 @@ class Task(Future[R]):
             return condition
 
     @property
-    def _waiters(self) -> list[Any]:  # type: ignore[override]
+    def _waiters(self) -> list[Any]:  # type: ignore[override]  # the same
         with self._lock:
             return self._more().waiters
 

@@ -53,7 +53,7 @@ def main(fds: list[int], parent: int) -> int:
 
 def _leave_in_order() -> None:
     """Do what a multiprocessing child does at its end."""
-    threading._shutdown()  # type: ignore[attr-defined]
+    threading._shutdown()  # type: ignore[attr-defined]  # private, and in no stub
     util = sys.modules.get("multiprocessing.util")
     if util is not None:
         util._exit_function()
@@ -113,6 +113,7 @@ class WorkerProcess:
         memory.adopt(zip(tokens, arenas, strict=True))
         inherited = rest[:extras]
         tracker = rest[extras:]
+        # What a child of multiprocessing does at its start; the names are private, and in no stub.
         from multiprocessing import process, resource_tracker, spawn, util
 
         if tracker:

@@ -31,6 +31,7 @@ from workpool.task import RUNNING
 
 if TYPE_CHECKING:
     import asyncio
+    from collections.abc import Callable
 
     from workpool.scheduling.mapjob import MapJob
     from workpool.scheduling.worker import Worker
@@ -56,6 +57,7 @@ class Scheduler(Taking, Retrying, Waiting, Ending):
         task._lock = lock = self.lock
         task._queued_at = monotonic()
         worker: Worker | None = None
+        hand_over: Callable[[], None] | None = None
         try:
             with lock:
                 if self.closed or self.broken is not None:
@@ -70,7 +72,8 @@ class Scheduler(Taking, Retrying, Waiting, Ending):
                     worker = idle[-1]
                     worker.inbox = task
                     del idle[-1]
-                    if worker.hand_over is None:
+                    hand_over = worker.hand_over
+                    if hand_over is None:
                         worker.wake()
                         return
                 elif not self.queue_size or queue.waiting < self.queue_size:
@@ -86,8 +89,8 @@ class Scheduler(Taking, Retrying, Waiting, Ending):
                         queue.push(task, priority)
                     if len(self.workers) >= self.max_workers + self._extra and not idle:
                         return
-            if worker is not None:
-                worker.hand_over()  # type: ignore[misc]  # it is not None: seen above
+            if hand_over is not None:
+                hand_over()
                 return
         except BaseException:
             if worker is not None:

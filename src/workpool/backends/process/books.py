@@ -58,7 +58,7 @@ class Books:
         self._serving = False  # the process is ready, and was not told to leave
         self._in_doubt = False  # somebody was interrupted while it was their turn
         self._batch = 1  # calls in the latest batch
-        self._ran = 0  # calls finished in this life
+        self._ran: int = 0  # calls finished in this life
         self._failed_starts = 0  # in a row
         self._doomed: Order | BaseException | None = None  # why the process was killed by us
         self._recall_at: float | None = None
