@@ -8,7 +8,7 @@ interrupted and pay nothing.
 
 from __future__ import annotations
 
-import _signal  # the functions behind those of ``signal``, which build enumerations at each call
+import importlib
 import signal
 import threading
 from collections.abc import Callable
@@ -18,6 +18,8 @@ __all__ = ["calmly"]
 
 R = TypeVar("R")
 
+# The functions behind those of ``signal``, which build enumerations at each call; in no stub.
+_signal: Any = importlib.import_module("_signal")
 _SIGINT = int(signal.SIGINT)
 
 
