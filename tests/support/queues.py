@@ -14,7 +14,7 @@ from workpool.ipc.shared_queue import SharedQueue
 from workpool.queues import LifoQueue, PriorityQueue, Queue, thread
 from workpool.queues.process import ProcessQueue
 
-__all__ = ["KINDS", "Kind", "guarded", "inner", "until", "until_asleep"]
+__all__ = ["KINDS", "Kind", "empty_hands", "guarded", "inner", "until", "until_asleep"]
 
 
 @dataclass(frozen=True)
@@ -46,6 +46,13 @@ def inner(queue: Queue[Any]) -> SharedQueue:
     """Give what lies behind a queue between processes."""
     assert isinstance(queue, ProcessQueue)
     return queue._shared
+
+
+def empty_hands(queue: Queue[Any]) -> None:
+    """Let a queue between processes go of its memory, for good; no other process may have it now."""
+    shared = inner(queue)
+    shared._region.give_back()
+    shared.__dict__.clear()
 
 
 def until(condition: Callable[[], bool]) -> None:

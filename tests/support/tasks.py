@@ -78,11 +78,28 @@ def report(gate: str, value: R) -> R:
     return value
 
 
-def hold_item(gate: str, held: int, n: int) -> int:
-    """Stop at a gate with the item that is to be held, and double the others."""
+def _hold_item(gate: str, held: int | None, n: int) -> int:
+    if held is None:
+        stop(gate, n)
+        return n
     if n == held:
         stop(gate, n)
     return 2 * n
+
+
+def holding(gate: str, held: int) -> Callable[[int], int]:
+    """Make a function that doubles, and stops at a gate with one item."""
+    return partial(_hold_item, gate, held)
+
+
+def report_and_hold(gate: str) -> Callable[[int], int]:
+    """Make a function that stops at a gate with each item."""
+    return partial(_hold_item, gate, None)
+
+
+def reporting(gate: str) -> Callable[[int], int]:
+    """Make a function that says each item at a gate."""
+    return partial(report, gate)
 
 
 def call(fn: Callable[..., R], *args: Any) -> R:
@@ -196,6 +213,10 @@ def make_thing() -> Thing:
     return thing
 
 
+def make_thing_for(_: int) -> Thing:
+    return Thing()
+
+
 def raise_thing() -> NoReturn:
     error = ThingError()
     _seen[:] = [weakref.ref(error)]
@@ -288,7 +309,7 @@ def run_own_process(n: int) -> int:
     """Start a process in a task by the standard library's means, and wait for it."""
     import multiprocessing
 
-    process = multiprocessing.get_context("spawn").Process(target=os._exit, args=(n,))
+    process = multiprocessing.get_context("spawn").Process(target=die, args=(n,))
     process.start()
     process.join()
     code = process.exitcode
