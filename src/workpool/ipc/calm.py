@@ -31,8 +31,12 @@ def calmly(call: Callable[..., R], *args: Any) -> R:
     if not callable(handler):
         return call(*args)
     noted: list[Any] = []
+
+    def note(*heard: Any) -> None:
+        noted.append(heard)
+
     try:
-        _signal.signal(_SIGINT, lambda *heard: noted.append(heard))
+        _signal.signal(_SIGINT, note)
     except ValueError:  # the main thread of another interpreter hears no signals
         return call(*args)
     try:
