@@ -12,13 +12,17 @@ from benchmarks import report
 from benchmarks.catalogue import LIBRARIES, WORKLOADS
 from benchmarks.libraries.base import Library
 from benchmarks.plot import picture
-from benchmarks.rounds import run_rounds
+from benchmarks.rounds import Series, run_rounds
 from benchmarks.workload import Scale, Workload
 
 
 def main() -> int:
     """Measure, print, write."""
     asked = arguments()
+    if asked.read:
+        text = Path(asked.read).read_text(encoding="utf-8")
+        write(report.from_json(text, WORKLOADS, LIBRARIES), asked)
+        return 0
     plan = make_plan(asked)
     if asked.list:
         show(plan)
@@ -33,18 +37,23 @@ def main() -> int:
 
     say(f"{sum(len(libraries) for _, libraries in plan)} measurements a round, {report.machine()}")
     series = run_rounds(plan, scale, rounds=rounds, budget=budget, say=say)
-    compared = report.comparisons(series)
-    text = report.tables(compared)
     done = max(len(one.figures) for one in series)
     if asked.json:
         data = report.as_json(series, rounds=done, quick=asked.quick, workers=asked.workers)
         Path(asked.json).write_text(data + "\n", encoding="utf-8")
+    write(series, asked)
+    return 0
+
+
+def write(series: list[Series], asked: argparse.Namespace) -> None:
+    """Draw, fill in and print what was asked for."""
+    compared = report.comparisons(series)
+    text = report.tables(compared)
     if asked.plot:
         Path(asked.plot).write_text(picture(compared), encoding="utf-8")
     if asked.page:
         fill_in(Path(asked.page), text)
     print(text)
-    return 0
 
 
 def arguments() -> argparse.Namespace:
@@ -72,6 +81,7 @@ def arguments() -> argparse.Namespace:
         "-k", "--kind", choices=["thread", "process"], help="only threads or only processes"
     )
     parser.add_argument("--json", help="write every figure to this file")
+    parser.add_argument("--read", help="measure nothing; show what an earlier --json wrote")
     parser.add_argument("--plot", help="draw the ratios to this SVG file")
     parser.add_argument("--page", help="write the tables between the marks in this Markdown file")
     parser.add_argument("--list", action="store_true", help="say what would be measured, and stop")

@@ -12,7 +12,9 @@ from statistics import median
 from typing import Any
 
 from benchmarks.comparison import Comparison, compare, ratio
+from benchmarks.libraries.base import Library
 from benchmarks.rounds import Series, by_workload
+from benchmarks.workload import Workload
 
 DISTRIBUTIONS = {"deadpool": "deadpool-executor"}  # whose name on PyPI is another than in an import
 
@@ -42,6 +44,7 @@ def summary(compared: Iterable[Comparison]) -> Iterator[str]:
         "",
         "times as good",
         "best peer that is no fork",
+        "CPU, times as little",
         "share of the limit",
     ]
     rows = []
@@ -61,10 +64,23 @@ def summary(compared: Iterable[Comparison]) -> Iterator[str]:
                 best.library.name if best else "-",
                 times(ours.to_best),
                 times(ratio(ours.series, safe)) if safe is not None and safe is not best else "",
+                times(cpu_ratio(ours.series, best)),
                 share(ours.to_limit),
             ]
         )
     return table(head, rows)
+
+
+def cpu_ratio(ours: Series, other: Series | None) -> float | None:
+    """Give how many times less CPU a task costs than with another, where that was measured."""
+    if other is None or "cpu_us" not in ours.workload.also:
+        return None
+    pairs = [
+        (mine["cpu_us"], theirs["cpu_us"])
+        for mine, theirs in zip(ours.figures, other.figures, strict=False)
+        if mine is not None and theirs is not None
+    ]
+    return median(theirs / mine for mine, theirs in pairs if mine) if pairs else None
 
 
 def details(comparison: Comparison) -> Iterator[str]:
@@ -188,3 +204,16 @@ def as_json(series: list[Series], *, rounds: int, quick: bool, workers: int) -> 
     about: dict[str, Any] = {"machine": machine(), "versions": versions(series)}
     about |= {"rounds": rounds, "quick": quick, "workers": workers}
     return json.dumps({**about, "measured": measured}, indent=1)
+
+
+def from_json(text: str, workloads: list[Workload], libraries: list[type[Library]]) -> list[Series]:
+    """Take back what `as_json` gave; what has been renamed since is left out."""
+    known_workloads = {workload.name: workload for workload in workloads}
+    known_libraries = {(library.name, library.kind): library for library in libraries}
+    series = []
+    for one in json.loads(text)["measured"]:
+        workload = known_workloads.get(one["workload"])
+        library = known_libraries.get((one["library"], one["workers"]))
+        if workload is not None and library is not None:
+            series.append(Series(workload, library, one["rounds"], one["failures"]))
+    return series
