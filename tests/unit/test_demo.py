@@ -21,7 +21,7 @@ from workpool.__main__ import COMMANDS, main
 from workpool.backends.base import BACKENDS
 from workpool.commands.demo import job
 from workpool.commands.demo.files import examine, read_through, walk
-from workpool.commands.demo.progress import LIVING, PLAIN, Progress
+from workpool.commands.demo.progress import FIRST, LIVING, LONGEST, Progress
 from workpool.commands.demo.totals import FAILURES, Totals, human_size
 
 DEMO = [sys.executable, "-m", "workpool", "demo"]
@@ -175,13 +175,20 @@ def clock(monkeypatch: pytest.MonkeyPatch) -> Clock:
 
 
 def test_progress_in_a_log_is_a_line_now_and_then(clock: Clock) -> None:
-    """Where there is no terminal, a line is written when its time has come, and no sooner."""
+    """Where there is no terminal, a line comes soon, and then less and less often: no log is flooded."""
     log = io.StringIO()
-    shown = Progress(log, lambda: f"at {clock.now:.0f}")
-    for clock.now in (0.0, PLAIN / 2, PLAIN, PLAIN * 1.5, PLAIN * 2):
+    shown = Progress(log, lambda: f"{clock.now / FIRST:g}")
+    for now in range(17):
+        clock.now = now * FIRST
         shown.look()
+    clock.now = 1e6
+    shown.look()
+    clock.now += LONGEST
+    shown.look()
     shown.clear()
-    assert log.getvalue() == "at 1\nat 2\n"
+    lines = log.getvalue().splitlines()
+    assert lines[:4] == ["1", "3", "7", "15"]
+    assert len(lines) == 6
 
 
 def test_progress_on_a_terminal_is_written_over_itself(clock: Clock) -> None:

@@ -12,7 +12,7 @@ if TYPE_CHECKING:
 __all__ = ["Progress"]
 
 LIVING = 0.1  # seconds between two looks of the living line
-PLAIN = 1.0  # seconds between two lines in a log
+FIRST, LONGEST = 0.25, 16.0  # seconds to the first line in a log, doubled up to the longest pause
 
 
 class Progress:
@@ -30,8 +30,8 @@ class Progress:
         self._stream = stream
         self._tell = tell
         self._living = stream.isatty()
-        self._every = LIVING if self._living else PLAIN
-        self._next = monotonic() + self._every
+        self._pause = LIVING if self._living else FIRST
+        self._next = monotonic() + self._pause
         self._shown = 0  # width of the line that stands there
 
     def look(self) -> None:
@@ -39,10 +39,12 @@ class Progress:
         now = monotonic()
         if now < self._next:
             return
-        self._next = now + self._every
         if self._living:
+            self._next = now + self._pause
             self._write(self._tell()[: shutil.get_terminal_size().columns - 1])
         else:
+            self._pause = min(2 * self._pause, LONGEST)
+            self._next = now + self._pause
             self._stream.write(f"{self._tell()}\n")
             self._stream.flush()
 
