@@ -21,7 +21,7 @@ from hypothesis.stateful import (
     run_state_machine_as_test,
 )
 
-from tests.support.queues import KINDS, Kind
+from tests.support.queues import KINDS, Kind, inner
 from workpool.errors import JoinTimeout
 from workpool.ipc import memory
 from workpool.ipc.shared_queue import SharedQueue
@@ -42,8 +42,11 @@ def others(queue: Queue[Any]) -> list[Queue[Any]]:
     """Reach the queue as other processes do; they share the ledger, for this is one process."""
     if not isinstance(queue, ProcessQueue):
         return []
-    shared = queue._shared
-    return [_attach(SharedQueue(shared._region, shared.maxsize, shared._ledger)) for _ in range(2)]
+    shared = inner(queue)
+    copies = [SharedQueue(shared._region, shared.maxsize) for _ in range(2)]
+    for copy in copies:
+        copy._ledger, copy._mine = shared._ledger, shared._mine
+    return [_attach(copy) for copy in copies]
 
 
 class QueueMachine(RuleBasedStateMachine):
@@ -64,11 +67,6 @@ class QueueMachine(RuleBasedStateMachine):
         self.maxsize = maxsize
         queue = self.kind.make(maxsize)
         self.queues = [queue, *others(queue)]
-
-    def teardown(self) -> None:
-        for queue in getattr(self, "queues", []):
-            if isinstance(queue, ProcessQueue):
-                queue._shared._ledger.clear()
 
     @property
     def full(self) -> bool:

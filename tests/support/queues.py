@@ -10,6 +10,7 @@ from typing import Any, Literal
 from unittest.mock import patch
 
 from tests.support.gates import DEADLINE
+from workpool.ipc import shared_queue
 from workpool.ipc.shared_queue import SharedQueue
 from workpool.queues import LifoQueue, PriorityQueue, Queue, thread
 from workpool.queues.process import ProcessQueue
@@ -51,6 +52,7 @@ def inner(queue: Queue[Any]) -> SharedQueue:
 def empty_hands(queue: Queue[Any]) -> None:
     """Let a queue between processes go of its memory, for good; no other process may have it now."""
     shared = inner(queue)
+    shared_queue._known.pop(shared_queue._key(shared._region))
     shared._region.give_back()
     shared.__dict__.clear()
 

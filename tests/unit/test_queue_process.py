@@ -15,7 +15,7 @@ from typing import Any, NoReturn
 import pytest
 
 from tests.support.gates import DEADLINE, in_background
-from tests.support.queues import inner, until_asleep
+from tests.support.queues import empty_hands, until_asleep
 from workpool.errors import JoinTimeout, NotPicklable
 from workpool.ipc import memory, shared_queue
 from workpool.queues import Queue, ShutDown
@@ -35,8 +35,8 @@ def singletons() -> None:
 def queue() -> Iterator[Queue[Any]]:
     made: Queue[Any] = Queue(scope="process")
     yield made
-    # Nobody has it any more: the next test may have the memory.
-    inner(made)._region.give_back()
+    # The test's arguments live longer than the test, and what they have mapped must not.
+    empty_hands(made)
 
 
 def run(process: BaseProcess) -> None:

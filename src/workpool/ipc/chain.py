@@ -42,7 +42,7 @@ _ENTRY: Final = (
 _NEXT: Final = (1 << 32) - 1
 _PART: Final = 1 << 14  # bytes of directory that are mapped at once
 _MOST_UNITS: Final = 16  # of a segment that is not made for one large thing
-_MOST_MAPPED: Final = 64  # the system lets us have some ten thousand
+_MOST_MAPPED: Final = 16  # each keeps a descriptor, before Python 3.13
 
 
 class Segment(NamedTuple):

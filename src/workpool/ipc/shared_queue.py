@@ -91,17 +91,15 @@ class SharedQueue:
         Most records in the queue; 0 or less: no bound.
     """
 
-    def __init__(
-        self, region: Region, maxsize: int, ledger: _Ledger, *, fresh: bool = False
-    ) -> None:
+    def __init__(self, region: Region, maxsize: int, *, fresh: bool = False) -> None:
         self.maxsize = maxsize
         self._region = region
         self._segments = Segments(region, _SEGMENTS, fresh=fresh)
         self._getters, self._putters, self._joiners = (
             Bell(region, offset) for offset in (_GET, _PUT, _JOIN)
         )
-        self._ledger = ledger
-        self._mine = _Mine(ledger)
+        self._ledger: _Ledger = {}
+        self._mine = _Mine(self._ledger)
         self._number = 0  # this process's, once it has taken something
         self._awaited_by_getters = self._getters.awaited
         self._awaited_by_putters = self._putters.awaited
@@ -114,21 +112,22 @@ class SharedQueue:
     def create(cls, maxsize: int) -> SharedQueue:
         """Make a queue, in memory that other processes can reach."""
         region = allocate(_SIZE, spare=min(RESERVE, SPARE_LIMIT))
-        return _intern(region, lambda: cls(region, maxsize, {}, fresh=True))
+        return _intern(region, lambda: cls(region, maxsize, fresh=True))
 
     @classmethod
     def attach(cls, region: Region, maxsize: int) -> SharedQueue:
         """Reach a queue that another process made."""
-        return _intern(region, lambda: cls(region, maxsize, _left.pop(_key(region), {})))
+
+        def make() -> SharedQueue:
+            queue = cls(region, maxsize)
+            # A task may take an item and end; the next, with a queue unpickled anew, marks it done.
+            _locked(queue._head, queue._recall)
+            return queue
+
+        return _intern(region, make)
 
     def __reduce__(self) -> tuple[object, ...]:
         return SharedQueue.attach, (self._region, self.maxsize)
-
-    def __del__(self) -> None:
-        # A task may take an item and end; the next task, with a queue unpickled anew, marks it done.
-        with suppress(AttributeError, TypeError):  # half made, or an interpreter on its way out
-            if any(self._ledger.values()):
-                _left[_key(self._region)] = self._ledger
 
     # ---------------------------------------------------------------- put and get
 
@@ -306,6 +305,18 @@ class SharedQueue:
 
         return _locked(self._head, act)
 
+    def _recall(self) -> None:
+        """Find what this process has in hand, by its number; the head lock is held."""
+        ours: deque[Record] = deque()
+        number = self._number or self._enrol()
+
+        def see(record: Record) -> None:
+            if self._segments.taker(record) == (number, _pid):
+                ours.append(record)
+
+        self._segments.sweep(see)
+        self._ledger[0] = ours  # no thread's own
+
     def _anyones(self) -> Record:
         """Find a record that another thread of this process has."""
         for held in list(self._ledger.values()):
@@ -379,7 +390,6 @@ def _after_fork_in_child() -> None:
     global _lock, _pid  # noqa: PLW0603 - another process, so another value
     _lock = threading.Lock()
     _pid = os.getpid()
-    _left.clear()
     for queue in list(_known.values()):
         queue._number = 0
         for held in queue._ledger.values():
