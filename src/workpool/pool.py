@@ -139,7 +139,7 @@ class Pool(Calls, Executor):  # type: ignore[misc]  # pyright: ignore[reportInco
         scheduler.on_end = partial(_ended, scheduler, self._backend)
         at_exit.remember(scheduler)
         # Let go without shutdown: what is queued runs, then the workers leave.
-        weakref.finalize(self, scheduler.close).atexit = False
+        weakref.finalize(self, scheduler.let_go).atexit = False
 
     @property
     def name(self) -> str:

@@ -79,8 +79,13 @@ class Results(Generic[R]):
 
     def __del__(self) -> None:
         # Let go of half-way. Never begun means: run it all, nobody wants to see the results.
-        if self._touched and not self._closed and not self._job.finished:
-            self.close()
+        job = self._job
+        if self._closed or job.finished:
+            return
+        if self._touched:
+            job.host.without_lock(self.close)
+        else:
+            job.unseen = True
 
     def __aiter__(self) -> AsyncIterator[R]:
         """Go through the results without blocking the event loop."""

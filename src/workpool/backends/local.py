@@ -39,6 +39,9 @@ class LocalRunner:
         self.task: Task[Any] | None = None  # what runs now, a task
         self.chunk: Chunk | None = None  # or a chunk
         self.began = 0.0
+        self._out: list[Any] = []  # results of the chunk so far
+        self._errors: dict[int, BaseException] = {}
+        self.handed_out = 0  # of them, delivered already; guarded by the scheduler's lock
         self.written_off = False  # settled from outside: whatever comes out is dropped
         self.asked_to_end = False  # all that runs here
         self.asked: Task[Any] | None = None  # or this task
@@ -124,6 +127,9 @@ class LocalRunner:
         out: list[Any] = []
         errors: dict[int, BaseException] = {}
         lock = self.scheduler.lock
+        with lock:
+            # With retries an item may still have to run again: nothing is handed out in parts.
+            self._out, self._errors, self.handed_out = (out if kept is None else []), errors, 0
         while True:
             raised: BaseException | None = None
             items = starmap(todo.popleft, repeat((), len(todo)))
@@ -164,7 +170,8 @@ class LocalRunner:
         seconds: float,
     ) -> None:
         """Deliver results in one piece, or in several around the items that run again."""
-        start = 0
+        with self.scheduler.lock:
+            start, self._out = self.handed_out, []
         if kept is not None:
             for offset in sorted(errors):
                 if self.scheduler.fail_item(chunk, offset, kept[offset], errors[offset]):
@@ -219,6 +226,19 @@ class LocalRunner:
                 continue
             errors = None if error is None else {0: error}
             self.scheduler.deliver(job, Piece(chunk.start + offset, [result], errors), seconds)
+
+    def finished_part(self) -> Piece | None:
+        """Take out what is finished of a chunk in which an item takes long; lock held.
+
+        The loop that fills ``_out`` goes on meanwhile: it only appends, and notes an
+        item's error before it appends for it.
+        """
+        chunk, start, end = self.chunk, self.handed_out, len(self._out)
+        if chunk is None or end <= start:
+            return None
+        errors = {place - start: self._errors[place] for place in range(start, end) if place in self._errors}
+        self.handed_out = end
+        return Piece(chunk.start + start, self._out[start:end], errors or None)
 
     # ---------------------------------------------------------------- what runs now
 

@@ -119,7 +119,11 @@ class ThreadWorker(LocalRunner):
             if unit is None:
                 if scheduler.should_leave():
                     return False
-                asleep.acquire()
+                patience = scheduler.patience(self)
+                if patience is None:
+                    asleep.acquire()
+                elif not asleep.acquire(timeout=patience) and not scheduler.look_again(self):
+                    asleep.acquire()  # the wake-up is on its way
                 continue
             if unit.__class__ is Task:
                 self.run_task(unit)

@@ -42,6 +42,20 @@ class Ending(Hiring):
         else:
             self.hire()
 
+    def let_go(self) -> None:
+        """Close, when the map calls that somebody still consumes are done; for a pool that was collected."""
+        self.without_lock(self._let_go_now)
+
+    def _let_go_now(self) -> None:
+        with self.lock:
+            for job in self.ledger.open_jobs:
+                if job.unseen:
+                    job.close()
+            if self.ledger.open_jobs:
+                self._let_go = True
+                return
+        self.close()
+
     def drain(self, until: float | None = None) -> bool:
         """Wait until every worker has left; tell whether all have."""
         while True:

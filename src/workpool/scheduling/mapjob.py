@@ -30,6 +30,7 @@ if TYPE_CHECKING:
 
 __all__ = ["Chunk", "MapJob", "Piece"]
 
+_NOTHING: deque[Any] = deque()  # of every chunk that is not opened
 WIDEST_WINDOW = 16_384  # items pulled ahead of the consumer at most, unless buffersize says so
 
 
@@ -48,6 +49,9 @@ class Host(Protocol):
 
     def dismiss(self, epoch: Epoch, count: int) -> None:
         """Count that many items as done; lock held."""
+
+    def without_lock(self, call: Callable[[], object]) -> None:
+        """Make a call that takes the lock, from where this very thread may hold it."""
 
     def hire(self) -> None:
         """Start workers for what is queued; without the lock."""
@@ -89,6 +93,7 @@ class Chunk:
         self.size = len(items)  # less what was taken back
         self.attempts = attempts  # starts before this one
         self.by_value = False  # pickled so that the worker need not import __main__
+        self.todo = _NOTHING
 
     def open(self) -> deque[Any]:
         """Make the items ready to be run in this process."""
@@ -145,6 +150,7 @@ class MapJob:
         self.ordered = ordered
         self.epoch = epoch
         self.closed = False
+        self.unseen = False  # nobody has its results any more
         self.reason: BaseException | None = None  # why it was closed, if not by its consumer
         self.pulled = 0  # items accepted
         self.settled = 0  # items with an outcome, or dropped

@@ -75,6 +75,7 @@ class State:
         self.on_end: Callable[[], object] | None = None
         # Why nothing moves here: this is a forked child.
         self._orphaned: BaseException | None = None
+        self._let_go = False  # its Pool is gone: to be closed when its open map calls are done
         self._extra: int = 0  # workers beyond max_workers, one for each that waits for its own pool
         self._delayed: set[Any] = set()  # units that wait for their next attempt
         self._make_worker = make_worker
@@ -105,6 +106,21 @@ class State:
         epoch.left -= count
         if not epoch.left:
             self._emptied(epoch)
+        if self._let_go and not self.ledger.open_jobs:
+            self._let_go = False
+            self.timers.after(0.0, self.close)  # which needs the lock, held here
+
+    def close(self) -> None:
+        """Accept nothing more; see :class:`~workpool.scheduling.ending.Ending`."""
+        raise AssertionError(self.name)
+
+    def without_lock(self, call: Callable[[], object]) -> None:
+        """Make a call that takes the lock, from where this very thread may hold it: a collector's finalizer."""
+        if self.lock.acquire(blocking=False):
+            self.lock.release()
+            call()
+        else:
+            self.timers.after(0.0, call)
 
     def withdrew(self, task: Task[Any]) -> None:
         """Count a task done that was cancelled while it waited; lock held (task.Owner)."""

@@ -39,6 +39,7 @@ class SubmitJob:
         self.host = host
         self.ordered = ordered
         self.closed = False
+        self.unseen = False  # nobody has its results any more
         self.reason: BaseException | None = None
         self.settled = 0
         self.consumed = 0

@@ -6,6 +6,7 @@ account of handing over). Tasks known to be short may travel together.
 
 from __future__ import annotations
 
+from time import monotonic
 from typing import TYPE_CHECKING, Any
 
 from workpool.scheduling.mapjob import MapJob
@@ -14,9 +15,12 @@ from workpool.scheduling.state import State
 from workpool.task import Task
 
 if TYPE_CHECKING:
+    from workpool.scheduling.mapjob import Chunk
     from workpool.scheduling.worker import Worker
 
 __all__ = ["Taking"]
+
+_PATIENCE = 3 * TARGET  # seconds that a chunk may take before idle threads take from it
 
 
 class Taking(State):
@@ -43,9 +47,57 @@ class Taking(State):
                 self._room()
             if unit is not None:
                 return unit
+        if worker.can_nest and not self.killed:
+            chunk = self._take_over(worker)
+            if chunk is not None:
+                return chunk
         if not self.should_leave() and worker not in self.idle:
             self.idle.append(worker)
         return None
+
+    def _take_over(self, worker: Worker) -> Chunk | None:
+        """Take half of what waits behind an item that takes long in another thread; lock held.
+
+        What that thread has finished of the chunk is delivered on the way.
+        """
+        for other, chunk in self._slow_chunks(worker):
+            if monotonic() - other.began >= _PATIENCE:
+                piece = other.finished_part()
+                if piece is not None:
+                    self.tally.items(len(piece.values), len(piece.errors or ()), 0.0)
+                    chunk.job.deliver(piece)
+                taken = chunk.take_back(-(-len(chunk.todo) // 2))
+                if taken is not None:
+                    return taken
+        return None
+
+    def _slow_chunks(self, worker: Worker) -> list[tuple[Any, Chunk]]:
+        """List the chunks of other threads in which something waits, to be run or to be delivered; lock held."""
+        found: list[tuple[Any, Chunk]] = []
+        for other in self.workers.values():
+            chunk = getattr(other, "chunk", None)
+            if other is worker or chunk is None:
+                continue
+            if chunk.todo or chunk.size - len(chunk.todo) - 1 > other.handed_out:
+                found.append((other, chunk))
+        return found
+
+    def patience(self, worker: Worker) -> float | None:
+        """Say for how long an idle thread may sleep before there may be something to take over."""
+        with self.lock:
+            waiting = self._slow_chunks(worker)
+            if not waiting:
+                return None
+            first: float = min(other.began for other, _ in waiting)
+            return max(0.0, first + _PATIENCE - monotonic()) + 0.001
+
+    def look_again(self, worker: Worker) -> bool:
+        """Take a worker that slept long enough out of ``idle``; False if it is being woken this moment."""
+        with self.lock:
+            if worker in self.idle:
+                self.idle.remove(worker)
+                return True
+            return False
 
     def take_ready(self, worker: Worker) -> Any | None:
         """Give the next task or chunk if there is one and it is known to be short; for keeping a worker busy."""

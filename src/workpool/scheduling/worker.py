@@ -21,6 +21,11 @@ class Worker(Protocol):
     inbox: Any  # a task or chunk handed over; guarded by the scheduler's lock
 
     @property
+    def can_nest(self) -> bool:
+        """Whether it runs tasks in a thread of this process, and so one inside another."""
+        ...
+
+    @property
     def wake(self) -> Callable[[], object]:
         """Have the worker look into inbox and queue: one C call, safe at any time from any thread."""
         ...
