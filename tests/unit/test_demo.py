@@ -1,30 +1,25 @@
-"""``python -m workpool demo``: what it finds, what it tells, and how it ends."""
+"""``python -m workpool demo``: what it finds, and what it tells."""
 
 from __future__ import annotations
 
 import hashlib
 import io
 import os
-import signal
-import subprocess
-import sys
 import sysconfig
 from collections.abc import Iterator
+from itertools import count
 from pathlib import Path
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from workpool import Pool
 from workpool.__main__ import COMMANDS, main
 from workpool.backends.base import BACKENDS
 from workpool.commands.demo import job
-from workpool.commands.demo.files import examine, read_through, walk
+from workpool.commands.demo.files import Report, examine, read_through, walk
 from workpool.commands.demo.progress import FIRST, LIVING, LONGEST, Progress
 from workpool.commands.demo.totals import FAILURES, Totals, human_size
-
-DEMO = [sys.executable, "-m", "workpool", "demo"]
 
 
 @pytest.fixture
@@ -108,6 +103,14 @@ def test_summary_names_the_first_failures_and_counts_the_rest() -> None:
     assert "  file00: Permission denied" in lines
     assert "  ValueError: not about a file" in lines
     assert lines[-1] == "  and 3 more"
+
+
+def test_summary_names_the_largest_files() -> None:
+    """Of many files, the five largest are named, the largest first."""
+    totals = Totals("/tree")
+    for size in (3, 8, 1, 6, 7, 2, 5):
+        totals.add(Report(f"/tree/{size}", size, None, ""))
+    assert [line.split()[-1] for line in totals.summary()][-5:] == ["8", "7", "6", "5", "3"]
 
 
 def test_fingerprint_does_not_depend_on_the_order(tree: Path) -> None:
@@ -289,6 +292,22 @@ def test_the_default_is_pythons_own_library(
     assert f"every file in {library}\n" in capsys.readouterr().out
 
 
+def test_compare_tells_when_not_all_found_the_same(
+    tree: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Times of jobs that were not the same are no comparison, and that is told."""
+    walks = count()
+
+    def walk_another_tree(root: str, *_: object, **__: object) -> Iterator[str]:
+        yield os.path.join(root, "a.txt")
+        if next(walks) > 1:
+            yield os.path.join(root, "empty")
+
+    monkeypatch.setattr(job, "walk", walk_another_tree)
+    assert main(["demo", str(tree), "--compare"]) == 0
+    assert capsys.readouterr().out.splitlines()[-1].startswith("Not all found the same: ")
+
+
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
@@ -317,70 +336,3 @@ def test_help_names_every_command(capsys: pytest.CaptureFixture[str]) -> None:
     for name, (_, purpose) in COMMANDS.items():
         assert name in told
         assert purpose.split()[0] in told
-
-
-# --------------------------------------------------------------------------- Ctrl-C
-
-
-def test_ctrl_c_keeps_what_is_done(tree: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Ctrl-C in the midst of the results ends the pool, and the totals are those until then."""
-
-    class Impatient(Progress):
-        def look(self) -> None:
-            raise KeyboardInterrupt
-
-    monkeypatch.setattr(job, "Progress", Impatient)
-    pool = Pool(1, backend="inline")
-    totals = job.examine_tree(pool, str(tree), progress=io.StringIO())
-    assert totals.stopped
-    assert totals.files == 1
-    assert next(totals.summary()) == "Stopped. What was done until then:"
-    with pytest.raises(RuntimeError):
-        pool.submit(int)
-
-
-@pytest.mark.parametrize("backend", ["thread", "process"])
-def test_ctrl_c_ends_the_program_in_the_midst_of_a_task(backend: str, tmp_path: Path) -> None:
-    """A program that is busy with an endless file ends at Ctrl-C, tells what was done, and says no more."""
-    root, sums = tmp_path / "tree", tmp_path / "sums"
-    root.mkdir()
-    (root / "a").write_text("done by then")
-    with open(root / "z", "wb") as endless:
-        endless.truncate(1 << 40)  # takes no room, and hours to read
-    os.mkfifo(sums)
-    command = [*DEMO, str(root), "--backend", backend, "--workers", "2", "--output", str(sums)]
-    with subprocess.Popen(
-        command,
-        stdout=subprocess.PIPE,
-        stderr=subprocess.PIPE,
-        text=True,
-        start_new_session=True,  # a group of its own, all of which hears of Ctrl-C, as on a terminal
-    ) as program:
-        try:
-            with open(sums) as finished:
-                assert finished.readline().endswith("/a\n")
-                os.killpg(program.pid, signal.SIGINT)
-                out, err = program.communicate(timeout=30)
-        finally:
-            program.kill()
-    assert program.returncode == 130
-    assert "Stopped. What was done until then:\n1 files, 12 B in " in out
-    assert "Traceback" not in err
-
-
-def test_a_reader_that_leaves_is_no_error(tree: Path) -> None:
-    """``| head`` closes the pipe: the program ends without a traceback."""
-    read, write = os.pipe()
-    os.close(read)
-    try:
-        done = subprocess.run(
-            [*DEMO, str(tree)],
-            stdout=write,
-            stderr=subprocess.PIPE,
-            text=True,
-            timeout=30,
-            check=False,
-        )
-    finally:
-        os.close(write)
-    assert (done.returncode, done.stderr) == (1, "")

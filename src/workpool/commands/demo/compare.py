@@ -47,15 +47,15 @@ def compare(root: str, workers: int | None, *, skip: frozenset[str]) -> list[Tot
         totals = examine_tree(pool, root, skip=skip, progress=sys.stderr)
         done.append(totals)
         if totals.stopped:
-            break
+            return done
         seconds = max(totals.seconds, 1e-9)
         print(
             f"{f'Pool({pool.max_workers}, {pool.backend!r})':<26} {seconds:>8.2f} {totals.files / seconds:>9,.0f} "
             f"{human_size(totals.size / seconds):>9}  {done[0].seconds / seconds:.2f}",
             flush=True,
         )
-    if len({totals.fingerprint for totals in done if not totals.stopped}) > 1:
-        print("The checksums differ: files were changed meanwhile.")
-    else:
+    if len({totals.fingerprint for totals in done}) == 1:
         print(f"All found the same: fingerprint {done[0].fingerprint}")
+    else:
+        print("Not all found the same: files were changed meanwhile, or could not be read.")
     return done
