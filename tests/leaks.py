@@ -230,14 +230,11 @@ def _descriptors() -> list[tuple[int, str]]:
 
 
 def _names() -> list[Path]:
-    """List names that the library could have made; multiprocessing keeps its /tmp/pymp-* till exit."""
+    """List names that the library could have made; other names belong to other programs."""
     found: list[Path] = []
-    for folder, prefixes in (
-        ("/dev/shm", ("workpool", "psm_", "sem.")),
-        (tempfile.gettempdir(), ("workpool",)),
-    ):
+    for folder in ("/dev/shm", tempfile.gettempdir()):
         with suppress(OSError):
-            found += [Path(folder, n) for n in os.listdir(folder) if n.startswith(prefixes)]
+            found += [Path(folder, n) for n in os.listdir(folder) if n.startswith("workpool")]
     return found
 
 
