@@ -7,9 +7,11 @@ from collections.abc import Iterator
 
 import pytest
 
+from workpool.errors import SharedStateLost
 from workpool.ipc import memory
+from workpool.ipc.chain import Segment
 from workpool.ipc.memory import Region
-from workpool.ipc.segments import BASE_SIZE, RESERVE, Record, Segments
+from workpool.ipc.segments import BASE_SIZE, RESERVE, Record, Segments, _first_record
 
 UNIT = 1 << 16
 OURS, PID = 1 << 61, 4711
@@ -49,6 +51,15 @@ def take_done(segments: Segments) -> bytes:
     data = bytes(payload)
     places[place] = 0
     return data
+
+
+def chain_of(segments: Segments) -> list[Segment]:
+    """List the segments."""
+    tail = segments._words[2] & 0x7FFFFFFF
+    found = [segments._chain.oldest()]
+    while not found[-1].start <= tail < found[-1].end:
+        found.append(segments._chain.behind(found[-1]))
+    return found
 
 
 def give_up_the_long_one(segments: Segments) -> None:
@@ -182,3 +193,42 @@ def test_a_count_that_runs_over_begins_again(region: Region) -> None:
         assert segments.queued() == 1
         assert take_done(segments) == bytes([number])
         assert segments.empty()
+
+
+def test_a_tail_that_went_ahead_shows_nothing_to_take(region: Region) -> None:
+    """Between the new segment and its first record, the queue is as empty as it was."""
+    segments = Segments(region, 0, fresh=True)
+    put(segments, b"x" * 50_000)
+    take_done(segments)
+    segments.prepare(50_000)
+    assert segments.take(OURS, PID) is None
+    assert segments.empty()
+    assert segments.queued() == 0
+    put(segments, b"y" * 50_000)
+    assert take_done(segments) == b"y" * 50_000
+
+
+def test_what_is_thrown_away_is_in_nobodys_hands(region: Region) -> None:
+    """Not in those of a taker either that was killed as it came from the segment before."""
+    segments = Segments(region, 0, fresh=True)
+    put(segments, b"x" * 50_000)
+    take_done(segments)
+    put(segments, b"y" * 50_000)
+    put(segments, b"z")
+    first, second = chain_of(segments)
+    assert first.start <= segments._words[1] & 0x7FFFFFFF < first.end
+    second.memory[_first_record(second) - second.start] = 1  # all but the last step
+    segments.discard()
+    assert segments.empty()
+    assert segments.sweep() == 0
+    segments.discard()
+    put(segments, b"w")
+    assert take_done(segments) == b"w"
+
+
+def test_memory_that_someone_else_wrote_to_is_told(region: Region) -> None:
+    """A chain that leads nowhere is an error, not an endless search."""
+    segments = Segments(region, 0, fresh=True)
+    segments._words[2] += 1 << 20  # the tail is in no segment
+    with pytest.raises(SharedStateLost, match="was written to by something else"):
+        put(segments, b"x")

@@ -22,6 +22,8 @@ from __future__ import annotations
 import errno
 from typing import TYPE_CHECKING, Final, NamedTuple
 
+from workpool.errors import SharedStateLost
+
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
@@ -146,6 +148,9 @@ class Chain:
             if unit * CELLS <= cell < (unit + units) * CELLS:
                 return
             unit = entry[at] & _NEXT
+            if unit == 0:
+                message = "the memory of a queue was written to by something else; make a new queue"
+                raise SharedStateLost(message)
 
     def _allocate(self, units: int, chain: list[tuple[int, int]]) -> tuple[int, int]:
         """Find a free run of units, and put memory behind it."""
