@@ -21,6 +21,7 @@ import traceback
 from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 __all__ = [
     "Picture",
@@ -72,6 +73,7 @@ class Picture:
     processes: frozenset[Process]
     descriptors: frozenset[tuple[int, str]]
     names: frozenset[Path]
+    granules: int  # of shared memory, mapped and kept
 
 
 def tolerated(process: Process) -> bool:
@@ -101,6 +103,7 @@ def take_picture() -> Picture:
         processes=frozenset(_processes()) if LINUX else frozenset(),
         descriptors=frozenset(_descriptors()) if LINUX else frozenset(),
         names=frozenset(_names()) if LINUX else frozenset(),
+        granules=sum(len(arena.room._granules) for arena in _kept_arenas()),
     )
 
 
@@ -150,8 +153,7 @@ def _difference(before: Picture, after: Picture) -> list[str]:
     known = {(p.pid, p.start) for p in before.processes}
     leaks += [str(p) for p in after.processes if _is_leak(p, known)]
     fresh = [p for p in after.processes if (p.pid, p.start) not in known]
-    kept = _kept_descriptors()
-    descriptors = sorted(d for d in after.descriptors - before.descriptors if d[0] not in kept)
+    descriptors = _without_kept(after.descriptors - before.descriptors, after, before)
     if len(descriptors) > SINGLETON_DESCRIPTORS * sum(tolerated(p) for p in fresh):
         leaks += [f"file descriptor {number}: {target}" for number, target in descriptors]
     names = after.names - before.names
@@ -160,11 +162,21 @@ def _difference(before: Picture, after: Picture) -> list[str]:
     return leaks
 
 
-def _kept_descriptors() -> set[int]:
-    """Find the descriptors of the shared memory that this process keeps until it ends."""
-    memory = sys.modules.get("workpool.ipc.memory")
-    arenas = getattr(memory, "_kept", ())
-    return {fd for arena in arenas for fd in (arena.memory_fd, arena.locks_fd)}
+def _without_kept(
+    fresh: frozenset[tuple[int, str]], after: Picture, before: Picture
+) -> list[tuple[int, str]]:
+    """Leave out the descriptors of the shared memory that this process keeps until it ends."""
+    kept = {fd for arena in _kept_arenas() for fd in (arena.memory_fd, arena.locks_fd)}
+    descriptors = sorted(d for d in fresh if d[0] not in kept)
+    if sys.version_info < (3, 13):  # where a mapping holds a descriptor of its own
+        mapped = [d for d in descriptors if d[1].startswith("/memfd:workpool-")]
+        for one in mapped[: after.granules - before.granules]:
+            descriptors.remove(one)
+    return descriptors
+
+
+def _kept_arenas() -> list[Any]:
+    return list(getattr(sys.modules.get("workpool.ipc.memory"), "_kept", ()))
 
 
 def _stack(ident: int | None) -> str:
