@@ -151,14 +151,25 @@ class Runner:
             del head
 
     def take_back(self, number: int) -> int:
-        """Let nothing begin any more that has a number up to this; gives the latest that has begun. Lock held."""
+        """Let nothing begin any more that has a number up to this; gives the latest that has begun. Lock held.
+
+        What was sent after the recall has a higher number and stays.
+        """
         self.recalled = max(self.recalled, number)
         begun = self.begun
+        kept: list[Any] = []
         for entry in self.todo:
-            if entry.__class__ is Batch:
+            if entry.__class__ is not Batch:
+                if entry[0] > number:
+                    kept.append(entry)
+            elif entry.first > number:
+                kept.append(entry)
+            else:
                 entry.take_back()
-                begun = max(begun, entry.first + entry.size - 1)
+                if entry.size:  # else nothing of it has begun, nor counts what came before it
+                    begun = max(begun, entry.first + entry.size - 1)
         self.todo.clear()
+        self.todo.extend(kept)
         return begun
 
     def position(self) -> int:

@@ -199,7 +199,7 @@ class WorkerProcess:
             if kind == RECALL:
                 with self._lock:
                     # What has not begun, here or still in the pipe, is not to begin.
-                    self._outbox.send((BACK, self._runner.take_back(number)))
+                    self._outbox.send((BACK, self._runner.take_back(number), number))
             elif kind == CANCEL:
                 self._cancelled = number
 

@@ -134,6 +134,7 @@ class ProcessWorker(Reckoning):
         backend = self._backend
         self._ran = 0
         self._doomed = None
+        self._kills_before = out_of_memory_kills()
         self._in_doubt = False
         try:
             self._handle = handle = launch(
@@ -211,7 +212,7 @@ class ProcessWorker(Reckoning):
             if handle.status_r in ready:
                 if entering and self._doomed is None and self._backend.setup.does_something:
                     handle.reap()
-                    why, _ = cause_of_death(handle.exitcode, out_of_memory_kills())
+                    why, _ = cause_of_death(handle.exitcode, self._kills_before)
                     died = InitializerFailed(
                         f"worker {self.index} of {self.scheduler.name} died of {why} in its initializer or "
                         "worker_context; the pool takes no more tasks."

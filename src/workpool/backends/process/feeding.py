@@ -100,7 +100,7 @@ class Feeding(Books):
                 self._ran += take_outcomes(self.scheduler, self._flights, outcomes)
             elif kind == worker.BACK:
                 self._recall_at = None
-                self.scheduler.give_back(reset(self._flights.take_from(header[1] + 1)))
+                self.scheduler.give_back(reset(self._flights.take_from(header[1] + 1, header[2])))
             elif kind == worker.GONE:
                 _log.error(
                     "worker_context of %s failed to leave worker %d",

@@ -112,8 +112,13 @@ class Flights:
         if not flights:
             return None
         flight = flights[0]
-        if number < flight.first + flight.done:
-            return None
+        expected = flight.first + flight.done
+        if number != expected:
+            if number < expected:
+                return None
+            # Taking it for another call's outcome would be worse than any stop.
+            message = f"a worker answered call {number} before call {expected}"
+            raise RuntimeError(message)
         flight.done += count
         self.outstanding -= count
         if flight.done == flight.size:
@@ -129,13 +134,17 @@ class Flights:
         """Give the number of a task that was sent and not answered."""
         return next((flight.first for flight in self._flights if flight.task is task), None)
 
-    def take_from(self, number: int) -> list[Any]:
-        """Take out every call from this number on, none of which has begun: tasks and chunks, in order."""
+    def take_from(self, number: int, upto: int | None = None) -> list[Any]:
+        """Take out every call from this number on, none of which has begun: tasks and chunks, in order.
+
+        ``upto`` is the last number that was recalled: a flight sent after the recall is
+        not meant by its answer, and runs.
+        """
         units: list[Any] = []
         kept: deque[Flight] = deque()
         for flight in self._flights:
             last = flight.first + flight.size - 1
-            if last < number:
+            if last < number or (upto is not None and flight.first > upto):
                 kept.append(flight)
                 continue
             if flight.task is not None:

@@ -13,7 +13,7 @@ from time import monotonic
 from typing import TYPE_CHECKING, Any
 
 from workpool.backends.process.books import answer, name_of
-from workpool.backends.process.death import cause_of_death, out_of_memory_kills
+from workpool.backends.process.death import cause_of_death
 from workpool.backends.process.feeding import Feeding
 from workpool.backends.process.outcomes import fail_item, reset, take_outcomes
 from workpool.errors import InitializerFailed, TimeLimitExceeded, WorkerLost, WorkerStartFailed
@@ -35,7 +35,6 @@ class Reckoning(Feeding):
     def _next_life(self, handle: WorkerHandle) -> bool:
         """Account for a process that has ended; tell whether it should have a successor."""
         scheduler, flights = self.scheduler, self._flights
-        kills_before = out_of_memory_kills()
         handle.reap()
         self._take_in(handle.receive_rest())
         begun, outcomes, sliced = handle.journal.last_words()
@@ -55,13 +54,13 @@ class Reckoning(Feeding):
         exitcode = handle.exitcode
         handle.close()
         unit = scheduler.stay_out(self)
-        why, out_of_memory = cause_of_death(exitcode, kills_before)
+        why, out_of_memory = cause_of_death(exitcode, self._kills_before)
+        if not ordered:
+            with scheduler.lock:
+                scheduler.tally.lost += 1  # before anybody can see what follows from it
         self._charge(begun, exitcode, why, out_of_memory=out_of_memory)
         scheduler.give_back([*reset(flights.take_from(0)), *([] if unit is None else [unit])])
         self._recall_at = None
-        if not ordered:
-            with scheduler.lock:
-                scheduler.tally.lost += 1
         if self._failed_starts >= _DEATHS_IN_A_ROW:
             scheduler.fail_all(
                 WorkerStartFailed(

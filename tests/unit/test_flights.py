@@ -1,0 +1,80 @@
+"""The books of one worker: which call an outcome belongs to, and what comes back when calls are recalled."""
+
+from __future__ import annotations
+
+from typing import Any, cast
+
+import pytest
+
+from workpool.backends.process.flights import Flights
+from workpool.scheduling.mapjob import Chunk, MapJob
+from workpool.task import Task
+
+JOB = cast("MapJob", object())
+
+
+def chunk(start: int, size: int) -> Chunk:
+    """Make a chunk of so many items."""
+    return Chunk(JOB, start, range(start, start + size))
+
+
+def items(units: list[Any]) -> list[Any]:
+    """Tell what is in units, item by item."""
+    return [i for unit in units for i in (unit.items if isinstance(unit, Chunk) else [unit])]
+
+
+def test_outcomes_belong_to_calls_in_the_order_sent() -> None:
+    """The next number answered is the next call; what was answered before is known."""
+    flights = Flights()
+    task: Task[int] = Task()
+    flights.add_task(task)
+    flights.add_chunk(chunk(0, 3), range(3))
+    first = flights.answered(0)
+    assert first is not None and first.task is task
+    assert flights.answered(0) is None
+    second = flights.answered(1, 2)
+    assert second is not None and second.done == 2
+    assert flights.outstanding == 1
+
+
+def test_an_outcome_out_of_order_is_refused() -> None:
+    """Results are never given to another call than theirs."""
+    flights = Flights()
+    flights.add_chunk(chunk(0, 3), range(3))
+    with pytest.raises(RuntimeError, match="answered call 2 before call 0"):
+        flights.answered(2)
+
+
+def test_what_comes_back_begins_behind_what_was_answered() -> None:
+    """After a death no answered item is sent again."""
+    flights = Flights()
+    flights.add_chunk(chunk(10, 5), range(10, 15))
+    flights.answered(0, 2)
+    assert items(flights.take_from(0)) == [12, 13, 14]
+    assert flights.outstanding == 0
+
+
+def test_a_recall_does_not_mean_what_was_sent_after_it() -> None:
+    """A batch sent between recall and answer runs where it is, and is not run elsewhere too."""
+    flights = Flights()
+    flights.add_chunk(chunk(0, 4), range(4))
+    recalled = flights.next_number - 1
+    flights.add_chunk(chunk(4, 4), range(4, 8))
+    assert items(flights.take_from(2, recalled)) == [2, 3]
+    assert flights.answered(0, 2) is not None
+    rest = flights.current
+    assert rest is not None and list(rest.items) == [4, 5, 6, 7]
+    assert flights.answered(4) is rest
+    assert flights.outstanding == 3
+
+
+def test_a_task_is_found_by_its_number_until_it_is_answered() -> None:
+    """Whoever wants a running task ended can name it to the worker."""
+    flights = Flights()
+    flights.add_chunk(chunk(0, 4), range(4))
+    task: Task[int] = Task()
+    flights.add_task(task)
+    assert flights.number_of(task) == 4
+    flights.answered(0, 4)
+    flights.answered(4)
+    assert flights.number_of(task) is None
