@@ -4,6 +4,7 @@
 as one line of JSON. The command starts it; workers that are spawned import it again.
 """
 
+import os
 import sys
 
 
@@ -21,6 +22,8 @@ def main(
     library.load()
     figures = workload.run(library, Scale(int(workers), size == "quick"))
     print(json.dumps(figures), flush=True)
+    if workload.leaves:
+        os._exit(0)
 
 
 if __name__ == "__main__":

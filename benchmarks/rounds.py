@@ -15,6 +15,7 @@ from collections import defaultdict
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
+from tempfile import TemporaryFile
 from time import monotonic
 
 from benchmarks.accounting import end_session
@@ -91,25 +92,29 @@ def measure(workload: Workload, library: type[Library], scale: Scale) -> tuple[F
         str(scale.workers),
         "quick" if scale.quick else "full",
     ]
-    process = subprocess.Popen(
-        command,
-        cwd=ROOT,
-        stdin=subprocess.DEVNULL,
-        stdout=subprocess.PIPE,
-        stderr=subprocess.PIPE,
-        text=True,
-        start_new_session=True,
-        env={**os.environ, "PYTHONWARNINGS": "ignore"},
-    )
-    try:
-        out, error = process.communicate(timeout=workload.timeout)
-    except subprocess.TimeoutExpired:
-        end_session(process.pid)
-        process.kill()
-        process.communicate()
-        return None, f"no end after {workload.timeout:.0f} s"
-    # Workers and helpers that outlive their parent would disturb the next measurement.
-    end_session(process.pid)
+    # Files, not pipes: the end of a pipe comes with the last worker that holds it.
+    with TemporaryFile("w+") as out_file, TemporaryFile("w+") as error_file:
+        process = subprocess.Popen(
+            command,
+            cwd=ROOT,
+            stdin=subprocess.DEVNULL,
+            stdout=out_file,
+            stderr=error_file,
+            start_new_session=True,
+            env={**os.environ, "PYTHONWARNINGS": "ignore"},
+        )
+        try:
+            process.wait(workload.timeout)
+        except subprocess.TimeoutExpired:
+            process.kill()
+            process.wait()
+            return None, f"no end after {workload.timeout:.0f} s"
+        finally:
+            # Workers and helpers that outlive their parent would disturb the next measurement.
+            end_session(process.pid)
+        out_file.seek(0)
+        error_file.seek(0)
+        out, error = out_file.read(), error_file.read()
     lines = [line for line in out.splitlines() if line.startswith("{")]
     if process.returncode or not lines:
         said = [line for line in error.splitlines() if line[:1].isalpha()]  # no frames, no quotes

@@ -41,6 +41,7 @@ class Workload:
     run: Callable[[Library, Scale], Figures]
     also: tuple[str, ...] = ()  # keys of figures that are shown beside it
     timeout: float = 30.0  # seconds that one measurement may take
+    leaves: bool = False  # the pool is still at work when the figures are there
 
 
 def warm_up(library: Library, scale: Scale) -> None:

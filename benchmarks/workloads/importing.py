@@ -19,7 +19,7 @@ print(perf_counter() - began)
 
 def run(library: Library, scale: Scale) -> Figures:
     """Import in fresh processes."""
-    repeats = max(3, scale.of(10))
+    repeats = 3 if scale.quick else 5
     figures = {"import_ms": seconds_of(library.imports, repeats) * 1e3}
     figures["pool_ms"] = seconds_of(library.first_use or library.imports, repeats) * 1e3
     return figures

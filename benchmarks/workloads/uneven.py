@@ -18,7 +18,7 @@ from benchmarks.workload import Figures, Scale, Workload, warm_up
 def run(library: Library, scale: Scale) -> Figures:
     """Map over log-normal durations."""
     draw = random.Random(7)  # the same for all
-    seconds = [min(0.1, draw.lognormvariate(-6.2, 1.2)) for _ in range(scale.of(1_000))]
+    seconds = [min(0.1, draw.lognormvariate(-6.2, 1.2)) for _ in range(100 if scale.quick else 500)]
     return measure(library, scale, seconds)
 
 
