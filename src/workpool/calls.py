@@ -328,7 +328,7 @@ class Options(Calls):
         return f"<Options of {self._scheduler.name}: {self._terms}>"
 
     def _submit_of(self) -> Callable[..., Task[Any]]:
-        return self.submit
+        return Options(self, self._terms, keep=False).submit
 
 
 def later_submit(pool: weakref.ref[Calls], rest: Calls) -> Callable[..., Task[Any]]:

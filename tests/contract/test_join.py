@@ -99,9 +99,10 @@ def test_join_names_the_item_that_runs(pool: Pool, gate: Gate) -> None:
     gate.arrival()
     with pytest.raises(JoinTimeout) as caught:
         pool.join(0.01)
-    (name, age) = caught.value.running[0]
-    assert "item 3 of map" in name
-    assert age >= 0
+    # Items that waited behind it may run elsewhere by now, and are named too.
+    ages = [age for name, age in caught.value.running if "item 3 of map" in name]
+    assert len(ages) == 1
+    assert ages[0] >= 0
     gate.open()
     assert list(results) == [0, 2, 4, 6, 8]
 

@@ -30,10 +30,12 @@ def test_outcomes_belong_to_calls_in_the_order_sent() -> None:
     flights.add_task(task)
     flights.add_chunk(chunk(0, 3), range(3))
     first = flights.answered(0)
-    assert first is not None and first.task is task
+    assert first is not None
+    assert first.task is task
     assert flights.answered(0) is None
     second = flights.answered(1, 2)
-    assert second is not None and second.done == 2
+    assert second is not None
+    assert second.done == 2
     assert flights.outstanding == 1
 
 
@@ -63,7 +65,8 @@ def test_a_recall_does_not_mean_what_was_sent_after_it() -> None:
     assert items(flights.take_from(2, recalled)) == [2, 3]
     assert flights.answered(0, 2) is not None
     rest = flights.current
-    assert rest is not None and list(rest.items) == [4, 5, 6, 7]
+    assert rest is not None
+    assert list(rest.items) == [4, 5, 6, 7]
     assert flights.answered(4) is rest
     assert flights.outstanding == 3
 

@@ -50,7 +50,9 @@ def test_a_fresh_journal_tells_of_nothing(sides: tuple[Journal, Journal]) -> Non
     assert parent.last_words() == (-1, [], None)
 
 
-def test_outcomes_stand_in_it_until_they_are_sent(sides: tuple[Journal, Journal], pipe: tuple[int, int]) -> None:
+def test_outcomes_stand_in_it_until_they_are_sent(
+    sides: tuple[Journal, Journal], pipe: tuple[int, int]
+) -> None:
     """An outcome that waits for company is kept; one that went through the pipe is not kept twice."""
     worker, parent = sides
     outbox = Outbox(pipe[1], worker)
@@ -64,7 +66,9 @@ def test_outcomes_stand_in_it_until_they_are_sent(sides: tuple[Journal, Journal]
 
 @pytest.mark.parametrize("kind", [int, float, str])
 @pytest.mark.parametrize("finished", [0, 1, 5])
-def test_a_slice_tells_how_far_it_got(sides: tuple[Journal, Journal], kind: type, finished: int) -> None:
+def test_a_slice_tells_how_far_it_got(
+    sides: tuple[Journal, Journal], kind: type, finished: int
+) -> None:
     """Killed in the middle of a slice: results before the kill are there, the next call is the one begun."""
     worker, parent = sides
     values: list[object] = [kind(n) for n in range(finished)]

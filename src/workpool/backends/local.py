@@ -236,7 +236,11 @@ class LocalRunner:
         chunk, start, end = self.chunk, self.handed_out, len(self._out)
         if chunk is None or end <= start:
             return None
-        errors = {place - start: self._errors[place] for place in range(start, end) if place in self._errors}
+        errors = {
+            place - start: self._errors[place]
+            for place in range(start, end)
+            if place in self._errors
+        }
         self.handed_out = end
         return Piece(chunk.start + start, self._out[start:end], errors or None)
 

@@ -27,6 +27,7 @@ import io
 import marshal
 import mmap
 import os
+from contextlib import suppress
 from itertools import accumulate, repeat
 from operator import setitem
 from typing import TYPE_CHECKING, Any
@@ -34,7 +35,7 @@ from typing import TYPE_CHECKING, Any
 from workpool.ipc import nameless
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Callable, Iterator
 
 __all__ = ["Journal", "make_journal"]
 
@@ -119,7 +120,8 @@ class Journal:
         """
         if kind in _FORMATS:
             # Faster than the method bound to the view: no argument tuple is made for it.
-            return map(setitem, repeat(self._places[kind]), places, values)
+            store: Callable[[Any, int, Any], None] = setitem
+            return map(store, repeat(self._places[kind]), places, values)
         write = self._memory.write
         ends = accumulate(map(write, map(marshal.dumps, values)))
         return map(self._words.__setitem__, map(_SLICE_ENDS.__getitem__, places), ends)
@@ -152,6 +154,14 @@ class Journal:
         if words[_SLICE_OF]:
             number = max(number, words[_SLICE_OF] - 1)
         return number, words[_SINCE] / 1e9
+
+    def running(self) -> tuple[int, float]:
+        """Give the same, but for a slice the call that runs in it; a guess while the worker goes on."""
+        number, since = self.begun()
+        if self._words[_SLICE_OF]:
+            with suppress(ValueError, EOFError, TypeError):
+                number = self.last_words()[0]
+        return number, since
 
     def last_words(self) -> tuple[int, list[Any], tuple[int, list[Any]] | None]:
         """Give what a dead worker left: the call that had begun, outcomes, and values of a slice from a number on."""

@@ -54,7 +54,9 @@ def dumps(value: Any, *, by_value: bool = False) -> bytes:
         try:
             if "multiprocessing.connection" in sys.modules:
                 # Plain pickle would take a connection's number along, which is another file over there.
-                data = bytes(sys.modules["multiprocessing.reduction"].ForkingPickler.dumps(value, _PROTOCOL))
+                data = bytes(
+                    sys.modules["multiprocessing.reduction"].ForkingPickler.dumps(value, _PROTOCOL)
+                )
             else:
                 data = pickle.dumps(value, _PROTOCOL)
         except (RecursionError, MemoryError):

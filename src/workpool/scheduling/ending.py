@@ -11,15 +11,16 @@ from __future__ import annotations
 from time import monotonic
 from typing import Any
 
-from workpool.scheduling.hiring import Hiring
+from workpool.errors import JoinTimeout
 from workpool.scheduling.mapjob import Chunk
+from workpool.scheduling.waiting import Waiting
 from workpool.situation import here
 from workpool.task import CANCELLED_AND_NOTIFIED, FINISHED, PENDING, Task
 
 __all__ = ["Ending"]
 
 
-class Ending(Hiring):
+class Ending(Waiting):
     """Closes, kills and cancels."""
 
     def close(self) -> None:
@@ -61,8 +62,15 @@ class Ending(Hiring):
         while True:
             with self.lock:
                 workers = [w for w in self.workers.values() if w is not here.worker]
-            if not workers:
+                undone = self.ledger.unfinished and not self.killed and self.broken is None
+            if not workers and not undone:
                 return True
+            if not workers:
+                # A task pauses before its next attempt, and no worker is here meanwhile.
+                try:
+                    self.join(None if until is None else max(0.0, until - monotonic()))
+                except JoinTimeout:
+                    return False
             for worker in workers:
                 if not worker.join(None if until is None else max(0.0, until - monotonic())):
                     return False
@@ -70,7 +78,8 @@ class Ending(Hiring):
     def cancel_queued(self) -> int:
         """Cancel everything that has not started; give how many tasks that were."""
         with self.lock:
-            entries = self.queue.clear()
+            entries = [*self.queue.clear(), *self._delayed]
+            self._delayed.clear()
             before = self.ledger.unfinished
             announce: list[Task[Any]] = []
             for entry in entries:

@@ -120,10 +120,11 @@ class Hiring(Settling):
                         failed.append(unit)
                         continue
                     unit._state = PENDING
+                    unit._worker = None  # who had it has no say any more
                     self.queue.waiting += 1
                     self.queue.push(unit, unit._terms.priority, front=front)
                 elif gone:
-                    unit.job.close()
+                    unit.job.close(self.broken)
                     unit.job.drop(unit.size)
                 else:
                     self.queue.push(unit, unit.job.terms.priority, front=front)
@@ -139,6 +140,10 @@ class Hiring(Settling):
         """Bring to an end what waits for its next attempt, because none will come."""
         with self.lock:
             delayed, self._delayed = self._delayed, set()
+            for unit in delayed:
+                if unit.__class__ is Task and unit._state is PENDING:
+                    unit._state = RUNNING  # claimed: settled by give_back
+                    self.queue.waiting -= 1
         self.give_back(list(delayed), front=False)
 
     def fail_all(self, reason: BaseException, *, for_good: bool = False) -> None:

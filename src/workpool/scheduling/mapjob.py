@@ -50,6 +50,9 @@ class Host(Protocol):
     def dismiss(self, epoch: Epoch, count: int) -> None:
         """Count that many items as done; lock held."""
 
+    def drop_delayed(self, job: MapJob) -> None:
+        """Count items done that wait for their next attempt; lock held."""
+
     def without_lock(self, call: Callable[[], object]) -> None:
         """Make a call that takes the lock, from where this very thread may hold it."""
 
@@ -335,6 +338,7 @@ class MapJob:
         self._end_of_source()
         if undrawn:
             self.drop(undrawn)
+        self.host.drop_delayed(self)
         self._tell()
 
     def drop(self, count: int) -> None:

@@ -1,19 +1,17 @@
 """Running again what failed: at once, or after a pause.
 
 A unit that pauses is in no queue; it stands in ``_delayed``, and whoever takes it
-from there (the timer, ``kill`` or ``fail_all``) decides what becomes of it.
+from there (the timer, ``cancel_queued``, ``kill`` or ``fail_all``) decides what becomes
+of it. A task that pauses is pending again, counted as waiting, and can be cancelled.
 """
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from workpool.scheduling.hiring import Hiring
 from workpool.scheduling.mapjob import Chunk
-from workpool.task import RUNNING
-
-if TYPE_CHECKING:
-    from workpool.task import Task
+from workpool.task import PENDING, RUNNING, Task
 
 __all__ = ["Retrying"]
 
@@ -51,13 +49,28 @@ class Retrying(Hiring):
             self.give_back([unit], front=False)
             return
         with self.lock:
+            if unit.__class__ is Task:
+                unit._state = PENDING
+                unit._worker = None
+                self.queue.waiting += 1
             self._delayed.add(unit)
-        self.timers.after(pause, lambda: self._due(unit))
+            gone = self.killed or self.broken is not None
+        if gone:
+            self._hurry_delayed()
+        else:
+            self.timers.after(pause, lambda: self._due(unit))
 
     def _due(self, unit: Any) -> None:
-        """Queue a unit whose pause is over, unless ``kill`` or ``fail_all`` had it first."""
+        """Queue a unit whose pause is over, unless somebody had it first, or it was cancelled."""
         with self.lock:
             if unit not in self._delayed:
                 return
             self._delayed.remove(unit)
-        self.give_back([unit], front=False)
+            if unit.__class__ is not Task:
+                self.queue.push(unit, unit.job.terms.priority)
+            elif unit._state is PENDING:
+                self.queue.push(unit, unit._terms.priority)
+            else:
+                return
+            self._rouse(1)
+        self.hire()

@@ -25,7 +25,6 @@ from typing import TYPE_CHECKING, Any
 from workpool.scheduling.ending import Ending
 from workpool.scheduling.retrying import Retrying
 from workpool.scheduling.taking import Taking
-from workpool.scheduling.waiting import Waiting
 from workpool.situation import here
 from workpool.task import RUNNING
 
@@ -40,7 +39,7 @@ if TYPE_CHECKING:
 __all__ = ["Scheduler"]
 
 
-class Scheduler(Taking, Retrying, Waiting, Ending):
+class Scheduler(Taking, Retrying, Ending):
     """The queue of one pool and the workers that drain it."""
 
     def submit(self, task: Task[Any], *, timeout: float | None = None) -> None:

@@ -114,6 +114,12 @@ class State:
         """Accept nothing more; see :class:`~workpool.scheduling.ending.Ending`."""
         raise AssertionError(self.name)
 
+    def drop_delayed(self, job: MapJob) -> None:
+        """Count the items of a closed map call done that wait for their next attempt; lock held."""
+        for unit in [unit for unit in self._delayed if getattr(unit, "job", None) is job]:
+            self._delayed.remove(unit)
+            job.drop(unit.size)
+
     def without_lock(self, call: Callable[[], object]) -> None:
         """Make a call that takes the lock, from where this very thread may hold it: a collector's finalizer."""
         if self.lock.acquire(blocking=False):

@@ -74,6 +74,7 @@ class Taking(State):
     def _slow_chunks(self, worker: Worker) -> list[tuple[Any, Chunk]]:
         """List the chunks of other threads in which something waits, to be run or to be delivered; lock held."""
         found: list[tuple[Any, Chunk]] = []
+        other: Any  # a worker of this process has what is asked for here, others have no chunk
         for other in self.workers.values():
             chunk = getattr(other, "chunk", None)
             if other is worker or chunk is None:

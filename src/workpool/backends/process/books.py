@@ -104,7 +104,7 @@ class Books:
         if handle is None or flight is None:
             return []
         try:
-            number, since = handle.journal.begun()
+            number, since = handle.journal.running()
         except ValueError:  # closed this moment
             return []
         if number < flight.first + flight.done:
