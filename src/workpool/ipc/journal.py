@@ -30,7 +30,7 @@ import os
 from contextlib import suppress
 from itertools import accumulate, repeat
 from operator import setitem
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, cast
 
 from workpool.ipc import nameless
 
@@ -120,7 +120,7 @@ class Journal:
         """
         if kind in _FORMATS:
             # Faster than the method bound to the view: no argument tuple is made for it.
-            store: Callable[[Any, int, Any], None] = setitem
+            store = cast("Callable[[Any, int, Any], None]", setitem)
             return map(store, repeat(self._places[kind]), places, values)
         write = self._memory.write
         ends = accumulate(map(write, map(marshal.dumps, values)))
