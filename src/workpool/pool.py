@@ -62,7 +62,7 @@ class Pool(Calls, Executor):  # type: ignore[misc]  # pyright: ignore[reportInco
     time_limit, retries, retry_on, backoff, priority : as in options
         Terms for all calls; see :meth:`options`.
     max_tasks_per_worker : int or None, tasks
-        A worker that has run so many ends in order and is replaced.
+        After so many a worker ends in order and is replaced.
     start_method : {"forkserver", "spawn", "fork"} or None
         How processes start. ``None``: forkserver where there is one, else spawn.
         ``"fork"`` forks this very process, whatever threads it has.
@@ -357,8 +357,6 @@ class Pool(Calls, Executor):  # type: ignore[misc]  # pyright: ignore[reportInco
         from workpool.queues import Queue
 
         return Queue(maxsize, scope=self._backend.capabilities.scope)
-
-    # -------------------------------------------------------------------- looking
 
     def stats(self) -> Stats:
         """Tell what has happened so far.

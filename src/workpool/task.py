@@ -17,6 +17,7 @@ done, is one step; a task of no pool uses a lock common to all such tasks.
   walks the waiters under ``_condition`` afterwards, so they too see one or the other.
 """
 
+# house: lines - a future is one idea: its states, its waiting and its settling read each other
 from __future__ import annotations
 
 import logging
