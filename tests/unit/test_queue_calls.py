@@ -353,12 +353,15 @@ def test_an_order_that_processes_cannot_have_is_refused(kind_of: type[Queue[Any]
         kind_of(scope="process")
 
 
-def test_repr_tells_how_full_it_is(make: Make) -> None:
-    """Bound, queued, unfinished, and whether it is shut down."""
+def test_a_queue_tells_how_full_it_is(make: Make) -> None:
+    """Bound, queued, unfinished, and whether it is shut down; also under the names of queue.Queue."""
     queue = make(7)
     queue.put(1)
     queue.put(2)
     queue.get()
+    seen = [queue.is_shutdown]
     queue.shutdown()
+    assert [*seen, queue.is_shutdown] == [False, True]
+    assert queue.unfinished_tasks == queue.unfinished == 2
     shown = repr(queue)
     assert "maxsize=7 qsize=1 unfinished=2 shut down" in shown

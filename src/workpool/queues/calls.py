@@ -38,6 +38,16 @@ class Calls(Generic[T]):
         """How many items were put and not marked done, those still queued included."""
         raise NotImplementedError
 
+    @property
+    def unfinished_tasks(self) -> int:
+        """The same under the name that ``queue.Queue`` has for it."""
+        return self.unfinished
+
+    @property
+    def is_shutdown(self) -> bool:
+        """Whether the queue takes no more items."""
+        raise NotImplementedError
+
     # ---------------------------------------------------------------- put and get
 
     def put(self, item: T, block: bool = True, timeout: float | None = None) -> None:

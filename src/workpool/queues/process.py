@@ -103,6 +103,11 @@ class ProcessQueue(Queue[T]):
         remains = self._shared.remains()
         return remains.queued + remains.taken
 
+    @property
+    @override
+    def is_shutdown(self) -> bool:
+        return self._shared.closed
+
     @override
     def task_done(self) -> None:
         try:

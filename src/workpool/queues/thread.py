@@ -161,6 +161,11 @@ class Queue(Calls[T]):
     def unfinished(self) -> int:
         return len(self._debts)
 
+    @property
+    @override
+    def is_shutdown(self) -> bool:
+        return self._closed
+
     # ---------------------------------------------------------------- put and get
 
     @override
