@@ -75,9 +75,10 @@ def test_join_gives_up_with_the_names_of_what_runs(pool: Pool, busy: Busy) -> No
     with busy(pool):
         queued = pool.submit(tasks.double, 1)
         left = pool.unfinished
-        for timeout in (0, 0.01):
-            with pytest.raises(JoinTimeout) as caught:
-                pool.join(timeout)
+        with pytest.raises(JoinTimeout):
+            pool.join(0)
+        with pytest.raises(JoinTimeout) as caught:
+            pool.join(0.01)
         error = caught.value
         assert isinstance(error, TimeoutError)
         assert error.unfinished == left

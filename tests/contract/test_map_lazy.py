@@ -13,7 +13,7 @@ import pytest
 from tests.contract.conftest import Busy, MakePool
 from tests.support import tasks
 from tests.support.backends import Kind
-from tests.support.gates import DEADLINE, Gate, in_background
+from tests.support.gates import DEADLINE, Gate, in_background, stop
 from workpool import Pool
 
 WIDEST = 16_384  # items; the default bound on pulling ahead
@@ -180,7 +180,7 @@ def test_join_waits_for_a_slow_input(pool: Pool, gate: Gate) -> None:
 
     def items() -> Iterator[int]:
         yield 0
-        gate.path and tasks.stop(gate.path)
+        stop(gate.path)
         yield from range(1, 50)
 
     def consume() -> list[int]:

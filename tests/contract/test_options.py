@@ -5,6 +5,7 @@ from __future__ import annotations
 import time
 from collections.abc import Callable
 from concurrent.futures import CancelledError
+from typing import Any
 
 import pytest
 
@@ -80,8 +81,9 @@ def test_priorities_hold_between_maps_and_tasks(make_pool: MakePool, busy: Busy)
     pool = make_pool(1)
 
     def submit(gate: str) -> None:
-        later = pool.options(priority=2).map(tasks.reporting(gate), ["c", "d"])
-        pool.options(priority=1).map(tasks.reporting(gate), ["a", "b"])
+        reporting: Any = tasks.reporting(gate)
+        later = pool.options(priority=2).map(reporting, ["c", "d"])
+        pool.options(priority=1).map(reporting, ["a", "b"])
         pool.submit(tasks.report, gate, "first")
         pool.options(priority=3).submit(tasks.report, gate, "last")
         del later

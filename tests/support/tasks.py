@@ -35,6 +35,14 @@ def echo(value: R) -> R:
     return value
 
 
+def echo_none(_: object) -> int:
+    return 1
+
+
+def fail_at(_: object) -> NoReturn:
+    raise LookupError
+
+
 def arguments(*args: object, **kwargs: object) -> tuple[tuple[object, ...], dict[str, object]]:
     return args, kwargs
 
@@ -142,12 +150,10 @@ def meet(gate: str, word: object = "") -> tuple[int, tuple[int, int]]:
 
 # ----------------------------------------------------------------- setting workers up
 
-_setup: list[object] = []  # what initializers of this worker were given
 _here = threading.local()
 
 
 def initialize(*args: object) -> None:
-    _setup.append(args)
     _here.args = args
 
 
@@ -155,6 +161,19 @@ def initialized_with() -> tuple[object, ...] | None:
     """Tell what this worker's initializer was given."""
     args: tuple[object, ...] | None = getattr(_here, "args", None)
     return args
+
+
+def initialized_with_for(_: int) -> tuple[object, ...] | None:
+    return initialized_with()
+
+
+def use_inherited(n: int) -> int:
+    """Use the lock, value and queue that the initializer was given."""
+    lock, value, queue = _here.args
+    with lock:
+        value.value += n
+    queue.put(n)
+    return int(value.value)
 
 
 def report_start(gate: str, word: object = "start") -> None:
@@ -186,6 +205,10 @@ def broken_context() -> NoReturn:
 
 
 def resource() -> object:
+    return situation().resource
+
+
+def resource_for(_: int) -> object:
     return situation().resource
 
 

@@ -1,0 +1,53 @@
+"""Programs of their own: for what happens at the end of an interpreter, in forks, and to deadlocks.
+
+A script runs with the name of the backend as its only argument. Whatever it
+prints is compared; on its standard error nothing is allowed to appear, and a
+program that hangs is ended with its time limit.
+"""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+import textwrap
+from pathlib import Path
+
+from tests.support.backends import Kind
+
+__all__ = ["outcome_of", "printed_by"]
+
+ROOT = Path(__file__).parents[2]
+
+PRELUDE = """\
+import sys
+from workpool import Pool
+from tests.support import tasks
+BACKEND = sys.argv[1]
+"""
+
+
+def outcome_of(
+    kind: Kind, script: str, *, timeout: float = 30.0, flags: tuple[str, ...] = ()
+) -> subprocess.CompletedProcess[str]:
+    """Run a script to its end and tell what it printed and how it ended."""
+    program = PRELUDE + textwrap.dedent(script)
+    return subprocess.run(
+        [sys.executable, "-W", "error", *flags, "-c", program, kind.name],
+        check=False,
+        capture_output=True,
+        cwd=ROOT,
+        env={**os.environ, "PYTHONPATH": str(ROOT)},
+        stdin=subprocess.DEVNULL,
+        text=True,
+        timeout=timeout,
+    )
+
+
+def printed_by(
+    kind: Kind, script: str, *, timeout: float = 30.0, flags: tuple[str, ...] = ()
+) -> list[str]:
+    """Run a script that must end well and in silence, and give the lines it printed."""
+    done = outcome_of(kind, script, timeout=timeout, flags=flags)
+    assert (done.returncode, done.stderr) == (0, "")
+    return done.stdout.splitlines()
