@@ -8,6 +8,7 @@ A test that kills or leaves things on purpose says so, and why::
 from __future__ import annotations
 
 from collections.abc import Generator
+from typing import Any, cast
 
 import pytest
 
@@ -39,7 +40,7 @@ def leak_check(request: pytest.FixtureRequest) -> Generator[None]:
     """Compare what there is before and after the test."""
     before = take_picture()
     yield
-    node = request.node
+    node: object = cast("Any", request).node  # untyped in pytest
     assert isinstance(node, pytest.Item)
     if node.stash.get(_failed, False) or node.get_closest_marker("leaks_expected"):
         end_processes_since(before)

@@ -154,7 +154,7 @@ class Deadpool(Executor):
     package = "deadpool"
     imports = "import deadpool"
     start_method = "forkserver"
-    # Its map submits everything at the call, a thousand at a time: far too slow for this.
+    # Its map submits everything at the call, a thousand at a time: no end within the time.
     stream = Library.stream
 
     def load(self) -> None:

@@ -69,7 +69,7 @@ class WorkpoolThread(Workpool):
 
 
 class WorkpoolProcess(Workpool):
-    """Processes, started as it does by itself."""
+    """Processes, started as it does by itself: what the summary speaks of."""
 
     name = "workpool (forkserver)"
     kind = "process"
@@ -86,6 +86,7 @@ class WorkpoolSpawn(WorkpoolProcess):
     name = "workpool (spawn)"
     start_method = "spawn"
     only = frozenset({"start"})
+    in_quick = False
 
 
 class WorkpoolFork(WorkpoolProcess):
@@ -94,6 +95,7 @@ class WorkpoolFork(WorkpoolProcess):
     name = "workpool (fork)"
     start_method = "fork"
     only = frozenset({"start"})
+    in_quick = False
 
 
 LIBRARIES = [WorkpoolThread, WorkpoolProcess, WorkpoolSpawn, WorkpoolFork]

@@ -107,7 +107,7 @@ class Billiard(PoolLike):
     package = "billiard"
     imports = "import billiard.pool"
     start_method = "fork"
-    # Its imap reads a generator of a hundred thousand items for longer than anybody waits.
+    # Its imap fails on Python 3.13: an attribute is missing from its iterator.
     stream = Library.stream
 
     def load(self) -> None:

@@ -312,27 +312,30 @@ class Task(Future[R]):
 
     # ----------------------------------------------- what concurrent.futures reaches for
 
-    @property
-    def _condition(self) -> threading.Condition:  # type: ignore[override]  # made when asked for
-        owner = self._owner
-        if owner is not None:
-            owner.before_foreign_wait(self)
-        with self._lock:
-            extras = self._more()
-            condition = extras.condition
-            if condition is None:
-                condition = extras.condition = threading.Condition()
-            return condition
+    # Attributes to whoever checks types, as in Future; made when they are asked for.
+    if not TYPE_CHECKING:
 
-    @property
-    def _waiters(self) -> list[Any]:  # type: ignore[override]  # the same
-        with self._lock:
-            return self._more().waiters
+        @property
+        def _condition(self) -> threading.Condition:
+            owner = self._owner
+            if owner is not None:
+                owner.before_foreign_wait(self)
+            with self._lock:
+                extras = self._more()
+                condition = extras.condition
+                if condition is None:
+                    condition = extras.condition = threading.Condition()
+                return condition
 
-    @property
-    def _done_callbacks(self) -> list[Callable[[Future[Any]], object]]:
-        with self._lock:
-            return self._more().callbacks
+        @property
+        def _waiters(self) -> list[Any]:
+            with self._lock:
+                return self._more().waiters
+
+        @property
+        def _done_callbacks(self) -> list[Callable[[Future[Any]], object]]:
+            with self._lock:
+                return self._more().callbacks
 
     # ------------------------------------------------------------- for the scheduler
 

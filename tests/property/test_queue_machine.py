@@ -18,7 +18,7 @@ from hypothesis.stateful import (
     invariant,
     precondition,
     rule,
-    run_state_machine_as_test,
+    run_state_machine_as_test,  # pyright: ignore[reportUnknownVariableType]  # untyped in hypothesis
 )
 
 from tests.support.queues import KINDS, Kind, inner

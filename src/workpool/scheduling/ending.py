@@ -71,6 +71,7 @@ class Ending(Waiting):
                     self.join(None if until is None else max(0.0, until - monotonic()))
                 except JoinTimeout:
                     return False
+                self._end_if_done()
             for worker in workers:
                 if not worker.join(None if until is None else max(0.0, until - monotonic())):
                     return False
@@ -99,7 +100,18 @@ class Ending(Waiting):
             task.announce(task._extras)  # type: ignore[arg-type]  # it had extras, and they stay
             with self.lock:
                 self.withdrew(task)
+        self._end_if_done()
         return cancelled + len(announce)
+
+    def _end_if_done(self) -> None:
+        """Give back what the pool had, when it is closed and nobody is left to do so on leaving."""
+        with self.lock:
+            if self.workers or not self.should_leave():
+                return
+            on_end, self.on_end = self.on_end, None
+        self.timers.close()
+        if on_end is not None:
+            on_end()
 
     def kill(self) -> None:
         """End the workers now; cancel what is queued, lose what runs."""
