@@ -12,7 +12,7 @@ from math import log10
 
 from benchmarks.comparison import Comparison
 
-WIDTH, LEFT, RIGHT, ROW, TOP = 860, 400, 70, 22, 34
+WIDTH, LEFT, RIGHT, ROW, TOP = 930, 470, 70, 22, 34
 LEAST, MOST = 0.05, 50.0  # what is beyond is drawn at the edge, with its number
 AHEAD, BEHIND, INK = "#2a9d62", "#d0663b", "#808080"
 
