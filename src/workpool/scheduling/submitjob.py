@@ -75,7 +75,13 @@ class SubmitJob:
                     with self.host.lock:
                         self._end_of_source()
                     raise
-                task = self._submit(item)
+                try:
+                    task = self._submit(item)
+                except BaseException:
+                    # Closed pool, full queue: the call failed, and leaves nothing to be pulled by a join.
+                    with self.host.lock:
+                        self.close()
+                    raise
                 with self.host.lock:
                     self.pulled += 1
                     self._tasks.append(task)
