@@ -11,7 +11,7 @@ from collections.abc import Callable
 from concurrent.futures import Executor
 from functools import partial
 from itertools import count
-from typing import TYPE_CHECKING, Any, Self, TypeVar, cast
+from typing import TYPE_CHECKING, Any, Self, cast
 
 import attrs
 
@@ -20,25 +20,22 @@ from workpool.scheduling import exit as at_exit
 from workpool.scheduling.scheduler import Scheduler
 from workpool.scheduling.terms import Terms
 from workpool.settings import Settings
+from workpool.sharing import Sharing
 
 if TYPE_CHECKING:
     from types import TracebackType
 
     from workpool.backends.base import Backend, BackendName
     from workpool.observe.stats import Stats
-    from workpool.queues import Queue
-    from workpool.shared import Counter, Event, Lock, Semaphore, Shared
     from workpool.task import Task
 
 __all__ = ["Options", "Pool"]
-
-T = TypeVar("T")
 
 _numbers = count()
 
 
 # Calls.map is narrower than Executor.map on purpose: items that do not fit the function are refused.
-class Pool(Calls, Executor):  # type: ignore[misc]  # pyright: ignore[reportIncompatibleMethodOverride]
+class Pool(Calls, Sharing, Executor):  # type: ignore[misc]  # pyright: ignore[reportIncompatibleMethodOverride]
     """Workers that drain one shared queue; a :class:`concurrent.futures.Executor`.
 
     Parameters
@@ -320,43 +317,7 @@ class Pool(Calls, Executor):  # type: ignore[misc]  # pyright: ignore[reportInco
             self._scheduler.close()
         await asyncio.to_thread(self.shutdown)
 
-    # --------------------------------------------------------------- shared state
-
-    def counter(self, initial: int = 0) -> Counter:
-        """Make a counter that all tasks of this pool can add to."""
-        from workpool.shared import Counter
-
-        return Counter(initial, scope=self._backend.capabilities.scope)
-
-    def shared(self, value: T) -> Shared[T]:
-        """Make a value that all tasks of this pool can change, one at a time."""
-        from workpool.shared import Shared
-
-        return Shared(value, scope=self._backend.capabilities.scope)
-
-    def lock(self) -> Lock:
-        """Make a lock for the tasks of this pool."""
-        from workpool.shared import Lock
-
-        return Lock(scope=self._backend.capabilities.scope)
-
-    def semaphore(self, value: int = 1) -> Semaphore:
-        """Make a semaphore for the tasks of this pool."""
-        from workpool.shared import Semaphore
-
-        return Semaphore(value, scope=self._backend.capabilities.scope)
-
-    def event(self) -> Event:
-        """Make an event for the tasks of this pool."""
-        from workpool.shared import Event
-
-        return Event(scope=self._backend.capabilities.scope)
-
-    def queue(self, maxsize: int = 0) -> Queue[Any]:
-        """Make a queue for the tasks of this pool."""
-        from workpool.queues import Queue
-
-        return Queue(maxsize, scope=self._backend.capabilities.scope)
+    # ------------------------------------------------------------------- observing
 
     def stats(self) -> Stats:
         """Tell what has happened so far.

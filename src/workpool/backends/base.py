@@ -22,9 +22,10 @@ if TYPE_CHECKING:
     from workpool.situation import Setup
     from workpool.task import Task
 
-__all__ = ["BACKENDS", "Backend", "BackendName", "Capabilities", "find"]
+__all__ = ["BACKENDS", "Backend", "BackendName", "Capabilities", "Scope", "find"]
 
 BackendName = Literal["thread", "process", "inline"]
+Scope = Literal["thread", "process"]  # where shared state lives
 
 BACKENDS: dict[str, tuple[str, str]] = {
     "thread": ("workpool.backends.thread", "ThreadBackend"),
@@ -38,7 +39,7 @@ class Capabilities:
     """What a backend can keep; what it cannot is refused at the call."""
 
     name: str
-    scope: Literal["thread", "process"]  # where shared state of its tasks must live
+    scope: Scope  # where shared state of its tasks must live
     time_limit: bool  # a task past its limit is given up and its worker replaced
     ends_tasks: bool  # what ran past its limit is truly ended, also in C code
     start_methods: tuple[str, ...] = ()

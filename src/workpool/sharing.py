@@ -1,0 +1,60 @@
+"""Shared state that a pool makes for its tasks: each where the pool's backend can reach it."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any, TypeVar
+
+if TYPE_CHECKING:
+    from workpool.backends.base import Backend, Scope
+    from workpool.queues import Queue
+    from workpool.shared import Counter, Event, Lock, Semaphore, Shared
+
+__all__ = ["Sharing"]
+
+T = TypeVar("T")
+
+
+class Sharing:
+    """The calls of a pool that make shared state."""
+
+    _backend: Backend
+
+    @property
+    def _scope(self) -> Scope:
+        return self._backend.capabilities.scope
+
+    def counter(self, initial: int = 0) -> Counter:
+        """Make a counter that all tasks of this pool can add to."""
+        from workpool.shared import Counter
+
+        return Counter(initial, scope=self._scope)
+
+    def shared(self, value: T) -> Shared[T]:
+        """Make a value that all tasks of this pool can change, one at a time."""
+        from workpool.shared import Shared
+
+        return Shared(value, scope=self._scope)
+
+    def lock(self) -> Lock:
+        """Make a lock for the tasks of this pool."""
+        from workpool.shared import Lock
+
+        return Lock(scope=self._scope)
+
+    def semaphore(self, value: int = 1) -> Semaphore:
+        """Make a semaphore for the tasks of this pool."""
+        from workpool.shared import Semaphore
+
+        return Semaphore(value, scope=self._scope)
+
+    def event(self) -> Event:
+        """Make an event for the tasks of this pool."""
+        from workpool.shared import Event
+
+        return Event(scope=self._scope)
+
+    def queue(self, maxsize: int = 0) -> Queue[Any]:
+        """Make a queue for the tasks of this pool."""
+        from workpool.queues import Queue
+
+        return Queue(maxsize, scope=self._scope)
