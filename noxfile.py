@@ -137,10 +137,11 @@ def lock(session: nox.Session) -> None:
     ]
     compile_ = ["uv", "pip", "compile", "pyproject.toml", *common]
     session.run(*compile_, "--group=dev", "--output-file=requirements/dev.txt")
-    session.run(
-        *compile_,
-        "--group=test",
-        "--group=build",
-        "--constraint=requirements/dev.txt",
-        "--output-file=requirements/test.txt",
-    )
+    for name in ("test", "engines"):
+        session.run(
+            *compile_,
+            f"--group={name}",
+            "--group=build",
+            "--constraint=requirements/dev.txt",
+            f"--output-file=requirements/{name}.txt",
+        )
