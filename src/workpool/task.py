@@ -103,6 +103,7 @@ class Task(Future[R]):
     _epoch: Any = None
     _payload: Any = None
     _by_value = False  # pickled so that the worker need not import __main__
+    _unwanted = False  # cancelled while it was with a worker: sees it, and begins no more
     _attempts = 0
     _worker: int | None = None
     _queued_at = 0.0
@@ -195,6 +196,7 @@ class Task(Future[R]):
                 owner = self._owner
                 if state == FINISHED or owner is None:
                     return False
+                self._unwanted = True
                 extras = call = None
         if state != PENDING:
             assert owner is not None

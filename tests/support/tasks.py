@@ -9,6 +9,7 @@ from collections.abc import Callable, Generator
 from contextlib import contextmanager
 from functools import partial
 from importlib import import_module
+from time import monotonic
 from typing import Any, NamedTuple, NoReturn, TypeVar
 
 import workpool
@@ -108,6 +109,22 @@ def report_and_hold(gate: str) -> Callable[[int], int]:
 def reporting(gate: str) -> Callable[[int], int]:
     """Make a function that says each item at a gate."""
     return partial(report, gate)
+
+
+def cancelled_within(seconds: float, gate: str, word: object = "") -> bool:
+    """Stop at a gate, and then tell whether somebody wants this task's end, or comes to want it in time."""
+    stop(gate, word)
+    nap, until = threading.Event(), monotonic() + seconds
+    while not situation().cancelled and monotonic() < until:
+        nap.wait(0.001)
+    return situation().cancelled
+
+
+def cancelled_after_another(pool: workpool.Pool, gate: str) -> bool:
+    """Stop at a gate, run another task of the same pool, and tell whether this one was cancelled."""
+    stop(gate)
+    assert pool.submit(double, 1).result() == 2
+    return situation().cancelled
 
 
 def call(fn: Callable[..., R], *args: Any) -> R:

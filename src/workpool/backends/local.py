@@ -44,7 +44,6 @@ class LocalRunner:
         self.handed_out = 0  # of them, delivered already; guarded by the scheduler's lock
         self.written_off = False  # settled from outside: whatever comes out is dropped
         self.asked_to_end = False  # all that runs here
-        self.asked: Task[Any] | None = None  # or this task
         self.situation.task_id = self._task_id
         self.situation.task_name = self._task_name
         self.situation.attempt = self._attempt
@@ -76,7 +75,7 @@ class LocalRunner:
             if trace is not None:
                 error = raised.with_traceback(trace.tb_next)  # begin at the user's function
         task._ended_at = monotonic()
-        self.task = self.asked = None
+        self.task = None
         if timer is not None:
             timer.cancel()
         if error is None:
@@ -260,11 +259,11 @@ class LocalRunner:
         return max(0, chunk.size - len(chunk.todo) - 1)
 
     def ask_to_end(self, task: Task[Any]) -> None:
-        """Let the task see that it is not wanted any more, if this worker runs it."""
-        self.asked = task
+        """Do nothing: a task that runs here looks at its own mark."""
 
     def _cancelled(self) -> bool:
-        return self.asked_to_end or (self.asked is not None and self.asked is self.task)
+        task = self.task
+        return self.asked_to_end or (task is not None and task._unwanted)
 
     def _task_id(self) -> int:
         task, chunk = self.task, self.chunk

@@ -77,7 +77,8 @@ class WorkerProcess:
         self._lock = threading.Lock()
         self._outbox = Outbox(result_w, journal)
         self._runner = Runner(self._lock, journal, self._outbox)
-        self._cancelled = -1  # number of the call that somebody wants ended
+        # Numbers of calls that somebody wants ended; replaced as a whole by the control thread.
+        self._cancelled: frozenset[int] = frozenset()
 
     # ----------------------------------------------------------------------- life
 
@@ -129,7 +130,7 @@ class WorkerProcess:
         situation.task_id = runner.position
         situation.task_name = runner.task_name
         situation.attempt = lambda: runner.attempt
-        situation.cancelled = lambda: self._cancelled >= 0 and self._cancelled == runner.running
+        situation.cancelled = lambda: runner.running in self._cancelled
         # A script without a __main__ guard would make its pool again here.
         process.current_process()._inheriting = True  # type: ignore[attr-defined]
         try:
@@ -201,7 +202,9 @@ class WorkerProcess:
                     # What has not begun, here or still in the pipe, is not to begin.
                     self._outbox.send((BACK, self._runner.take_back(number), number))
             elif kind == CANCEL:
-                self._cancelled = number
+                # Those before the one that runs are over.
+                running = self._runner.running
+                self._cancelled = frozenset(n for n in self._cancelled if n >= running) | {number}
 
 
 def _end_group() -> None:

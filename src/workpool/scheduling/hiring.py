@@ -116,7 +116,7 @@ class Hiring(Settling):
                 if unit.__class__ is Task:
                     if unit._state is not RUNNING:
                         continue
-                    if gone:
+                    if gone or unit._unwanted:
                         failed.append(unit)
                         continue
                     unit._state = PENDING
@@ -130,7 +130,7 @@ class Hiring(Settling):
                     self.queue.push(unit, unit.job.terms.priority, front=front)
             self._rouse(len(units))
         for task in failed:
-            if self.broken is not None:
+            if self.broken is not None and not task._unwanted:
                 self.settle(task, None, self.broken)
             else:
                 self.settle_cancelled(task)

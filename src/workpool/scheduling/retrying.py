@@ -22,7 +22,8 @@ class Retrying(Hiring):
     def fail(self, task: Task[Any], error: BaseException, *, by: Any = None) -> None:
         """Run a task again if its terms say so, else settle it with the error."""
         terms = task._terms
-        if not terms.retries_after(error, task._attempts) or self.killed or self.broken is not None:
+        ends = self.killed or self.broken is not None or task._unwanted
+        if ends or not terms.retries_after(error, task._attempts):
             self.settle(task, None, error, by=by)
             return
         with self.lock:

@@ -40,6 +40,9 @@ def pack_tasks(
             task._started_at = task._ended_at = monotonic()
             scheduler.settle(task, None, payload)
             continue
+        if task._unwanted:  # cancelled on its way here, when it was nobody's yet
+            scheduler.settle_cancelled(task)
+            continue
         fn, args = payload
         task._worker = index
         task._attempts += 1
