@@ -187,8 +187,10 @@ def test_an_input_may_use_the_pool(pool: Pool) -> None:
 
 
 @pytest.mark.needs("concurrent")
-def test_a_fixed_chunk_travels_whole(pool: Pool, gate: Gate) -> None:
+def test_a_fixed_chunk_travels_whole(pool: Pool, busy: Busy, gate: Gate) -> None:
     """With chunksize=3 each worker begins at the head of its own three items."""
+    with busy(pool):
+        pass  # both are there: what waits behind a slow item is soon given to who comes late
     results = pool.map(tasks.report_and_hold(gate.path), range(6), chunksize=3)
     assert sorted(gate.arrivals(2)) == ["0", "3"]
     assert gate.waiting() == []
