@@ -235,7 +235,9 @@ class Calls:
         return self._map(fn, iterable, star=True, sized=isinstance(iterable, Sized), **how)
 
     async def run(self, fn: Callable[P, R], /, *args: P.args, **kwargs: P.kwargs) -> R:
-        """Submit and await; no thread is blocked, cancelling the await cancels the task.
+        """Submit and await, in asyncio or trio; no thread is blocked, cancelling the await cancels the task.
+
+        With a full ``queue_size`` it waits for room, without blocking the loop.
 
         Parameters
         ----------
@@ -248,12 +250,33 @@ class Calls:
         -------
         object
             What ``fn`` returned.
+
+        Raises
+        ------
+        PoolClosed
+            The pool is shut down (also a ``RuntimeError``).
+        queue.Full
+            The queue stayed full for ``queue_timeout`` seconds.
         """
-        if self._scheduler.queue_size:
-            await self._scheduler.room_for_one(self._terms.queue_timeout)
-        return await self.submit(fn, *args, **kwargs)
+        task = self._make_task(fn, args, kwargs)
+        scheduler = self._scheduler
+        if scheduler.queue_size:
+            await scheduler.submit_when_room(task, self._terms.queue_timeout)
+        else:
+            scheduler.submit(task)
+        return await task
 
     # -------------------------------------------------------------------- below
+
+    def _make_task(
+        self, fn: Callable[..., R], args: tuple[Any, ...], kwargs: dict[str, Any]
+    ) -> Task[R]:
+        task: Task[R] = Task()
+        task._call = (fn, args, kwargs)
+        task._terms = self._terms
+        if self._pack is not None:
+            self._pack(task)
+        return task
 
     def _submit_of(self) -> Callable[..., Task[Any]]:
         """Give a ``submit`` for later that keeps no pool alive."""

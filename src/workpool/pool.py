@@ -311,11 +311,21 @@ class Pool(Calls, Sharing, Executor):  # type: ignore[misc]  # pyright: ignore[r
         exc_val: BaseException | None,
         exc_tb: TracebackType | None,
     ) -> None:
-        import asyncio
+        from workpool.eventloops import call_beside, is_cancellation
 
+        scheduler = self._scheduler
+        if exc_type is not None and is_cancellation(exc_type):
+            self.shutdown(wait=False, cancel_futures=True)
+            return
         if exc_type is not None:
-            self._scheduler.close()
-        await asyncio.to_thread(self.shutdown)
+            scheduler.close()  # what was not pulled is not wanted any more
+        scheduler.refuse_inside("shutdown")
+        try:
+            await call_beside(self.shutdown)
+        except BaseException as error:
+            if is_cancellation(type(error)):
+                self.shutdown(wait=False, cancel_futures=True)
+            raise
 
     # ------------------------------------------------------------------- observing
 

@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import threading
 from concurrent.futures import CancelledError
-from functools import partial
 from time import monotonic
 from typing import TYPE_CHECKING, Any, Generic, Self, TypeVar, cast
 
@@ -89,7 +88,7 @@ class Results(Generic[R]):
 
     def __aiter__(self) -> AsyncIterator[R]:
         """Go through the results without blocking the event loop."""
-        return self._aiter()
+        return self
 
     async def __anext__(self) -> R:
         """Give the next result; the event loop goes on meanwhile."""
@@ -97,14 +96,6 @@ class Results(Generic[R]):
             if not await self._more_async():
                 raise StopAsyncIteration
         return self._pop() if self._errors is not None else cast("R", self._values.pop())
-
-    async def _aiter(self) -> AsyncIterator[R]:
-        while True:
-            try:
-                value = await self.__anext__()
-            except StopAsyncIteration:
-                return
-            yield value
 
     # -------------------------------------------------------------------- below
 
@@ -170,27 +161,25 @@ class Results(Generic[R]):
 
     async def _more_async(self) -> bool:
         """Wait for the next piece without blocking the event loop; False at the end."""
-        import asyncio
+        from workpool.eventloops import wakeup
 
         self._touched = True
         job = self._job
-        loop = asyncio.get_running_loop()
         while not self._closed:
             job.pull()
             over = job.finished
             if over:
                 return self._end()
-            ready = asyncio.Event()
-            if self._fetch(partial(loop.call_soon_threadsafe, ready.set)):
+            job.host.assist_job(job)
+            waking = wakeup()
+            if self._fetch(waking.set):
                 return True
             if job.finished:
                 continue
             left = None if self._until is None else max(0.0, self._until - monotonic())
-            try:
-                await asyncio.wait_for(ready.wait(), left)
-            except TimeoutError:
+            if not await waking.wait(left):
                 self.close()
-                raise
+                raise TimeoutError
         return False
 
     def _end(self) -> bool:

@@ -307,10 +307,30 @@ class Task(Future[R]):
         self._set(None, exception)
 
     def __await__(self) -> Generator[Any, None, R]:
-        """Wait without blocking a thread; cancelling the await cancels the task."""
-        import asyncio
+        """Wait without blocking a thread, in asyncio or trio; cancelling the await cancels the task."""
+        if not self.done():
+            from workpool.eventloops import wakeup
 
-        return asyncio.wrap_future(self).__await__()
+            owner = self._owner
+            if owner is not None:
+                owner.before_foreign_wait(self)
+            waking = wakeup()
+            self.add_done_callback(waking.set)
+            try:
+                yield from waking.__await__()
+            except GeneratorExit:
+                raise  # nobody has cancelled it: the coroutine was let go of
+            except BaseException:
+                self.cancel()
+                raise
+        try:
+            if self._state != FINISHED:
+                from workpool.eventloops import cancelled_error
+
+                raise cancelled_error()
+            return self.result()
+        finally:
+            del self  # break the cycle task, error, traceback, this frame, task
 
     # ----------------------------------------------- what concurrent.futures reaches for
 

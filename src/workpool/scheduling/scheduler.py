@@ -29,9 +29,9 @@ from workpool.situation import here
 from workpool.task import RUNNING
 
 if TYPE_CHECKING:
-    import asyncio
     from collections.abc import Callable
 
+    from workpool.eventloops import Wakeup
     from workpool.scheduling.mapjob import MapJob
     from workpool.scheduling.worker import Worker
     from workpool.task import Task
@@ -144,25 +144,36 @@ class Scheduler(Taking, Retrying, Ending):
                 self._leave_putters(sleeper)
                 raise stdlib_queue.Full(self._is_full(timeout))
 
-    async def room_for_one(self, timeout: float | None) -> None:
-        """Wait until the queue has room, without blocking the event loop; another may take it first."""
-        import asyncio
+    async def submit_when_room(self, task: Task[Any], timeout: float | None) -> None:
+        """Accept a task as soon as there is room, without blocking the event loop.
+
+        Whoever is woken for a place may find it taken, and waits again.
+        """
         import queue as stdlib_queue
 
-        loop = asyncio.get_running_loop()
-        sleeper = _LoopSleeper(loop)
-        with self.lock:
-            if self.closed or self.broken is not None or self.queue.waiting < self.queue_size:
+        from workpool.eventloops import wakeup
+
+        until = None if timeout is None else monotonic() + timeout
+        while True:
+            try:
+                self.submit(task, timeout=0.0)
                 return
-            self._putters.append(sleeper)
-        try:
-            await asyncio.wait_for(sleeper.woken.wait(), timeout)
-        except TimeoutError:
-            self._leave_putters(sleeper)
-            raise stdlib_queue.Full(self._is_full(timeout)) from None
-        except BaseException:
-            self._leave_putters(sleeper)
-            raise
+            except stdlib_queue.Full:
+                left = None if until is None else until - monotonic()
+                if left is not None and left <= 0:
+                    raise stdlib_queue.Full(self._is_full(timeout)) from None
+            sleeper = _LoopSleeper(wakeup())
+            with self.lock:
+                if self.closed or self.broken is not None or self.queue.waiting < self.queue_size:
+                    continue
+                self._putters.append(sleeper)
+            try:
+                woken = await sleeper.waking.wait(left)
+            except BaseException:
+                self._leave_putters(sleeper)
+                raise
+            if not woken:
+                self._leave_putters(sleeper)
 
     def _is_full(self, timeout: float | None) -> str:
         return (
@@ -182,12 +193,11 @@ class Scheduler(Taking, Retrying, Ending):
 class _LoopSleeper:
     """Stands among the sleepers that wait for room, for a coroutine."""
 
-    def __init__(self, loop: asyncio.AbstractEventLoop) -> None:
-        import asyncio
+    __slots__ = ("waking",)
 
-        self.woken = asyncio.Event()
-        self._loop = loop
+    def __init__(self, waking: Wakeup) -> None:
+        self.waking = waking
 
-    def release(self) -> None:
-        """Wake the coroutine, from any thread."""
-        self._loop.call_soon_threadsafe(self.woken.set)
+    def release(self) -> bool:
+        """Wake the coroutine, from any thread; False if its loop is gone."""
+        return self.waking.set()

@@ -162,8 +162,9 @@ class State:
         """Wake submits for which there is room; lock held."""
         room = self.queue_size - self.queue.waiting
         while self._putters and room > 0:
-            self._putters.popleft().release()
-            room -= 1
+            # A coroutine whose loop is gone does not take the place it was woken for.
+            if self._putters.popleft().release() is not False:
+                room -= 1
 
     def _wake_putters(self) -> None:
         while self._putters:
