@@ -8,9 +8,17 @@ overloads refuse items that the function does not take.
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Sized
-from typing import TYPE_CHECKING, Any, Literal, TypedDict, TypeVar, cast, overload
-
-from typing_extensions import ParamSpec, Unpack
+from typing import (
+    TYPE_CHECKING,
+    Any,
+    Literal,
+    ParamSpec,
+    TypedDict,
+    TypeVar,
+    Unpack,
+    cast,
+    overload,
+)
 
 from workpool.results import Results
 from workpool.scheduling.mapjob import MapJob

@@ -6,7 +6,6 @@ else (queue, chunks, retries, join, shutdown) is the scheduler's.
 
 from __future__ import annotations
 
-import difflib
 from importlib import import_module
 from typing import TYPE_CHECKING, Any, Literal, Protocol
 
@@ -73,6 +72,8 @@ def find(name: str) -> type[Backend]:
     """Load the backend of that name."""
     home = BACKENDS.get(name)
     if home is None:
+        import difflib
+
         near = difflib.get_close_matches(str(name), BACKENDS, n=1)
         hint = f"Did you mean {near[0]!r}? " if near else ""
         message = f"unknown backend {name!r}. {hint}There are: {', '.join(map(repr, BACKENDS))}."

@@ -10,7 +10,6 @@ Python code again and never touches a task of the pool any more.
 
 from __future__ import annotations
 
-import ctypes
 import logging
 import os
 import threading
@@ -240,6 +239,8 @@ class ThreadWorker(LocalRunner):
                 del self.scheduler.workers[self.index]
         ident = self._thread.ident
         if ident is not None and self._thread.is_alive():
+            import ctypes
+
             # Written off before it is sent: whatever it interrupts, this thread settles nothing more.
             ctypes.pythonapi.PyThreadState_SetAsyncExc(
                 ctypes.c_ulong(ident), ctypes.py_object(TimeLimitExceeded)
