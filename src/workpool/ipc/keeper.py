@@ -30,7 +30,18 @@ from typing import Any
 
 from workpool._compat import LINUX
 
-__all__ = ["Keeper", "die_with", "keeper", "main", "read_status", "watch_fork"]
+__all__ = [
+    "START_METHODS",
+    "Keeper",
+    "default_start_method",
+    "die_with",
+    "keeper",
+    "main",
+    "read_status",
+    "watch_fork",
+]
+
+START_METHODS = ("forkserver", "spawn", "fork") if hasattr(os, "fork") else ()
 
 _WORD = struct.Struct("<q")
 _MOST_FDS = 250
@@ -38,6 +49,11 @@ FORK, SPAWN = b"f", b"s"
 
 
 # ------------------------------------------------------------------ the parent's side
+
+
+def default_start_method() -> str:
+    """Give the method that never forks a process with threads, and starts fastest."""
+    return "forkserver"
 
 
 class Keeper:
@@ -177,6 +193,7 @@ def main(conn_fd: int, parent: int) -> None:
     os.set_blocking(wake_r, False)
     signal.signal(signal.SIGCHLD, _on_child)
     signal.set_wakeup_fd(wake_w, warn_on_full_buffer=False)
+    _preload()
     conn = socket.socket(fileno=conn_fd)
     poller = select.poll()
     poller.register(conn_fd, select.POLLIN)
@@ -209,6 +226,20 @@ def main(conn_fd: int, parent: int) -> None:
             for kill in (os.killpg, os.kill):
                 with suppress(OSError):
                     kill(pid, signal.SIGKILL)
+
+
+def _preload() -> None:
+    """Load what nearly every worker needs, once for all of them: nothing of the user's.
+
+    A program that makes a pool imports :class:`workpool.Pool`, and its workers import
+    the program's ``__main__`` and so the same.
+    """
+    import multiprocessing.spawn
+    import runpy
+
+    import workpool
+
+    _ = multiprocessing.spawn, runpy, workpool.Pool
 
 
 def _on_child(*_: object) -> None:

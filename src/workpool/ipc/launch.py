@@ -22,19 +22,13 @@ from workpool.ipc.journal import Journal, make_journal
 if TYPE_CHECKING:
     from workpool.situation import Setup
 
-__all__ = ["START_METHODS", "WorkerHandle", "default_start_method", "launch", "pickle_setup"]
+__all__ = ["WorkerHandle", "launch", "pickle_setup"]
 
-START_METHODS = ("forkserver", "spawn", "fork") if hasattr(os, "fork") else ()
 _PIPE_SIZE = 1 << 20  # bytes asked of the kernel for the pipes of a worker; it may give less
 _F_SETPIPE_SZ = 1031  # Linux
 _PIPE_BUF = 512  # bytes that every system writes whole or not at all
 
 _handles: weakref.WeakSet[WorkerHandle] = weakref.WeakSet()
-
-
-def default_start_method() -> str:
-    """Give the method that never forks a process with threads, and starts fastest."""
-    return "forkserver"
 
 
 class WorkerHandle:

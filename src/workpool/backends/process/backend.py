@@ -8,11 +8,12 @@ from typing import TYPE_CHECKING, Any
 from workpool._compat import WINDOWS
 from workpool.backends.base import Capabilities
 from workpool.backends.process.cpus import usable_cpus
-from workpool.backends.process.driver import ProcessWorker
 from workpool.errors import NotPicklable, Unsupported
-from workpool.ipc import keeper, launch, pickling
+from workpool.ipc import keeper
 
+# Nothing else is loaded before the keeper has been started, which takes as long as the loading.
 if TYPE_CHECKING:
+    from workpool.backends.process.driver import ProcessWorker
     from workpool.scheduling.scheduler import Scheduler
     from workpool.situation import Setup
     from workpool.task import Task
@@ -28,7 +29,7 @@ class ProcessBackend:
         scope="process",
         time_limit=True,
         ends_tasks=True,
-        start_methods=launch.START_METHODS,
+        start_methods=keeper.START_METHODS,
     )
 
     def __init__(self, *, pool: str, setup: Setup, settings: Any) -> None:
@@ -41,25 +42,30 @@ class ProcessBackend:
         self.setup = setup
         self.settings = settings
         self.default_workers = usable_cpus()
-        self.start_method = settings.start_method or launch.default_start_method()
+        self.start_method = settings.start_method or keeper.default_start_method()
         if self.start_method != "fork":
             keeper.keeper.warm()  # it gets ready while the pool is made and the first task submitted
+        from workpool.backends.process.driver import ProcessWorker
+        from workpool.ipc import launch, pickling
+
+        self._make_worker = ProcessWorker
+        self._dump_call = pickling.dump_call
         launch.pickle_setup(setup, pool)
 
     def make_worker(self, scheduler: Scheduler, index: int) -> ProcessWorker:
         """Make the worker of that index."""
-        return ProcessWorker(self, scheduler, index)
+        return self._make_worker(self, scheduler, index)
 
     def pack(self, task: Task[Any]) -> None:
         """Pickle a task's call, in the thread that submits it; a failure is the task's."""
         call = task._call
         assert call is not None  # it has not run
         try:
-            task._payload = pickling.dump_call(*call, "a task")
+            task._payload = self._dump_call(*call, "a task")
         except NotPicklable:
             # Once more, for the message: making the task's name at each submit would cost more.
             try:
-                task._payload = pickling.dump_call(*call, f"a task ({task._name})")
+                task._payload = self._dump_call(*call, f"a task ({task._name})")
             except NotPicklable as error:
                 task._payload = error
 
