@@ -234,12 +234,10 @@ def _preload() -> None:
     A program that makes a pool imports :class:`workpool.Pool`, and its workers import
     the program's ``__main__`` and so the same.
     """
-    import multiprocessing.spawn
-    import runpy
+    from importlib import import_module
 
-    import workpool
-
-    _ = multiprocessing.spawn, runpy, workpool.Pool
+    for name in ("multiprocessing.spawn", "runpy", "workpool.pool"):
+        import_module(name)
 
 
 def _on_child(*_: object) -> None:
