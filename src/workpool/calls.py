@@ -1,25 +1,15 @@
 """The calls that a pool and its ``options`` view have in common: submit, map, starmap, run.
 
 They make tasks and map calls of what they are given, and pass them to the
-scheduler on the terms of whoever is asked. ``map`` keeps the function's types: its
-overloads refuse items that the function does not take.
+scheduler on the terms of whoever is asked.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Sized
-from typing import (
-    TYPE_CHECKING,
-    Any,
-    Literal,
-    ParamSpec,
-    TypedDict,
-    TypeVar,
-    Unpack,
-    cast,
-    overload,
-)
+from collections.abc import Callable, Iterable
+from typing import TYPE_CHECKING, Any, ParamSpec, TypeVar, cast
 
+from workpool.maps import Maps
 from workpool.results import Results
 from workpool.scheduling.mapjob import MapJob
 from workpool.scheduling.submitjob import SubmitJob
@@ -35,28 +25,9 @@ __all__ = ["Calls", "Options", "later_submit"]
 
 P = ParamSpec("P")
 R = TypeVar("R")
-A = TypeVar("A")
-B = TypeVar("B")
-C = TypeVar("C")
-D = TypeVar("D")
 
 
-class MapHow(TypedDict, total=False):
-    """How a map call goes about it; see :meth:`Pool.map`."""
-
-    timeout: float | None
-    chunksize: int | None
-    buffersize: int | None
-    ordered: bool
-
-
-class MapTerms(MapHow, total=False):
-    """The same, where errors are raised."""
-
-    return_exceptions: Literal[False]
-
-
-class Calls:
+class Calls(Maps):
     """The calls that a pool and its ``options`` view have in common."""
 
     _scheduler: Scheduler
@@ -93,154 +64,6 @@ class Calls:
             self._pack(task)
         self._scheduler.submit(task, timeout=terms.queue_timeout)
         return task
-
-    @overload
-    def map(
-        self,
-        fn: Callable[[A], R],
-        a: Iterable[A],
-        /,
-        *,
-        return_exceptions: Literal[True],
-        **how: Unpack[MapHow],
-    ) -> Results[R | BaseException]: ...
-    @overload
-    def map(
-        self,
-        fn: Callable[..., R],
-        a: Iterable[Any],
-        b: Iterable[Any],
-        /,
-        *iterables: Iterable[Any],
-        return_exceptions: Literal[True],
-        **how: Unpack[MapHow],
-    ) -> Results[R | BaseException]: ...
-    @overload
-    def map(
-        self, fn: Callable[[A], R], a: Iterable[A], /, **how: Unpack[MapTerms]
-    ) -> Results[R]: ...
-    @overload
-    def map(
-        self, fn: Callable[[A, B], R], a: Iterable[A], b: Iterable[B], /, **how: Unpack[MapTerms]
-    ) -> Results[R]: ...
-    @overload
-    def map(
-        self,
-        fn: Callable[[A, B, C], R],
-        a: Iterable[A],
-        b: Iterable[B],
-        c: Iterable[C],
-        /,
-        **how: Unpack[MapTerms],
-    ) -> Results[R]: ...
-    @overload
-    def map(
-        self,
-        fn: Callable[[A, B, C, D], R],
-        a: Iterable[A],
-        b: Iterable[B],
-        c: Iterable[C],
-        d: Iterable[D],
-        /,
-        **how: Unpack[MapTerms],
-    ) -> Results[R]: ...
-    @overload
-    def map(
-        self,
-        fn: Callable[..., R],
-        a: Iterable[Any],
-        b: Iterable[Any],
-        c: Iterable[Any],
-        d: Iterable[Any],
-        e: Iterable[Any],
-        /,
-        *iterables: Iterable[Any],
-        **how: Unpack[MapTerms],
-    ) -> Results[R]: ...
-    def map(self, fn: Callable[..., Any], /, *iterables: Iterable[Any], **how: Any) -> Results[Any]:
-        """Call ``fn`` with each item, on all workers, and iterate over the results.
-
-        Inputs that know their length are queued whole at the call. Others are
-        pulled as results are consumed, at most ``buffersize`` items ahead, so an
-        endless generator works in constant memory; what is not yet pulled when
-        :meth:`Pool.join`, ``shutdown(wait=True)`` or the end of the with block
-        comes is then pulled and run.
-
-        Parameters
-        ----------
-        fn : callable
-            Called with one item of each iterable.
-        *iterables : iterable
-            The shortest one ends the map, as in :func:`map`.
-        timeout : float or None, seconds
-            A result that is not there so long after the call to ``map`` raises
-            ``TimeoutError`` and cancels the rest.
-        chunksize : int or None, items
-            How many items travel together; ``None`` sizes chunks from measured
-            durations, ``1`` goes item by item through :meth:`submit`.
-        buffersize : int or None, items
-            How far to pull ahead of the consumer, also from sized inputs;
-            ``None`` is a bound made from measured durations, 16384 at most.
-        ordered : bool
-            Yield in the order of the input; ``False`` yields as completed.
-        return_exceptions : bool
-            Yield an item's error instead of raising it.
-
-        Returns
-        -------
-        Results
-            An iterator and async iterator. An item's error is raised in its
-            place and cancels the rest. Closing it early cancels what has not started.
-
-        Raises
-        ------
-        ValueError
-            ``chunksize`` or ``buffersize`` is less than 1.
-        PoolClosed
-            The pool is shut down.
-        """
-        if not iterables:
-            message = "map() needs at least one iterable of items"
-            raise TypeError(message)
-        sized = all(isinstance(iterable, Sized) for iterable in iterables)
-        if len(iterables) == 1:
-            return self._map(fn, iterables[0], star=False, sized=sized, **how)
-        return self._map(fn, zip(*iterables, strict=False), star=True, sized=sized, **how)
-
-    @overload
-    def starmap(
-        self,
-        fn: Callable[..., R],
-        iterable: Iterable[Iterable[Any]],
-        /,
-        *,
-        return_exceptions: Literal[True],
-        **how: Unpack[MapHow],
-    ) -> Results[R | BaseException]: ...
-    @overload
-    def starmap(
-        self, fn: Callable[..., R], iterable: Iterable[Iterable[Any]], /, **how: Unpack[MapTerms]
-    ) -> Results[R]: ...
-    def starmap(
-        self, fn: Callable[..., Any], iterable: Iterable[Iterable[Any]], /, **how: Any
-    ) -> Results[Any]:
-        """Call ``fn(*item)`` for each item; otherwise as :meth:`map`.
-
-        Parameters
-        ----------
-        fn : callable
-            Called with the members of each item as its arguments.
-        iterable : iterable of iterables
-            The arguments of each call.
-        **how
-            As in :meth:`map`.
-
-        Returns
-        -------
-        Results
-            As in :meth:`map`.
-        """
-        return self._map(fn, iterable, star=True, sized=isinstance(iterable, Sized), **how)
 
     async def run(self, fn: Callable[P, R], /, *args: P.args, **kwargs: P.kwargs) -> R:
         """Submit and await, in asyncio or trio; no thread is blocked, cancelling the await cancels the task.

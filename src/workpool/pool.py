@@ -11,7 +11,7 @@ from collections.abc import Callable
 from concurrent.futures import Executor
 from functools import partial
 from itertools import count
-from typing import TYPE_CHECKING, Any, Self, cast
+from typing import TYPE_CHECKING, Any, Self, TypeVarTuple, cast
 
 import attrs
 
@@ -23,13 +23,18 @@ from workpool.settings import Settings
 from workpool.sharing import Sharing
 
 if TYPE_CHECKING:
+    from contextlib import AbstractContextManager
     from types import TracebackType
 
-    from workpool.backends.base import Backend, BackendName
+    from workpool.backends.base import Backend, BackendName, StartMethod
     from workpool.observe.stats import Stats
     from workpool.task import Task
 
 __all__ = ["Options", "Pool"]
+
+# An initializer's arguments: initargs has to fit them. That there are none by default is what no
+# variable can say, and what a call without initargs never meets.
+Ts = TypeVarTuple("Ts")
 
 _numbers = count()
 
@@ -90,9 +95,9 @@ class Pool(Calls, Sharing, Executor):  # type: ignore[misc]  # pyright: ignore[r
         max_workers: int | None = None,
         *,
         backend: BackendName = "thread",
-        initializer: Callable[..., object] | None = None,
-        initargs: tuple[Any, ...] = (),
-        worker_context: Callable[[], Any] | None = None,
+        initializer: Callable[[*Ts], object] | None = None,
+        initargs: tuple[*Ts] = (),  # type: ignore[assignment]  # pyright: ignore[reportArgumentType]
+        worker_context: Callable[[], AbstractContextManager[Any]] | None = None,
         queue_size: int = 0,
         time_limit: float | None = None,
         retries: int = 0,
@@ -100,7 +105,7 @@ class Pool(Calls, Sharing, Executor):  # type: ignore[misc]  # pyright: ignore[r
         backoff: float = 0.0,
         priority: int = 0,
         max_tasks_per_worker: int | None = None,
-        start_method: str | None = None,
+        start_method: StartMethod | None = None,
         start_timeout: float | None = 60.0,
         name: str | None = None,
     ) -> None:
@@ -108,7 +113,7 @@ class Pool(Calls, Sharing, Executor):  # type: ignore[misc]  # pyright: ignore[r
             max_workers=max_workers,
             backend=backend,
             initializer=initializer,
-            initargs=initargs,
+            initargs=cast("tuple[Any, ...]", initargs),
             worker_context=worker_context,
             queue_size=queue_size,
             max_tasks_per_worker=max_tasks_per_worker,

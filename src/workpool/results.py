@@ -18,10 +18,10 @@ if TYPE_CHECKING:
 
 __all__ = ["Results"]
 
-R = TypeVar("R")
+R_co = TypeVar("R_co", covariant=True)
 
 
-class Results(Generic[R]):
+class Results(Generic[R_co]):
     """Results of a map call, in order or as they come.
 
     Iterate it, with ``for`` or ``async for``. Letting go of it half-way, or
@@ -39,7 +39,7 @@ class Results(Generic[R]):
         self._touched = False
         self._closed = False
 
-    def __iter__(self) -> Iterator[R]:
+    def __iter__(self) -> Iterator[R_co]:
         """Go through what is left; like ``iter`` of an iterator, but at the speed of a generator."""
         while True:
             values = self._values
@@ -53,12 +53,12 @@ class Results(Generic[R]):
             else:
                 yield self._pop()
 
-    def __next__(self) -> R:
+    def __next__(self) -> R_co:
         """Give the next result, or raise the item's error; waits if it must."""
         if not self._values and not self._more():
             raise StopIteration
         if self._errors is None:
-            return cast("R", self._values.pop())
+            return cast("R_co", self._values.pop())
         return self._pop()
 
     def close(self) -> None:
@@ -86,20 +86,20 @@ class Results(Generic[R]):
         else:
             job.unseen = True
 
-    def __aiter__(self) -> AsyncIterator[R]:
+    def __aiter__(self) -> AsyncIterator[R_co]:
         """Go through the results without blocking the event loop."""
         return self
 
-    async def __anext__(self) -> R:
+    async def __anext__(self) -> R_co:
         """Give the next result; the event loop goes on meanwhile."""
         while not self._values:
             if not await self._more_async():
                 raise StopAsyncIteration
-        return self._pop() if self._errors is not None else cast("R", self._values.pop())
+        return self._pop() if self._errors is not None else cast("R_co", self._values.pop())
 
     # -------------------------------------------------------------------- below
 
-    def _pop(self) -> R:
+    def _pop(self) -> R_co:
         """Give the next value, or raise its error."""
         errors = self._errors
         assert errors is not None
@@ -108,9 +108,9 @@ class Results(Generic[R]):
         if not errors:
             self._errors = None
         if error is None:
-            return cast("R", value)
+            return cast("R_co", value)
         if self._return_exceptions:
-            return cast("R", error)
+            return cast("R_co", error)
         self.close()
         try:
             raise error

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any, TypeVar
+from typing import TYPE_CHECKING, TypeVar
 
 if TYPE_CHECKING:
     from workpool.backends.base import Backend, Scope
@@ -53,8 +53,9 @@ class Sharing:
 
         return Event(scope=self._scope)
 
-    def queue(self, maxsize: int = 0) -> Queue[Any]:
-        """Make a queue for the tasks of this pool."""
+    def queue(self, maxsize: int = 0) -> Queue[T]:  # pyright: ignore[reportInvalidTypeVarUse]
+        """Make a queue for the tasks of this pool: ``jobs: Queue[str] = pool.queue()``."""
+        # Once is enough: as with queue.Queue(), the annotation of the name it is bound to says it.
         from workpool.queues import Queue
 
         return Queue(maxsize, scope=self._scope)

@@ -74,7 +74,7 @@ class Extras:
     def __init__(self) -> None:
         self.condition: threading.Condition | None = None
         self.waiters: list[Any] = []  # of concurrent.futures.wait and as_completed
-        self.callbacks: list[Callable[[Future[Any]], object]] = []
+        self.callbacks: list[Callable[[Any], object]] = []
         self.sleepers: list[Any] = []  # a held lock for each thread in result()
 
 
@@ -271,7 +271,7 @@ class Task(Future[R]):
                 raise CancelledError
         return self._exception
 
-    def add_done_callback(self, fn: Callable[[Future[R]], object]) -> None:
+    def add_done_callback(self, fn: Callable[[Task[R]], object]) -> None:
         """Call ``fn(task)`` when the task is done; at once if it is.
 
         Parameters
@@ -444,7 +444,7 @@ class Task(Future[R]):
         if extras is not None:
             self.announce(extras)
 
-    def _call_back(self, fn: Callable[[Future[R]], object]) -> None:
+    def _call_back(self, fn: Callable[[Task[R]], object]) -> None:
         try:
             fn(self)
         except Exception:

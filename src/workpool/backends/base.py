@@ -21,9 +21,10 @@ if TYPE_CHECKING:
     from workpool.situation import Setup
     from workpool.task import Task
 
-__all__ = ["BACKENDS", "Backend", "BackendName", "Capabilities", "Scope", "find"]
+__all__ = ["BACKENDS", "Backend", "BackendName", "Capabilities", "Scope", "StartMethod", "find"]
 
 BackendName = Literal["thread", "process", "inline"]
+StartMethod = Literal["forkserver", "spawn", "fork"]
 Scope = Literal["thread", "process"]  # where shared state lives
 
 BACKENDS: dict[str, tuple[str, str]] = {

@@ -71,17 +71,17 @@ class Handle(Generic[H_co]):
     __slots__ = ("__weakref__", "_home", "_scope")
 
     _home: H_co
-    _scope: str
+    _scope: Scope
 
     @property
-    def scope(self) -> str:
+    def scope(self) -> Scope:
         """Who may use it: ``"thread"`` or ``"process"``."""
         return self._scope
 
     def __reduce__(self) -> tuple[object, ...]:
         return _rebuild, (type(self), self._home, self._scope)
 
-    def _set_home(self, home: H_co, scope: str) -> None:  # type: ignore[misc]  # covariant, set once
+    def _set_home(self, home: H_co, scope: Scope) -> None:  # type: ignore[misc]  # covariant, set once
         self._home = home
         self._scope = scope
 
@@ -116,7 +116,7 @@ def home_of(scope: str) -> Home:
     return cast("Home", importlib.import_module(module))
 
 
-def _rebuild(kind: type[Handle[object]], home: object, scope: str) -> Handle[object]:
+def _rebuild(kind: type[Handle[object]], home: object, scope: Scope) -> Handle[object]:
     """Unpickle a handle."""
     handle = kind.__new__(kind)
     handle._set_home(home, scope)
