@@ -60,6 +60,7 @@ def types(session: nox.Session) -> None:
     for version in (PYTHONS[0], PYTHONS[-1]):
         session.run("mypy", "--python-version", version)
         session.run("pyright", "--warnings", "--pythonversion", version)
+    session.run("python", "-m", "pytest", "-q", "tests/typing")  # what both have to refuse
 
 
 @nox.session(python=PYTHONS)
