@@ -5,7 +5,6 @@ from __future__ import annotations
 import asyncio
 import queue
 import threading
-from functools import partial
 from itertools import count
 from typing import Any
 
@@ -108,7 +107,7 @@ def test_cancelling_an_await_reaches_the_running_task(loop: str, make_pool: Make
 
         async def main() -> None:
             async with anyio.create_task_group() as group:
-                group.start_soon(partial(pool.run, until_cancelled, runs.path, answer.path))
+                group.start_soon(lambda: pool.run(until_cancelled, runs.path, answer.path))
                 await anyio.lowlevel.checkpoint()
                 while not runs.waiting():
                     await anyio.lowlevel.checkpoint()
@@ -181,7 +180,7 @@ def test_who_waits_for_room_can_be_cancelled(loop: str, make_pool: MakePool, bus
                 with anyio.move_on_after(0.01):
                     await pool.run(tasks.report, seen.path, "ran")
                 async with anyio.create_task_group() as group:
-                    group.start_soon(partial(pool.run, tasks.double, 2))
+                    group.start_soon(lambda: pool.run(tasks.double, 2))
                     await anyio.lowlevel.checkpoint()
                     gate.open()
                 assert await first == 2
