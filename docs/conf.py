@@ -54,7 +54,10 @@ nitpick_ignore_regex = [
     # Type variables: they stand in signatures and have no page.
     (r"py:(class|obj|data)", r"(.*\.)?_?(P|R|S|T|T_co|T_contra|Ts|K|V)\d?(\.args|\.kwargs)?"),
     # Choices and types that signatures name as the source does; the text beside them says what they are.
-    (r"py:class", r"AbstractContextManager|BackendName|Future|Scope|StartMethod|workpool\..*\.(_\w+|MapTerms)"),
+    (
+        r"py:class",
+        r"AbstractContextManager|BackendName|Future|Scope|StartMethod|workpool\..*\.(_\w+|MapTerms)",
+    ),
     # Words that numpydoc takes for types: "float or None, seconds", "{'thread', 'process'}".
     (r"py:class", r"optional|default.*|seconds|callable|iterable|sequence|iterator|of|.*['\" ].*"),
 ]
