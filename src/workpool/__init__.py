@@ -27,6 +27,7 @@ if TYPE_CHECKING:
     from workpool.errors import WorkerTraceback as WorkerTraceback
     from workpool.errors import WorkpoolError as WorkpoolError
     from workpool.errors import WouldDeadlock as WouldDeadlock
+    from workpool.integrations.progress.snapshot import Progress as Progress
     from workpool.observe.stats import Stats as Stats
     from workpool.pool import Options as Options
     from workpool.pool import Pool as Pool
@@ -61,6 +62,7 @@ _HOME = {
     "Pool": "workpool.pool",
     "PoolClosed": "workpool.errors",
     "PriorityQueue": "workpool.queues",
+    "Progress": "workpool.integrations.progress.snapshot",
     "Queue": "workpool.queues",
     "Results": "workpool.results",
     "Semaphore": "workpool.shared",

@@ -7,17 +7,16 @@ scheduler on the terms of whoever is asked.
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable
-from typing import TYPE_CHECKING, Any, ParamSpec, TypeVar, cast
+from typing import TYPE_CHECKING, Any, ParamSpec, TypeVar
 
+from workpool.mapcall import MapCall
 from workpool.maps import Maps
-from workpool.results import Results
-from workpool.scheduling.mapjob import MapJob
-from workpool.scheduling.submitjob import SubmitJob
 from workpool.task import Task
 
 if TYPE_CHECKING:
     import weakref
 
+    from workpool.results import Results
     from workpool.scheduling.scheduler import Scheduler
     from workpool.scheduling.terms import Terms
 
@@ -119,54 +118,19 @@ class Calls(Maps):
         items: Iterable[Any],
         *,
         star: bool,
-        sized: bool,
-        timeout: float | None = None,
-        chunksize: int | None = None,
-        buffersize: int | None = None,
-        ordered: bool = True,
-        return_exceptions: bool = False,
+        total: int | None,
+        **how: Any,
     ) -> Results[R]:
-        _check_count("chunksize", chunksize)
-        _check_count("buffersize", buffersize)
-        if not callable(cast("object", fn)):
-            message = f"map() calls a function with each item; got {fn!r}"
-            raise TypeError(message)
-        scheduler = self._scheduler
-        lazy = not sized or buffersize is not None
-        job: Any
-        if chunksize == 1:
-            submit = self._submit_of()
-            one: Callable[[Any], Task[Any]] = (
-                (lambda item: submit(fn, *item)) if star else (lambda item: submit(fn, item))
-            )
-            window = (buffersize or 4 * scheduler.max_workers) if lazy else None
-            job = SubmitJob(scheduler, one, iter(items), window=window, ordered=ordered)
-        else:
-            job = MapJob(
-                scheduler,
-                fn,
-                star=star,
-                terms=self._terms,
-                chunksize=chunksize,
-                window=buffersize,
-                ordered=ordered,
-                epoch=scheduler.ledger.current,
-            )
-            # Before the lock: to iterate the input is user code, which may use this very pool.
-            source = iter(items)
-            kept: Any = None
-            if not lazy:
-                kept = items if items.__class__ in (range, tuple) else list(source)
-            with scheduler.lock:
-                job.epoch = scheduler.ledger.current
-                if lazy:
-                    job.give_source(source)
-                else:
-                    job.give_all(kept)
-            scheduler.hire()
-        results: Results[R] = Results(job, timeout=timeout, return_exceptions=return_exceptions)
-        job.pull()
-        return results
+        call = MapCall(
+            self._scheduler,
+            self._terms,
+            fn,
+            items,
+            star=star,
+            total=total,
+            submit_of=self._submit_of,
+        )
+        return call.begin(**how)
 
 
 class Options(Calls):
@@ -193,14 +157,3 @@ def later_submit(pool: weakref.ref[Calls], rest: Calls) -> Callable[..., Task[An
         return (alive if alive is not None else rest).submit(fn, *args)
 
     return submit
-
-
-def _check_count(name: str, value: int | None) -> None:
-    if value is None:
-        return
-    if not isinstance(cast("object", value), int) or isinstance(value, bool):
-        message = f"{name} is a whole number of items, or None; got {value!r}"
-        raise TypeError(message)
-    if value < 1:
-        message = f"{name} must be >= 1; got {value}"
-        raise ValueError(message)

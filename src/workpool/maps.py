@@ -12,6 +12,7 @@ from collections.abc import Callable, Iterable, Sized
 from typing import TYPE_CHECKING, Any, Literal, TypedDict, TypeVar, Unpack, overload
 
 if TYPE_CHECKING:
+    from workpool.integrations.progress.snapshot import Progress
     from workpool.results import Results
 
 __all__ = ["Maps"]
@@ -31,6 +32,7 @@ class MapHow(TypedDict, total=False):
     chunksize: int | None
     buffersize: int | None
     ordered: bool
+    progress: bool | Literal["tqdm", "rich", "plain"] | Callable[[Progress], object]
 
 
 class MapTerms(MapHow, total=False):
@@ -200,6 +202,11 @@ class Maps:
             Yield in the order of the input; ``False`` yields as completed.
         return_exceptions : bool
             Yield an item's error instead of raising it.
+        progress : bool, {"tqdm", "rich", "plain"} or callable
+            Show how many items are finished and failed, how fast, and how long the
+            rest will take. ``True``: by tqdm on a terminal and in a notebook, in
+            lines now and then elsewhere, or where tqdm is not installed. A callable
+            is given a :class:`Progress` now and then, by a thread of its own.
 
         Returns
         -------
@@ -211,16 +218,19 @@ class Maps:
         ------
         ValueError
             ``chunksize`` or ``buffersize`` is less than 1.
+        Unsupported
+            The package that ``progress`` names is not installed.
         PoolClosed
             The pool is shut down.
         """
         if not iterables:
             message = "map() needs at least one iterable of items"
             raise TypeError(message)
-        sized = all(isinstance(iterable, Sized) for iterable in iterables)
         if len(iterables) == 1:
-            return self._map(fn, iterables[0], star=False, sized=sized, **how)
-        return self._map(fn, zip(*iterables, strict=False), star=True, sized=sized, **how)
+            return self._map(fn, iterables[0], star=False, total=_length(iterables[0]), **how)
+        lengths = [length for length in map(_length, iterables) if length is not None]
+        total = min(lengths) if len(lengths) == len(iterables) else None
+        return self._map(fn, zip(*iterables, strict=False), star=True, total=total, **how)
 
     @overload
     def starmap(
@@ -255,7 +265,7 @@ class Maps:
         Results
             As in :meth:`map`.
         """
-        return self._map(fn, iterable, star=True, sized=isinstance(iterable, Sized), **how)
+        return self._map(fn, iterable, star=True, total=_length(iterable), **how)
 
     def _map(
         self,
@@ -263,12 +273,13 @@ class Maps:
         items: Iterable[Any],
         *,
         star: bool,
-        sized: bool,
-        timeout: float | None = None,
-        chunksize: int | None = None,
-        buffersize: int | None = None,
-        ordered: bool = True,
-        return_exceptions: bool = False,
+        total: int | None,
+        **how: Any,
     ) -> Results[R]:
         """Make the map call of what the calls above were given."""
         raise NotImplementedError
+
+
+def _length(iterable: Iterable[Any]) -> int | None:
+    """Give the number of items, where the input knows it."""
+    return len(iterable) if isinstance(iterable, Sized) else None

@@ -63,12 +63,9 @@ class Results(Generic[R_co]):
 
     def close(self) -> None:
         """Cancel what has not started; there will be no more results."""
-        if self._closed:
-            return
-        self._closed = True
-        self._values = []
-        with self._lock:
-            self._job.close()
+        if not self._closed:
+            self._cancel()
+            self._farewell()
 
     def __enter__(self) -> Self:
         return self
@@ -82,7 +79,7 @@ class Results(Generic[R_co]):
         if self._closed or job.finished:
             return
         if self._touched:
-            job.host.without_lock(self.close)
+            job.host.without_lock(self._cancel)
         else:
             job.unseen = True
 
@@ -95,12 +92,38 @@ class Results(Generic[R_co]):
         while not self._values:
             if not await self._more_async():
                 raise StopAsyncIteration
-        return self._pop() if self._errors is not None else cast("R_co", self._values.pop())
+        if self._errors is None:
+            return cast("R_co", self._values.pop())
+        try:
+            return self._pop(patient=False)
+        except BaseException:
+            await self._farewell_async()
+            raise
 
     # -------------------------------------------------------------------- below
 
-    def _pop(self) -> R_co:
-        """Give the next value, or raise its error."""
+    def _cancel(self) -> None:
+        self._closed = True
+        self._values = []
+        with self._lock:
+            self._job.close()
+
+    def _farewell(self) -> None:
+        """Let a display show the last of it, before what the consumer prints next."""
+        if self._job.meter is not None:
+            self._job.meter.wait()
+
+    async def _farewell_async(self) -> None:
+        """Do the same without blocking the event loop."""
+        if self._job.meter is not None:
+            from workpool.eventloops import wakeup
+
+            waking = wakeup()
+            patience = self._job.meter.when_shown(waking.set)
+            await waking.wait(patience)
+
+    def _pop(self, *, patient: bool = True) -> R_co:
+        """Give the next value, or raise its error; an event loop is not made to wait for a display."""
         errors = self._errors
         assert errors is not None
         error = errors.pop(len(self._values) - 1, None)
@@ -111,7 +134,9 @@ class Results(Generic[R_co]):
             return cast("R_co", value)
         if self._return_exceptions:
             return cast("R_co", error)
-        self.close()
+        self._cancel()
+        if patient:
+            self._farewell()
         try:
             raise error
         finally:
@@ -145,6 +170,7 @@ class Results(Generic[R_co]):
             job.pull()
             over = job.finished
             if over:
+                self._farewell()
                 return self._end()
             job.host.assist_job(job)
             sleeper = threading.Lock()
@@ -169,6 +195,7 @@ class Results(Generic[R_co]):
             job.pull()
             over = job.finished
             if over:
+                await self._farewell_async()
                 return self._end()
             job.host.assist_job(job)
             waking = wakeup()
@@ -178,7 +205,7 @@ class Results(Generic[R_co]):
                 continue
             left = None if self._until is None else max(0.0, self._until - monotonic())
             if not await waking.wait(left):
-                self.close()
+                self._cancel()
                 raise TimeoutError
         return False
 

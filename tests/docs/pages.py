@@ -2,6 +2,7 @@
 
 A ```` ```python ```` block is a whole program. The block behind it, if it is ```` ```text ````, is what
 it prints; a program without one prints nothing. ``...`` in there stands for anything, as in doctest.
+A block ```` ```{code-block} text ```` with the caption ``on stderr`` behind those is what it says there.
 """
 
 from __future__ import annotations
@@ -14,6 +15,8 @@ from pathlib import Path
 __all__ = ["DOCS", "Block", "Program", "blocks_of", "pages", "programs_of"]
 
 DOCS = Path(__file__).parents[2] / "docs"
+
+STDERR = ":caption: on stderr\n\n"
 
 _FENCE = re.compile(r"^(?P<ticks>`{3,})(?P<language>.*)$")
 
@@ -36,6 +39,7 @@ class Program:
     line: int
     source: str
     output: str
+    errors: str = ""
 
     @property
     def label(self) -> str:
@@ -71,6 +75,10 @@ def programs_of(page: Path) -> Iterator[Program]:
     blocks = list(blocks_of(page))
     for number, block in enumerate(blocks, 1):
         if block.language == "python":
-            follows = blocks[number : number + 1]
-            output = "".join(block.text for block in follows if block.language == "text")
-            yield Program(page, block.line, block.text, output)
+            follows = blocks[number : number + 2]
+            output = errors = ""
+            if follows and follows[0].language == "text":
+                output = follows.pop(0).text
+            if follows and follows[0].text.startswith(STDERR):
+                errors = follows[0].text.removeprefix(STDERR)
+            yield Program(page, block.line, block.text, output, errors)

@@ -31,12 +31,14 @@ def test_program_prints_what_the_page_says(program: Program, tmp_path: Path) -> 
         timeout=50,
         check=False,
     )
-    assert (ran.returncode, ran.stderr) == (0, "")
-    printed = "".join(f"{line.rstrip()}\n" for line in ran.stdout.splitlines())
+    assert ran.returncode == 0, ran.stderr
     checker = doctest.OutputChecker()
-    if not checker.check_output(program.output, printed, doctest.ELLIPSIS):
-        example = doctest.Example(program.source, program.output)
-        pytest.fail(checker.output_difference(example, printed, doctest.ELLIPSIS), pytrace=False)
+    for promised, printed in ((program.errors, ran.stderr), (program.output, ran.stdout)):
+        stripped = "".join(f"{line.rstrip()}\n" for line in printed.splitlines())
+        if not checker.check_output(promised, stripped, doctest.ELLIPSIS):
+            example = doctest.Example(program.source, promised)
+            difference = checker.output_difference(example, stripped, doctest.ELLIPSIS)
+            pytest.fail(difference, pytrace=False)
 
 
 @pytest.mark.parametrize("page", pages(), ids=lambda page: str(page.relative_to(DOCS)))

@@ -18,8 +18,8 @@ from workpool.__main__ import COMMANDS, main
 from workpool.backends.base import BACKENDS
 from workpool.commands.demo import job
 from workpool.commands.demo.files import Report, examine, read_through, walk
-from workpool.commands.demo.progress import FIRST, LIVING, LONGEST, Progress
 from workpool.commands.demo.totals import FAILURES, Totals, human_size
+from workpool.integrations.progress.line import FIRST, LIVING, LONGEST, Line
 
 
 @pytest.fixture
@@ -173,14 +173,14 @@ class Clock:
 def clock(monkeypatch: pytest.MonkeyPatch) -> Clock:
     """Set the clock of the progress line by hand."""
     clock = Clock()
-    monkeypatch.setattr("workpool.commands.demo.progress.monotonic", clock)
+    monkeypatch.setattr("workpool.integrations.progress.line.monotonic", clock)
     return clock
 
 
 def test_progress_in_a_log_is_a_line_now_and_then(clock: Clock) -> None:
     """Where there is no terminal, a line comes soon, and then less and less often: no log is flooded."""
     log = io.StringIO()
-    shown = Progress(log, lambda: f"{clock.now / FIRST:g}")
+    shown = Line(log, lambda: f"{clock.now / FIRST:g}")
     for now in range(17):
         clock.now = now * FIRST
         shown.look()
@@ -198,7 +198,7 @@ def test_progress_on_a_terminal_is_written_over_itself(clock: Clock) -> None:
     """On a terminal a shorter line leaves nothing of a longer one, and the last is taken away."""
     terminal = Terminal()
     lines = iter(["long line", "short"])
-    shown = Progress(terminal, lambda: next(lines))
+    shown = Line(terminal, lambda: next(lines))
     for clock.now in (LIVING, LIVING * 2):
         shown.look()
     shown.clear()

@@ -17,7 +17,7 @@ from workpool import Pool
 from workpool.__main__ import main
 from workpool.commands.demo import job
 from workpool.commands.demo.files import Report, walk
-from workpool.commands.demo.progress import Progress
+from workpool.integrations.progress.line import Line
 
 DEMO = [sys.executable, "-m", "workpool", "demo"]
 
@@ -40,11 +40,11 @@ def struck(*_: object, **__: object) -> Iterator[str]:
 def test_ctrl_c_keeps_what_is_done(tree: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Ctrl-C in the midst of the results ends the pool, and the totals are those until then."""
 
-    class Impatient(Progress):
+    class Impatient(Line):
         def look(self) -> None:
             raise KeyboardInterrupt
 
-    monkeypatch.setattr(job, "Progress", Impatient)
+    monkeypatch.setattr(job, "Line", Impatient)
     pool = Pool(1, backend="inline")
     totals = job.examine_tree(pool, str(tree), progress=io.StringIO())
     assert totals.stopped

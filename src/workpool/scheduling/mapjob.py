@@ -63,6 +63,26 @@ class Host(Protocol):
         """Hear that a thread is about to wait for the call's results; without the lock."""
 
 
+class Meter(Protocol):
+    """Counts what comes out of a map call, for whoever watches; each call is made with the lock held."""
+
+    def count(self, done: int, failed: int) -> None:
+        """Hear of so many more items with a result, and with an error."""
+
+    def know_total(self, total: int) -> None:
+        """Hear how many items there are, now that all input is pulled."""
+
+    def end(self) -> None:
+        """Hear that nothing more will come."""
+
+    def wait(self) -> None:
+        """Let what was counted be shown, but not for ever; without the lock."""
+
+    def when_shown(self, call: Callable[[], object]) -> float:
+        """Have a call made when it is shown; give the seconds for which that is worth waiting."""
+        ...
+
+
 class Piece:
     """Results of neighbouring items: ``values[i]`` belongs to item ``start + i``."""
 
@@ -161,6 +181,7 @@ class MapJob:
         self.failed = 0
         self.blob: Any = None  # what a backend keeps about the function, such as its pickle
         self.listener: Callable[[], object] | None = None  # wakes the consumer, once
+        self.meter: Meter | None = None
         self._window = window
         # Not drawn: a deque, or a range or list with _next as its cursor.
         self._items: Any = deque()
@@ -182,6 +203,8 @@ class MapJob:
         if items:
             self._queued = True
             self.host.enqueue_job(self)
+        elif self.meter is not None:
+            self.meter.end()
 
     def give_source(self, source: Iterator[Any]) -> None:
         """Accept an input to be pulled as it is needed; lock held."""
@@ -268,6 +291,8 @@ class MapJob:
             self.host.dismiss(self.epoch, 0)
             self._tell()
             self._tell_watchers()
+            if self.meter is not None:
+                end_of_source(self.meter, self)
 
     def draw(self, workers: int) -> tuple[Chunk | None, bool]:
         """Cut the next chunk; lock held. The second value tells whether there is more."""
@@ -308,6 +333,11 @@ class MapJob:
                 self._completed.append(piece)
                 self._tell()
         self._tell_watchers()
+        if self.meter is not None:
+            failed = 0 if piece.errors is None else len(piece.errors)
+            self.meter.count(count - failed, failed)
+            if self._source is None and self.settled == self.pulled:
+                self.meter.end()
         self.host.dismiss(self.epoch, count)
 
     def fetch(self) -> Piece | None:
@@ -331,6 +361,8 @@ class MapJob:
             return
         self.closed = True
         self.reason = reason
+        if self.meter is not None:
+            self.meter.end()
         undrawn = self.undrawn
         self._items = deque()
         self._ready.clear()
@@ -355,3 +387,10 @@ class MapJob:
         watchers, self.watchers = self.watchers, []
         for watcher in watchers:
             rouse(watcher)
+
+
+def end_of_source(meter: Meter, job: Any) -> None:
+    """Tell a meter how many items there are, and that it was the last one if all have an outcome; lock held."""
+    meter.know_total(job.pulled)
+    if job.settled == job.pulled:
+        meter.end()

@@ -13,11 +13,12 @@ from collections import deque
 from typing import TYPE_CHECKING, Any
 
 from workpool.scheduling.ledger import rouse
-from workpool.scheduling.mapjob import Piece
+from workpool.scheduling.mapjob import Piece, end_of_source
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
+    from workpool.scheduling.mapjob import Meter
     from workpool.scheduling.scheduler import Scheduler
     from workpool.task import Task
 
@@ -46,6 +47,7 @@ class SubmitJob:
         self.pulled = 0
         self.watchers: list[Any] = []
         self.listener: Callable[[], object] | None = None
+        self.meter: Meter | None = None
         self._submit = submit
         self._source: Iterator[Any] | None = source
         self._window = window  # None: all of it, at once
@@ -139,6 +141,8 @@ class SubmitJob:
             return
         self.closed = True
         self.reason = reason
+        if self.meter is not None:
+            self.meter.end()
         self._end_of_source()
         tasks = list(self._tasks)
         self._tasks.clear()
@@ -155,6 +159,12 @@ class SubmitJob:
             self.settled += 1
             if not self.ordered:
                 self._done.append(task)
+            if self.meter is not None:
+                if not task.cancelled():
+                    failed = int(task._exception is not None)
+                    self.meter.count(1 - failed, failed)
+                if self._source is None and self.settled == self.pulled:
+                    self.meter.end()
             self._tell()
 
     def _end_of_source(self) -> None:
@@ -163,6 +173,8 @@ class SubmitJob:
             self.epoch.open_jobs.remove(self)
             self.host.dismiss(self.epoch, 0)
             self._tell()
+            if self.meter is not None:
+                end_of_source(self.meter, self)
 
     def _tell(self) -> None:
         listener, self.listener = self.listener, None

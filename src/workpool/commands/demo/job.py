@@ -5,8 +5,8 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, TextIO
 
 from workpool.commands.demo.files import Report, examine, walk
-from workpool.commands.demo.progress import Progress
 from workpool.commands.demo.totals import Totals
+from workpool.integrations.progress.line import Line
 
 if TYPE_CHECKING:
     from workpool.pool import Pool
@@ -43,7 +43,7 @@ def examine_tree(
         What was found; ``totals.stopped`` after Ctrl-C.
     """
     totals = Totals(root)
-    shown = Progress(progress, totals.progress)
+    shown = Line(progress, totals.progress)
     try:
         with pool:
             files = totals.found_all(walk(root, totals.failed, skip=skip))

@@ -9,13 +9,13 @@ from typing import TYPE_CHECKING, TextIO
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-__all__ = ["Progress"]
+__all__ = ["Line"]
 
 LIVING = 0.1  # seconds between two looks of the living line
 FIRST, LONGEST = 0.25, 16.0  # seconds to the first line in a log, doubled up to the longest pause
 
 
-class Progress:
+class Line:
     """Shows one line about a job, not too often.
 
     Parameters
@@ -52,8 +52,17 @@ class Progress:
         """Take the living line away, to make room for what follows."""
         if self._shown:
             self._write("")
+            self._shown = 0
             self._stream.write("\r")
             self._stream.flush()
+
+    def leave(self, line: str) -> None:
+        """Write a line that stays, above the living one."""
+        self.clear()
+        self._stream.write(f"{line}\n")
+        self._stream.flush()
+        if self._living:
+            self._next = 0.0  # the living one comes back at the next look
 
     def _write(self, line: str) -> None:
         self._stream.write("\r" + line.ljust(self._shown))
