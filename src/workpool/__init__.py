@@ -14,6 +14,7 @@ if TYPE_CHECKING:
     from workpool.backends.base import BackendName as BackendName
     from workpool.errors import BrokenWorker as BrokenWorker
     from workpool.errors import ForkedPool as ForkedPool
+    from workpool.errors import GroupClosed as GroupClosed
     from workpool.errors import InitializerFailed as InitializerFailed
     from workpool.errors import JoinTimeout as JoinTimeout
     from workpool.errors import NotPicklable as NotPicklable
@@ -27,6 +28,7 @@ if TYPE_CHECKING:
     from workpool.errors import WorkerTraceback as WorkerTraceback
     from workpool.errors import WorkpoolError as WorkpoolError
     from workpool.errors import WouldDeadlock as WouldDeadlock
+    from workpool.group import Group as Group
     from workpool.integrations.progress.snapshot import Progress as Progress
     from workpool.observe.stats import Stats as Stats
     from workpool.pool import Options as Options
@@ -53,6 +55,8 @@ _HOME = {
     "Current": "workpool.situation",
     "Event": "workpool.shared",
     "ForkedPool": "workpool.errors",
+    "Group": "workpool.group",
+    "GroupClosed": "workpool.errors",
     "InitializerFailed": "workpool.errors",
     "JoinTimeout": "workpool.errors",
     "LifoQueue": "workpool.queues",

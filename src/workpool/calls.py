@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable
 from typing import TYPE_CHECKING, Any, ParamSpec, TypeVar
 
+from workpool.group import Grouping
 from workpool.mapcall import MapCall
 from workpool.maps import Maps
 from workpool.task import Task
@@ -26,7 +27,7 @@ P = ParamSpec("P")
 R = TypeVar("R")
 
 
-class Calls(Maps):
+class Calls(Maps, Grouping):
     """The calls that a pool and its ``options`` view have in common."""
 
     _scheduler: Scheduler
@@ -140,6 +141,7 @@ class Options(Calls):
         self._pool = pool if keep else None  # a view keeps its pool open
         self._scheduler = pool._scheduler
         self._pack = pool._pack
+        self._ends_tasks = pool._ends_tasks
         self._terms = terms
 
     def __repr__(self) -> str:

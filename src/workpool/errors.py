@@ -5,6 +5,7 @@
     Exception
     └── WorkpoolError
         ├── PoolClosed            also RuntimeError       the pool takes no more tasks
+        ├── GroupClosed           also RuntimeError       a group takes no more tasks
         ├── ForkedPool            also RuntimeError       a pool met in a forked child
         ├── WouldDeadlock         also RuntimeError       a task waits for what waits for it
         ├── Unsupported           also ValueError         this backend cannot keep that term
@@ -34,6 +35,7 @@ from pickle import PicklingError
 __all__ = [
     "BrokenWorker",
     "ForkedPool",
+    "GroupClosed",
     "InitializerFailed",
     "JoinTimeout",
     "NotPicklable",
@@ -56,6 +58,10 @@ class WorkpoolError(Exception):
 
 class PoolClosed(WorkpoolError, RuntimeError):
     """The pool is shut down and takes no more tasks."""
+
+
+class GroupClosed(WorkpoolError, RuntimeError):
+    """A group takes no more tasks: its block has ended or not begun, or it was cancelled."""
 
 
 class ForkedPool(WorkpoolError, RuntimeError):

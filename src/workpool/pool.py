@@ -130,6 +130,7 @@ class Pool(Calls, Sharing, Executor):  # type: ignore[misc]  # pyright: ignore[r
         self._name = name if name is not None else f"Pool-{next(_numbers)}"
         self._backend: Backend = kind(pool=self._name, setup=settings.setup, settings=settings)
         self._pack = self._backend.pack
+        self._ends_tasks = kind.capabilities.ends_tasks
         wanted = max_workers if max_workers is not None else self._backend.default_workers
         self._max_workers = min(wanted, kind.capabilities.most_workers or wanted)
         self._scheduler = scheduler = Scheduler(

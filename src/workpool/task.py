@@ -104,6 +104,7 @@ class Task(Future[R]):
     _payload: Any = None
     _by_value = False  # pickled so that the worker need not import __main__
     _unwanted = False  # cancelled while it was with a worker: sees it, and begins no more
+    _heed: tuple[Callable[[], object], ...] = ()  # to be called when it becomes unwanted
     _attempts = 0
     _worker: int | None = None
     _queued_at = 0.0
@@ -200,6 +201,8 @@ class Task(Future[R]):
                 extras = call = None
         if state != PENDING:
             assert owner is not None
+            for tell in self._heed:
+                tell()
             if kill:
                 return owner.kill_task(self)
             owner.ask_to_end(self)

@@ -127,6 +127,35 @@ def cancelled_after_another(pool: workpool.Pool, gate: str) -> bool:
     return situation().cancelled
 
 
+def grow(group: workpool.Group, count: workpool.Counter, depth: int) -> None:
+    """Count, and submit two more of the same to the same group, so many levels deep."""
+    count.add()
+    if depth:
+        for _ in range(2):
+            group.submit(grow, group, count, depth - 1)
+
+
+def sum_in_group(pool: workpool.Pool, n: int) -> int:
+    """Open a group of the very pool that runs this task, and use it."""
+    with pool.group() as group:
+        doubled = [group.submit(double, i) for i in range(n)]
+    return sum(task.result(0) for task in doubled)
+
+
+def group_of_many(
+    pool: workpool.Pool,
+    gate: str,
+    seen: str,
+    queued: list[workpool.Task[int]],
+    submitted: threading.Event,
+) -> None:
+    """Open a group with a task that stops at a gate, and others behind it."""
+    with pool.group() as group:
+        group.submit(hold, gate, 1)
+        queued += [group.submit(report, seen, n) for n in range(5)]
+        submitted.set()
+
+
 def call(fn: Callable[..., R], *args: Any) -> R:
     return fn(*args)
 

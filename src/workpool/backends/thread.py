@@ -226,6 +226,8 @@ class ThreadWorker(LocalRunner):
                 return False
             self.written_off = True
         self._abandon()
+        for tell in task._heed:
+            tell()
         return True
 
     def _abandon(self) -> None:
