@@ -150,9 +150,11 @@ class LocalRunner:
             out.append(None)
         seconds = monotonic() - began
         if out:
+            times = (chunk.queued_at, began, began + seconds, seconds)
             with lock:
                 self.scheduler.pace.measured(fn, seconds, len(out))
-        self._deliver(chunk, out, errors, kept, seconds)
+                self.scheduler.tally.ran(self.index, job, chunk.start, len(out), len(errors), times)
+        self._deliver(chunk, out, errors, kept)
         if raised is not None and not isinstance(raised, IndexError):
             with lock:
                 rest = chunk.take_back(chunk.size)
@@ -166,7 +168,6 @@ class LocalRunner:
         out: list[Any],
         errors: dict[int, BaseException],
         kept: list[Any] | None,
-        seconds: float,
     ) -> None:
         """Deliver results in one piece, or in several around the items that run again."""
         with self.scheduler.lock:
@@ -174,9 +175,9 @@ class LocalRunner:
         if kept is not None:
             for offset in sorted(errors):
                 if self.scheduler.fail_item(chunk, offset, kept[offset], errors[offset]):
-                    self._deliver_part(chunk, out, errors, start, offset, seconds)
+                    self._deliver_part(chunk, out, errors, start, offset)
                     start = offset + 1
-        self._deliver_part(chunk, out, errors, start, len(out), seconds)
+        self._deliver_part(chunk, out, errors, start, len(out))
 
     def _deliver_part(
         self,
@@ -185,13 +186,12 @@ class LocalRunner:
         errors: dict[int, BaseException],
         start: int,
         end: int,
-        seconds: float,
     ) -> None:
         if start >= end:
             return
         part = {offset - start: error for offset, error in errors.items() if start <= offset < end}
         values = out if (start, end) == (0, len(out)) else out[start:end]
-        self.scheduler.deliver(chunk.job, Piece(chunk.start + start, values, part or None), seconds)
+        self.scheduler.deliver(chunk.job, Piece(chunk.start + start, values, part or None))
 
     def _run_limited(self, chunk: Chunk) -> None:
         """Run items one by one, each with its own time limit."""
@@ -207,7 +207,7 @@ class LocalRunner:
                 value = chunk.todo.popleft()
             item = Item(chunk, offset, value)
             timer = timers.after(limit, partial(self.overdue_item, item))
-            began = monotonic()
+            began = item.began = monotonic()
             error: BaseException | None = None
             result: Any = None
             try:
@@ -215,16 +215,17 @@ class LocalRunner:
             except BaseException as raised:
                 error = raised.with_traceback(raised.__traceback__ and raised.__traceback__.tb_next)
             timer.cancel()
-            seconds = monotonic() - began
+            ended = monotonic()
             with lock:
                 if item.settled:
                     return  # given up while it ran; another worker has the rest
                 item.settled = True
-                self.scheduler.pace.measured(fn, seconds, 1)
+                self.scheduler.pace.measured(fn, ended - began, 1)
+                self.scheduler.tally.ran(*item.ran(self.index, ended, failed=error is not None))
             if error is not None and self.scheduler.fail_item(chunk, offset, value, error):
                 continue
             errors = None if error is None else {0: error}
-            self.scheduler.deliver(job, Piece(chunk.start + offset, [result], errors), seconds)
+            self.scheduler.deliver(job, Piece(chunk.start + offset, [result], errors))
 
     def finished_part(self) -> Piece | None:
         """Take out what is finished of a chunk in which an item takes long; lock held.
@@ -287,10 +288,17 @@ class LocalRunner:
 class Item:
     """One item of a map call that runs under a time limit."""
 
-    __slots__ = ("chunk", "offset", "settled", "value")
+    __slots__ = ("began", "chunk", "offset", "settled", "value")
 
     def __init__(self, chunk: Chunk, offset: int, value: Any) -> None:
         self.chunk = chunk
         self.offset = offset
         self.value = value
+        self.began = monotonic()
         self.settled = False  # guarded by the scheduler's lock
+
+    def ran(self, worker: int, ended: float, *, failed: bool) -> tuple[Any, ...]:
+        """Tell for ``Tally.ran`` when it ran."""
+        chunk, began = self.chunk, self.began
+        times = (chunk.queued_at, began, ended, ended - began)
+        return worker, chunk.job, chunk.start + self.offset, 1, int(failed), times

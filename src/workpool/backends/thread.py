@@ -13,6 +13,7 @@ from __future__ import annotations
 import logging
 import os
 import threading
+from time import monotonic
 from typing import TYPE_CHECKING, Any
 
 from workpool._compat import gil_enabled
@@ -176,6 +177,8 @@ class ThreadWorker(LocalRunner):
                 return
             item.settled = True
             self.written_off = True
+            now = monotonic()
+            self.scheduler.tally.ran(*item.ran(self.index, now, failed=True))
             rest = item.chunk.take_back(item.chunk.size)
         limit = job.terms.time_limit
         assert limit is not None
@@ -233,7 +236,7 @@ class ThreadWorker(LocalRunner):
     def _abandon(self) -> None:
         """Put another worker in this one's place and send it home."""
         with self.scheduler.lock:
-            self.scheduler.tally.written_off += 1
+            self.scheduler.tally.wrote_off(self.index)
         self.asked_to_end = True
         self.scheduler.replace(self)
         with self.scheduler.lock:

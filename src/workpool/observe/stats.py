@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from time import monotonic
 from typing import TYPE_CHECKING
 
 import attrs
@@ -23,15 +24,21 @@ class Stats:
     done, failed, cancelled : int, tasks
         Settled with a result, an error, or neither.
     retried : int
-        Starts beyond the first of a task.
+        Starts of tasks that failed and were followed by another.
     lost : int, workers
         Worker processes that died.
     written_off : int, workers
         Threads left to themselves, after a time limit or a kill.
-    workers : int
-        Workers alive now.
+    workers, max_workers : int, workers
+        Alive now; at most.
+    busy : dict of int to float, seconds
+        How long each worker has run tasks, by its index; a replacement goes on
+        counting. What runs now is counted when it is over.
+    uptime : float, seconds
+        Since the pool was made.
     queue_wait, run_time : dict of int to float, seconds
-        Percentiles 50, 90 and 99 of the latest tasks; empty before the first.
+        Percentiles 50, 90 and 99 of the latest tasks; empty before the first. Items
+        that ran as one chunk count with their mean.
     """
 
     queued: int
@@ -43,6 +50,9 @@ class Stats:
     lost: int
     written_off: int
     workers: int
+    max_workers: int
+    busy: dict[int, float]
+    uptime: float
     queue_wait: dict[int, float]
     run_time: dict[int, float]
 
@@ -56,24 +66,37 @@ def snapshot(scheduler: Scheduler) -> Stats:
             getattr(entry, "undrawn", 0) for entry in scheduler.queue
         )
         recent = list(tally.recent)
-        return Stats(
-            queued=queued,
-            running=max(0, unfinished - queued),
-            done=tally.done,
-            failed=tally.failed,
-            cancelled=tally.cancelled,
-            retried=tally.retried,
-            lost=tally.lost,
-            written_off=tally.written_off,
-            workers=len(scheduler.workers),
-            queue_wait=_percentiles([waited for waited, _ in recent]),
-            run_time=_percentiles([ran for _, ran in recent]),
-        )
+        counts = {
+            "queued": queued,
+            "running": max(0, unfinished - queued),
+            "done": tally.done,
+            "failed": tally.failed,
+            "cancelled": tally.cancelled,
+            "retried": tally.retried,
+            "lost": tally.lost,
+            "written_off": tally.written_off,
+            "workers": len(scheduler.workers),
+            "max_workers": scheduler.max_workers,
+        }
+        busy = dict(sorted(tally.busy.items()))
+    return Stats(
+        **counts,
+        busy=busy,
+        uptime=monotonic() - tally.made_at,
+        queue_wait=_percentiles([(waited, n) for waited, _, n in recent if waited >= 0]),
+        run_time=_percentiles([(ran, n) for _, ran, n in recent]),
+    )
 
 
-def _percentiles(values: list[float]) -> dict[int, float]:
-    if not values:
-        return {}
+def _percentiles(values: list[tuple[float, int]]) -> dict[int, float]:
+    """Give percentiles of values, each of which stands for so many."""
+    found: dict[int, float] = {}
     values.sort()
-    last = len(values) - 1
-    return {percent: values[min(last, percent * len(values) // 100)] for percent in (50, 90, 99)}
+    total = sum(count for _, count in values)
+    seen = 0
+    wanted = [50, 90, 99]
+    for value, count in values:
+        seen += count
+        while wanted and seen * 100 >= wanted[0] * total:
+            found[wanted.pop(0)] = value
+    return found

@@ -105,7 +105,7 @@ class Chunk:
     every item goes to one of them.
     """
 
-    __slots__ = ("attempts", "by_value", "items", "job", "size", "start", "todo")
+    __slots__ = ("attempts", "by_value", "items", "job", "queued_at", "size", "start", "todo")
 
     todo: deque[Any]
 
@@ -116,6 +116,7 @@ class Chunk:
         self.size = len(items)  # less what was taken back
         self.attempts = attempts  # starts before this one
         self.by_value = False  # pickled so that the worker need not import __main__
+        self.queued_at = 0.0  # when its first item was accepted; 0.0 if it came back
         self.todo = _NOTHING
 
     def open(self) -> deque[Any]:
@@ -147,7 +148,9 @@ class Chunk:
         if not taken:
             return None
         self.size -= len(taken)
-        return Chunk(self.job, self.start + self.size, list(taken), self.attempts)
+        rest = Chunk(self.job, self.start + self.size, list(taken), self.attempts)
+        rest.queued_at = self.queued_at
+        return rest
 
 
 class MapJob:
@@ -188,6 +191,8 @@ class MapJob:
         self._next = 0  # items drawn
         self._source: Iterator[Any] | None = None  # what is still to be pulled
         self._queued = False
+        # When items were accepted: up to which position, and the moment; for statistics.
+        self._accepted: deque[tuple[int, float]] = deque()
         self._ready: dict[int, Piece] = {}  # by start, when ordered
         self._completed: deque[Piece] = deque()  # when not
         self._pulling = threading.Lock()
@@ -200,6 +205,7 @@ class MapJob:
         self.host.admit(self, len(items))
         self._items = items
         self.pulled = len(items)
+        self._accepted.append((self.pulled, monotonic()))
         if items:
             self._queued = True
             self.host.enqueue_job(self)
@@ -265,6 +271,7 @@ class MapJob:
                     if items:
                         self.host.admit(self, len(items))
                         self.pulled += len(items)
+                        self._accepted.append((self.pulled, monotonic()))
                         self._items.extend(items)
                         if not self._queued:
                             self._queued = True
@@ -311,6 +318,10 @@ class MapJob:
             chunk = Chunk(self, start, [items.popleft() for _ in range(size)])
         else:
             chunk = Chunk(self, start, items[start : start + size])
+        accepted = self._accepted
+        while accepted[0][0] <= start:
+            accepted.popleft()
+        chunk.queued_at = accepted[0][1]
         self._next = start + size
         if not lazy and size == left:
             self._items = deque()  # let go of the input

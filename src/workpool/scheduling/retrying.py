@@ -29,7 +29,7 @@ class Retrying(Hiring):
         with self.lock:
             if task._state is not RUNNING or (by is not None and by.written_off):
                 return
-            self.tally.retried += 1
+            self.tally.again(task, error)
         self._again(task, terms.pause_before(task._attempts))
 
     def fail_item(self, chunk: Chunk, offset: int, item: Any, error: BaseException) -> bool:
@@ -40,7 +40,7 @@ class Retrying(Hiring):
             return False
         again = Chunk(job, chunk.start + offset, (item,), attempts)
         with self.lock:
-            self.tally.retried += 1
+            self.tally.item_again()
         self._again(again, job.terms.pause_before(attempts))
         return True
 

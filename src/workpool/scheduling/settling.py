@@ -90,17 +90,22 @@ class Settling(State):
             task._state = CANCELLED_AND_NOTIFIED
             task._drop_call()
             task._ended_at = monotonic()
-            self.tally.cancelled += 1
+            self.tally.cut(task)
             extras = task._extras
         if extras is not None:
             task.announce(extras)
         with self.lock:
             self.dismiss(task._epoch, 1)
 
-    def deliver(self, job: MapJob, piece: Piece, seconds: float = 0.0) -> None:
-        """Store results of a map call and count its items done."""
+    def deliver(self, job: MapJob, piece: Piece, ran: tuple[Any, ...] | None = None) -> None:
+        """Store results of a map call and count its items done; ``ran`` is for ``Tally.ran``."""
         with self.lock:
-            count = len(piece.values)
-            failed = len(piece.errors) if piece.errors else 0
-            self.tally.items(count, failed, seconds)
+            if ran is not None:
+                self.tally.ran(*ran)
+            self.tally.items(len(piece.values), len(piece.errors) if piece.errors else 0)
             job.deliver(piece)
+
+    def note_run(self, ran: tuple[Any, ...]) -> None:
+        """Take in when items ran of which none is delivered; see ``Tally.ran``."""
+        with self.lock:
+            self.tally.ran(*ran)

@@ -56,6 +56,7 @@ class State:
         max_workers: int,
         make_worker: Callable[[Any, int], Worker],
         queue_size: int = 0,
+        tally: Tally | None = None,
     ) -> None:
         self.lock = threading.Lock()  # guards all below, and the state of every task
         self.name = name
@@ -64,7 +65,7 @@ class State:
         self.queue = TaskQueue()
         self.ledger = Ledger()
         self.pace = Pace()
-        self.tally = Tally()
+        self.tally = Tally() if tally is None else tally
         self.timers = Timers(f"{name}-timers")
         self.idle: list[Worker] = []  # asleep, inbox empty; last in, first out
         self.workers: dict[int, Worker] = {}
@@ -131,7 +132,7 @@ class State:
     def withdrew(self, task: Task[Any]) -> None:
         """Count a task done that was cancelled while it waited; lock held (task.Owner)."""
         self.queue.waiting -= 1
-        self.tally.cancelled += 1
+        self.tally.withdrew(task)
         if self._putters:
             self._room()
         epoch = task._epoch

@@ -64,7 +64,7 @@ class Taking(State):
             if monotonic() - other.began >= _PATIENCE:
                 piece = other.finished_part()
                 if piece is not None:
-                    self.tally.items(len(piece.values), len(piece.errors or ()), 0.0)
+                    self.tally.items(len(piece.values), len(piece.errors or ()))
                     chunk.job.deliver(piece)
                 taken = chunk.take_back(-(-len(chunk.todo) // 2))
                 if taken is not None:

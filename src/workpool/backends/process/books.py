@@ -54,7 +54,7 @@ class Books:
         self._handle: WorkerHandle | None = None
         self._watch: Watch | None = None  # what the driver sleeps on
         self._poller = select.poll()  # what a thread that waits for a result sleeps on
-        self._flights = Flights()
+        self._flights = Flights(index)
         self._serving = False  # the process is ready, and was not told to leave
         self._in_doubt = False  # somebody was interrupted while it was their turn
         self._batch = 1  # calls in the latest batch

@@ -24,10 +24,16 @@ _NO_ITEMS: tuple[Any, ...] = ()  # of every flight that is a task
 class Flight:
     """One task, or the items of one chunk, on its way."""
 
-    __slots__ = ("chunk", "done", "errors", "first", "items", "size", "task", "values")
+    __slots__ = (
+        "chunk", "done", "errors", "first", "items", "measured", "size", "task", "times", "values",
+        "worker",
+    )  # fmt: skip
 
     values: list[Any]
     errors: dict[int, BaseException]
+    times: tuple[int, int, int]
+    measured: int
+    worker: int
 
     def __init__(
         self,
@@ -46,6 +52,10 @@ class Flight:
         if chunk is not None:
             self.values = []  # of them, those not delivered
             self.errors = {}  # by offset from the first item not delivered
+            # Of the items measured since what was delivered last: how many they are, when the
+            # first began and the last ended, and for how long they ran, nanoseconds.
+            self.measured = 0
+            self.times = (0, 0, 0)
 
     @property
     def time_limit(self) -> float | None:
@@ -55,6 +65,25 @@ class Flight:
             return limit
         assert self.chunk is not None
         return self.chunk.job.terms.time_limit
+
+    def measure(self, began: int, ended: int, count: int) -> None:
+        """Take in when items ran."""
+        if began:  # else they stood in the journal of a dead worker, which does not tell
+            first, _, ran = self.times
+            self.times = (first or began, ended, ran + ended - began)
+            self.measured += count
+
+    def run(self, failed: int = 0) -> tuple[Any, ...] | None:
+        """Take what was measured since the last time, for ``Tally.ran``."""
+        chunk, count = self.chunk, self.measured
+        assert chunk is not None
+        if not count:
+            return None
+        began, ended, ran = self.times
+        self.measured, self.times = 0, (0, 0, 0)
+        times = (chunk.queued_at, began / 1e9, ended / 1e9, ran / 1e9)
+        failed += len(self.errors)
+        return self.worker, chunk.job, chunk.start + self.done - count, count, failed, times
 
     def piece(self) -> Piece | None:
         """Take what came since the last piece, as a piece of the map call."""
@@ -71,17 +100,20 @@ class Flight:
         assert self.chunk is not None
         if done >= self.size:
             return None
-        return Chunk(
+        rest = Chunk(
             self.chunk.job, self.chunk.start + done, self.items[done:], self.chunk.attempts
         )
+        rest.queued_at = self.chunk.queued_at
+        return rest
 
 
 class Flights:
     """All flights of one worker, the oldest first."""
 
-    __slots__ = ("_flights", "next_number", "outstanding")
+    __slots__ = ("_flights", "next_number", "outstanding", "worker")
 
-    def __init__(self) -> None:
+    def __init__(self, worker: int = 0) -> None:
+        self.worker = worker
         self._flights: deque[Flight] = deque()
         self.next_number = 0  # of the next call sent
         self.outstanding = 0  # calls sent and not answered
@@ -98,7 +130,9 @@ class Flights:
 
     def add_chunk(self, chunk: Chunk, items: Sequence[Any]) -> Flight:
         """Number the items of a chunk that are about to be sent."""
-        return self._add(Flight(self.next_number, None, chunk, items, len(items)))
+        flight = Flight(self.next_number, None, chunk, items, len(items))
+        flight.worker = self.worker
+        return self._add(flight)
 
     def _add(self, flight: Flight) -> Flight:
         self._flights.append(flight)

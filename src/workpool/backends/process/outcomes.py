@@ -42,6 +42,7 @@ def take_outcomes(scheduler: Scheduler, flights: Flights, outcomes: list[Any]) -
             if last is not None and last is not flight:
                 _deliver(scheduler, last)
             last = flight
+            flight.measure(began, ended, count)
             _take_items(scheduler, flight, what, payload)
             fn: Callable[..., Any] | None = chunk.job.fn
         else:
@@ -185,16 +186,20 @@ def fail_item(scheduler: Scheduler, flight: Flight, error: BaseException) -> Non
 
 def _skip(scheduler: Scheduler, flight: Flight) -> None:
     """Deliver what came before an item that goes its own way."""
+    ran = flight.run(failed=1)
     flight.done -= 1
-    _deliver(scheduler, flight)
+    _deliver(scheduler, flight, ran)
     flight.done += 1
 
 
-def _deliver(scheduler: Scheduler, flight: Flight) -> None:
+def _deliver(scheduler: Scheduler, flight: Flight, ran: tuple[Any, ...] | None = None) -> None:
+    ran = ran or flight.run()
     piece = flight.piece()
     if piece is not None:
         assert flight.chunk is not None
-        scheduler.deliver(flight.chunk.job, piece)
+        scheduler.deliver(flight.chunk.job, piece, ran)
+    elif ran is not None:
+        scheduler.note_run(ran)
 
 
 def reset(units: list[Any]) -> list[Any]:

@@ -9,7 +9,7 @@ Every call here is made by the driver, which has the turn.
 
 from __future__ import annotations
 
-from time import monotonic
+from time import monotonic, monotonic_ns
 from typing import TYPE_CHECKING, Any
 
 from workpool.backends.process.books import answer, name_of
@@ -38,6 +38,7 @@ class Reckoning(Feeding):
         handle.reap()
         self._take_in(handle.receive_rest())
         begun, outcomes, sliced = handle.journal.last_words()
+        began = int(handle.journal.begun()[1] * 1e9)
         take_outcomes(
             scheduler, flights, [outcome for outcome in outcomes if self._unanswered(outcome[0])]
         )
@@ -57,8 +58,8 @@ class Reckoning(Feeding):
         why, out_of_memory = cause_of_death(exitcode, self._kills_before)
         if not ordered:
             with scheduler.lock:
-                scheduler.tally.lost += 1  # before anybody can see what follows from it
-        self._charge(begun, exitcode, why, out_of_memory=out_of_memory)
+                scheduler.tally.died(self.index, why)  # before anybody can see what follows from it
+        self._charge(begun, began, exitcode, why, out_of_memory=out_of_memory)
         scheduler.give_back([*reset(flights.take_from(0)), *([] if unit is None else [unit])])
         self._recall_at = None
         if self._failed_starts >= _DEATHS_IN_A_ROW:
@@ -88,8 +89,10 @@ class Reckoning(Feeding):
             outcome = (first + known, VALUES, fresh, 0, 0, len(fresh))
             take_outcomes(self.scheduler, self._flights, [outcome])
 
-    def _charge(self, begun: int, exitcode: int | None, why: str, *, out_of_memory: bool) -> None:
-        """Settle the one call that had begun and has no outcome."""
+    def _charge(
+        self, begun: int, began: int, exitcode: int | None, why: str, *, out_of_memory: bool
+    ) -> None:
+        """Settle the one call that had begun (at so many nanoseconds) and has no outcome."""
         flight = self._flights.current
         if flight is None or begun < flight.first + flight.done:
             answer(self._doomed)
@@ -112,6 +115,7 @@ class Reckoning(Feeding):
         self._flights.answered(flight.first + flight.done)
         task = flight.task
         if task is None:
+            flight.measure(began, monotonic_ns(), 1)
             fail_item(self.scheduler, flight, error)
             return
         task._ended_at = monotonic()
