@@ -18,6 +18,8 @@ from itertools import islice
 from time import monotonic
 from typing import TYPE_CHECKING, Any, Protocol
 
+from workpool.scheduling.accepted import Accepted
+from workpool.scheduling.chunk import Chunk, Piece
 from workpool.scheduling.ledger import rouse
 from workpool.scheduling.pace import TARGET, together
 
@@ -30,7 +32,6 @@ if TYPE_CHECKING:
 
 __all__ = ["Chunk", "MapJob", "Piece"]
 
-_NOTHING: deque[Any] = deque()  # of every chunk that is not opened
 WIDEST_WINDOW = 16_384  # items pulled ahead of the consumer at most, unless buffersize says so
 
 
@@ -83,76 +84,6 @@ class Meter(Protocol):
         ...
 
 
-class Piece:
-    """Results of neighbouring items: ``values[i]`` belongs to item ``start + i``."""
-
-    __slots__ = ("errors", "start", "values")
-
-    def __init__(
-        self, start: int, values: list[Any], errors: dict[int, BaseException] | None
-    ) -> None:
-        self.start = start
-        self.values = values
-        self.errors = errors  # by offset in values; None when all went well
-
-
-class Chunk:
-    """Items of one map call that travel together.
-
-    Workers of this process run them off ``todo``, which holds those not started.
-    Its two ends may be taken from at once: the worker takes from the left, whoever
-    takes back takes from the right. Each ``popleft``/``pop`` is one atomic step, so
-    every item goes to one of them.
-    """
-
-    __slots__ = ("attempts", "by_value", "items", "job", "queued_at", "size", "start", "todo")
-
-    todo: deque[Any]
-
-    def __init__(self, job: MapJob, start: int, items: Sequence[Any], attempts: int = 0) -> None:
-        self.job = job
-        self.start = start
-        self.items = items  # as drawn
-        self.size = len(items)  # less what was taken back
-        self.attempts = attempts  # starts before this one
-        self.by_value = False  # pickled so that the worker need not import __main__
-        self.queued_at = 0.0  # when its first item was accepted; 0.0 if it came back
-        self.todo = _NOTHING
-
-    def open(self) -> deque[Any]:
-        """Make the items ready to be run in this process."""
-        self.todo = deque(self.items)
-        self.items = ()
-        return self.todo
-
-    @property
-    def undrawn(self) -> int:
-        """Items in it, when it is queued again."""
-        return self.size
-
-    def draw(self, _: int) -> tuple[Chunk | None, bool]:
-        """Stand in the queue like a map call of one chunk: when it came back."""
-        if self.job.closed:
-            self.job.drop(self.size)
-            return None, False
-        return self, False
-
-    def take_back(self, count: int) -> Chunk | None:
-        """Split off the last ``count`` items at most, none of them started."""
-        taken: deque[Any] = deque()
-        try:
-            while len(taken) < count:
-                taken.appendleft(self.todo.pop())
-        except IndexError:
-            pass
-        if not taken:
-            return None
-        self.size -= len(taken)
-        rest = Chunk(self.job, self.start + self.size, list(taken), self.attempts)
-        rest.queued_at = self.queued_at
-        return rest
-
-
 class MapJob:
     """What is left of a map call and what came out of it so far."""
 
@@ -191,8 +122,7 @@ class MapJob:
         self._next = 0  # items drawn
         self._source: Iterator[Any] | None = None  # what is still to be pulled
         self._queued = False
-        # When items were accepted: up to which position, and the moment; for statistics.
-        self._accepted: deque[tuple[int, float]] = deque()
+        self.accepted = Accepted()
         self._ready: dict[int, Piece] = {}  # by start, when ordered
         self._completed: deque[Piece] = deque()  # when not
         self._pulling = threading.Lock()
@@ -205,7 +135,7 @@ class MapJob:
         self.host.admit(self, len(items))
         self._items = items
         self.pulled = len(items)
-        self._accepted.append((self.pulled, monotonic()))
+        self.accepted.upto(self.pulled)
         if items:
             self._queued = True
             self.host.enqueue_job(self)
@@ -271,7 +201,7 @@ class MapJob:
                     if items:
                         self.host.admit(self, len(items))
                         self.pulled += len(items)
-                        self._accepted.append((self.pulled, monotonic()))
+                        self.accepted.upto(self.pulled)
                         self._items.extend(items)
                         if not self._queued:
                             self._queued = True
@@ -318,10 +248,7 @@ class MapJob:
             chunk = Chunk(self, start, [items.popleft() for _ in range(size)])
         else:
             chunk = Chunk(self, start, items[start : start + size])
-        accepted = self._accepted
-        while accepted[0][0] <= start:
-            accepted.popleft()
-        chunk.queued_at = accepted[0][1]
+        chunk.queued_at = self.accepted.drawn(start)
         self._next = start + size
         if not lazy and size == left:
             self._items = deque()  # let go of the input

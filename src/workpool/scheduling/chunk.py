@@ -1,0 +1,89 @@
+"""What travels of a map call, there and back: a chunk of items to run, a piece of results.
+
+They are cut independently: a chunk may come back in several pieces, some of it
+done, the rest taken back or lost. Both are guarded by the scheduler's lock.
+"""
+
+from __future__ import annotations
+
+from collections import deque
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from workpool.scheduling.mapjob import MapJob
+
+__all__ = ["Chunk", "Piece"]
+
+_NOTHING: deque[Any] = deque()  # of every chunk that is not opened
+
+
+class Piece:
+    """Results of neighbouring items: ``values[i]`` belongs to item ``start + i``."""
+
+    __slots__ = ("errors", "start", "values")
+
+    def __init__(
+        self, start: int, values: list[Any], errors: dict[int, BaseException] | None
+    ) -> None:
+        self.start = start
+        self.values = values
+        self.errors = errors  # by offset in values; None when all went well
+
+
+class Chunk:
+    """Items of one map call that travel together.
+
+    Workers of this process run them off ``todo``, which holds those not started.
+    Its two ends may be taken from at once: the worker takes from the left, whoever
+    takes back takes from the right. Each ``popleft``/``pop`` is one atomic step, so
+    every item goes to one of them.
+    """
+
+    __slots__ = ("attempts", "by_value", "items", "job", "queued_at", "size", "start", "todo")
+
+    todo: deque[Any]
+
+    def __init__(self, job: MapJob, start: int, items: Sequence[Any], attempts: int = 0) -> None:
+        self.job = job
+        self.start = start
+        self.items = items  # as drawn
+        self.size = len(items)  # less what was taken back
+        self.attempts = attempts  # starts before this one
+        self.by_value = False  # pickled so that the worker need not import __main__
+        self.queued_at = 0.0  # when its first item was accepted; 0.0 if it came back
+        self.todo = _NOTHING
+
+    def open(self) -> deque[Any]:
+        """Make the items ready to be run in this process."""
+        self.todo = deque(self.items)
+        self.items = ()
+        return self.todo
+
+    @property
+    def undrawn(self) -> int:
+        """Items in it, when it is queued again."""
+        return self.size
+
+    def draw(self, _: int) -> tuple[Chunk | None, bool]:
+        """Stand in the queue like a map call of one chunk: when it came back."""
+        if self.job.closed:
+            self.job.drop(self.size)
+            return None, False
+        return self, False
+
+    def take_back(self, count: int) -> Chunk | None:
+        """Split off the last ``count`` items at most, none of them started."""
+        taken: deque[Any] = deque()
+        try:
+            while len(taken) < count:
+                taken.appendleft(self.todo.pop())
+        except IndexError:
+            pass
+        if not taken:
+            return None
+        self.size -= len(taken)
+        rest = Chunk(self.job, self.start + self.size, list(taken), self.attempts)
+        rest.queued_at = self.queued_at
+        return rest
