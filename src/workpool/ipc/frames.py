@@ -40,9 +40,19 @@ def pack(message: Any, payloads: Iterable[bytes] = ()) -> list[bytes]:
 
 
 def unpack_payload(part: Any, behind: memoryview, at: int) -> tuple[Any, int]:
-    """Give a payload that lies in the header as bytes, or behind it as a length; and where the next begins."""
+    """Give a payload and where the next one begins.
+
+    In the header stands the payload itself (bytes, or a note of where it was laid down),
+    the length of one that lies behind, or a list of lengths: of a pickle and its buffers.
+    """
     if part.__class__ is int:
         return behind[at : at + part], at + part
+    if part.__class__ is list:
+        pieces: list[memoryview] = []
+        for length in part:
+            pieces.append(behind[at : at + length])
+            at += length
+        return pieces, at
     return part, at
 
 

@@ -7,6 +7,7 @@ closes them (``_in_child``), every other child gets none (close-on-exec).
 
 from __future__ import annotations
 
+import mmap
 import os
 import signal
 import weakref
@@ -15,7 +16,8 @@ from typing import TYPE_CHECKING, Any
 
 from workpool._compat import LINUX
 from workpool.errors import NotPicklable
-from workpool.ipc import inheritance, keeper, memory, pickling, worker
+from workpool.ipc import inheritance, keeper, memory, nameless, pickling, worker
+from workpool.ipc.depot import CONTROL_SIZE, Depot, Slots
 from workpool.ipc.frames import FrameReader, drop_written, pack
 from workpool.ipc.journal import Journal, make_journal
 
@@ -34,7 +36,9 @@ _handles: weakref.WeakSet[WorkerHandle] = weakref.WeakSet()
 class WorkerHandle:
     """The parent's ends of one worker process."""
 
-    def __init__(self, pid: int, fds: tuple[int, int, int, int], journal_fd: int) -> None:
+    def __init__(
+        self, pid: int, fds: tuple[int, int, int, int], journal_fd: int, depot_fd: int = -1
+    ) -> None:
         self.pid = pid
         self._task_w, self.result_r, self._control_w, self.status_r = fds
         self.journal = Journal(journal_fd)
@@ -43,6 +47,14 @@ class WorkerHandle:
         self._outbox: list[Any] = []  # pieces of frames that did not fit into the pipe yet
         self.exitcode: int | None = None
         self.dead = False
+        # Where the worker lays large results down, and which of ours it has, and we of its.
+        self.depot_fd = depot_fd
+        self.argument_slots: Slots | None = None
+        self.result_slots: Slots | None = None
+        if depot_fd >= 0:
+            control = mmap.mmap(depot_fd, CONTROL_SIZE)
+            self.result_slots = Slots(control, 0)
+            self.argument_slots = Slots(control, Slots.SIZE)
         os.set_blocking(self._task_w, False)
         os.set_blocking(self.result_r, False)
         _handles.add(self)
@@ -128,8 +140,13 @@ class WorkerHandle:
     def close(self) -> None:
         """Close all ends."""
         _handles.discard(self)
-        for fd in (self._task_w, self.result_r, self._control_w, self.status_r):
-            os.close(fd)
+        for fd in (self._task_w, self.result_r, self._control_w, self.status_r, self.depot_fd):
+            if fd >= 0:
+                os.close(fd)
+        self.depot_fd = -1
+        for slots in (self.argument_slots, self.result_slots):
+            if slots is not None:
+                slots.declare_void()  # the worker is dead, or this is a fork, which sends nothing
         self.journal.close()
 
 
@@ -151,7 +168,9 @@ def pickle_setup(setup: Setup, pool: str) -> None:
             raise
 
 
-def launch(method: str, setup: Setup, *, pool: str, index: int) -> WorkerHandle:
+def launch(
+    method: str, setup: Setup, *, pool: str, index: int, depot: Depot | None = None
+) -> WorkerHandle:
     """Start a worker process and send it what it begins with.
 
     Raises
@@ -181,12 +200,13 @@ def launch(method: str, setup: Setup, *, pool: str, index: int) -> WorkerHandle:
             [token for token, _ in exported],
             len(inheriting.fds),
             len(setup_pickle),
+            depot is not None,
         ),
         [setup_pickle],
     )
     theirs: list[int] = []
     ours: list[int] = []
-    journal_fd = -1
+    journal_fd = depot_fd = -1
     try:
         for mine_is_write in (True, False, True):
             r, w = os.pipe()
@@ -196,7 +216,12 @@ def launch(method: str, setup: Setup, *, pool: str, index: int) -> WorkerHandle:
         journal_fd = make_journal()
         for fd in (ours[0], ours[1]):
             _widen(fd)
-        given = [*theirs, journal_fd, *(fd for _, fd in exported), *inheriting.fds, *tracker]
+        lent: list[int] = []
+        if depot is not None:
+            depot_fd = nameless.make("depot")
+            nameless.grow(depot_fd, 0, CONTROL_SIZE)
+            lent = [depot_fd, depot.fd]
+        given = [*theirs, journal_fd, *lent, *(fd for _, fd in exported), *inheriting.fds, *tracker]
         if method == "fork":
             pid, status_r = _fork(given, ours)
         else:
@@ -204,7 +229,7 @@ def launch(method: str, setup: Setup, *, pool: str, index: int) -> WorkerHandle:
                 keeper.SPAWN if method == "spawn" else keeper.FORK, given
             )
     except BaseException:
-        for fd in (*ours, journal_fd):
+        for fd in (*ours, journal_fd, depot_fd):
             if fd >= 0:
                 os.close(fd)
         raise
@@ -212,7 +237,7 @@ def launch(method: str, setup: Setup, *, pool: str, index: int) -> WorkerHandle:
         for fd in theirs:
             os.close(fd)
     task_w, result_r, control_w = ours
-    handle = WorkerHandle(pid, (task_w, result_r, control_w, status_r), journal_fd)
+    handle = WorkerHandle(pid, (task_w, result_r, control_w, status_r), journal_fd, depot_fd)
     handle.post(boot)
     return handle
 

@@ -14,6 +14,7 @@ import traceback
 import types
 import weakref
 from collections import ChainMap
+from functools import partial
 from typing import TYPE_CHECKING, Any, cast
 
 from workpool.errors import NotPicklable, WorkerTraceback
@@ -41,6 +42,7 @@ PLAIN = frozenset({int, float, bool, str, bytes, type(None), complex})
 _NAMED = (types.FunctionType, types.BuiltinFunctionType, type)
 
 loads = pickle.loads
+_APART = 1 << 18  # bytes: larger buffers do not go into the pickle, where asked for
 NO_ARGUMENTS = pickle.dumps(((), {}), _PROTOCOL)
 _MOST_BY_NAME = 256
 # Pickles of functions that are found by name, by their identity. One step each to read and
@@ -48,17 +50,22 @@ _MOST_BY_NAME = 256
 _by_name: dict[int, tuple[Any, bytes]] = {}
 
 
-def dumps(value: Any, *, by_value: bool = False) -> bytes:
-    """Pickle a value, by cloudpickle where pickle cannot; raises what the last try raised."""
+def dumps(value: Any, *, by_value: bool = False, buffers: list[memoryview] | None = None) -> bytes:
+    """Pickle a value, by cloudpickle where pickle cannot; raises what the last try raised.
+
+    Large buffers of it (protocol 5) are added to ``buffers``, where that is given.
+    """
+    apart = None if buffers is None else partial(_put_apart, buffers)
     if not by_value:
         try:
             if "multiprocessing.connection" in sys.modules:
                 # Plain pickle would take a connection's number along, which is another file over there.
-                data = bytes(
-                    sys.modules["multiprocessing.reduction"].ForkingPickler.dumps(value, _PROTOCOL)
-                )
+                into = io.BytesIO()
+                forking: Any = sys.modules["multiprocessing.reduction"].ForkingPickler
+                forking(into, _PROTOCOL, buffer_callback=apart).dump(value)
+                data = into.getvalue()
             else:
-                data = pickle.dumps(value, _PROTOCOL)
+                data = pickle.dumps(value, _PROTOCOL, buffer_callback=apart)
         except (RecursionError, MemoryError):
             raise
         except Exception:  # noqa: S110 - cloudpickle's error says more, or it succeeds
@@ -72,7 +79,9 @@ def dumps(value: Any, *, by_value: bool = False) -> bytes:
     # What multiprocessing knows how to send (its locks, queues, connections), cloudpickle sends too.
     reduction = sys.modules.get("multiprocessing.reduction")
     buffer = io.BytesIO()
-    pickler: Any = cloudpickle.Pickler(buffer, _PROTOCOL)
+    if buffers is not None:
+        buffers.clear()
+    pickler: Any = cloudpickle.Pickler(buffer, _PROTOCOL, buffer_callback=apart)
     if reduction is not None:
         pickler.dispatch_table = ChainMap(
             reduction.ForkingPickler._extra_reducers, pickler.dispatch_table
@@ -81,9 +90,21 @@ def dumps(value: Any, *, by_value: bool = False) -> bytes:
     return buffer.getvalue()
 
 
-def mentions_main(data: bytes | memoryview) -> bool:
-    """Tell whether a pickle refers to something of ``__main__`` by name."""
-    return b"__main__" in bytes(data)
+def _put_apart(buffers: list[memoryview], buffer: pickle.PickleBuffer) -> bool:
+    """Take a large buffer out of a pickle; True for one that belongs into it."""
+    try:
+        raw = buffer.raw()
+    except BufferError:  # it does not lie in one piece
+        return True
+    if raw.nbytes < _APART:
+        return True
+    buffers.append(raw)
+    return False
+
+
+def mentions_main(data: object) -> bool:
+    """Tell whether a pickle refers to something of ``__main__`` by name; a large payload's is not looked at."""
+    return isinstance(data, bytes) and data.find(b"__main__") >= 0
 
 
 def dump_call(
@@ -93,8 +114,9 @@ def dump_call(
     task: str,
     *,
     by_value: bool = False,
-) -> tuple[bytes, bytes]:
-    """Pickle a call as function and ``(args, kwargs)``; NotPicklable names the part at fault."""
+    dump: Callable[..., Any] = dumps,
+) -> tuple[bytes, Any]:
+    """Pickle a call as function and, by ``dump``, ``(args, kwargs)``; NotPicklable names the part at fault."""
     function = None if by_value else _by_name.get(id(fn))
     if function is None or function[0]() is not fn:
         try:
@@ -112,7 +134,7 @@ def dump_call(
     if not args and not kwargs:
         return data, NO_ARGUMENTS
     try:
-        return data, dumps((args, kwargs), by_value=by_value)
+        return data, dump((args, kwargs), by_value=by_value)
     except KeyboardInterrupt:
         raise
     except BaseException as error:
@@ -123,20 +145,22 @@ def dump_call(
         raise _blame(task, "argument", args, "", error) from error
 
 
-def dump_item(item: Any, task: str, *, by_value: bool = False) -> bytes:
-    """Pickle one item of a map call."""
+def dump_item(
+    item: Any, task: str, *, by_value: bool = False, dump: Callable[..., Any] = dumps
+) -> Any:
+    """Pickle one item of a map call, by ``dump``."""
     try:
-        return dumps(item, by_value=by_value)
+        return dump(item, by_value=by_value)
     except KeyboardInterrupt:
         raise  # Ctrl-C while it was pickled is nobody's fault
     except BaseException as error:
         raise _blame(task, "argument", item, "", error) from error
 
 
-def dump_result(value: Any, task: str) -> bytes:
-    """Pickle a result, in the worker."""
+def dump_result(value: Any, task: str, *, dump: Callable[..., Any] = dumps) -> Any:
+    """Pickle a result, in the worker, by ``dump``."""
     try:
-        return dumps(value)
+        return dump(value)
     except KeyboardInterrupt:
         raise  # Ctrl-C while it was pickled is nobody's fault
     except BaseException as error:

@@ -14,6 +14,7 @@ back from the far end meanwhile, each ``popleft``/``pop`` being one atomic step.
 from __future__ import annotations
 
 from collections import deque
+from functools import partial
 from itertools import count, islice, repeat, starmap, tee
 from operator import length_hint
 from time import monotonic_ns
@@ -21,13 +22,15 @@ from types import FunctionType
 from typing import TYPE_CHECKING, Any
 
 from workpool.errors import NotPicklable
-from workpool.ipc import pickling
+from workpool.ipc import borrowing, pickling
+from workpool.ipc.depot import dump_note
 from workpool.ipc.outbox import ERROR, NUMBERS, UNREADABLE, VALUE, VALUES, Outbox
 from workpool.task import function_name
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator
 
+    from workpool.ipc.depot import Depot, Slots
     from workpool.ipc.journal import Journal
 
 __all__ = ["CALL", "ITEM", "PLAIN_ITEM", "PLAIN_STAR", "STAR", "Batch", "Runner"]
@@ -109,6 +112,7 @@ class Runner:
         self._lock = lock
         self._journal = journal
         self._outbox = outbox
+        self._dump: Callable[..., Any] = pickling.dumps
         self._functions: dict[bytes, Callable[..., Any]] = {}
         self._proofs: dict[bytes, Proof] = {}
         self.todo: deque[Any] = deque()  # (number, call) or Batch
@@ -121,6 +125,10 @@ class Runner:
         self.task_id = -1
         self.attempt = 0
         self.batch: Batch | None = None  # the batch whose slice runs
+
+    def lend_from(self, depot: Depot, slots: Slots) -> None:
+        """Lay large results down there, instead of sending them."""
+        self._dump = partial(dump_note, depot, slots)
 
     def run_all(self) -> None:
         """Run until nothing is left to do."""
@@ -196,7 +204,7 @@ class Runner:
             if fn is None:
                 fn = self._function(fn_pickle)
             self.function = fn
-            argument = data if shape >= PLAIN_ITEM else pickling.loads(data)
+            argument = data if shape >= PLAIN_ITEM else borrowing.loads(data)
         except BaseException as error:
             kind, payload = UNREADABLE, pickling.dump_error(error, self._label())
         else:
@@ -216,7 +224,7 @@ class Runner:
 
     def _call(
         self, fn: Callable[..., Any], argument: Any, shape: int
-    ) -> tuple[int, bytes, type[Any] | None]:
+    ) -> tuple[int, Any, type[Any] | None]:
         """Call the function; gives the kind of the outcome, its pickle, and the type of the result."""
         try:
             if shape == CALL:
@@ -234,7 +242,7 @@ class Runner:
                 None,
             )
         try:
-            payload = pickling.dump_result(value, self._label())
+            payload = pickling.dump_result(value, self._label(), dump=self._dump)
             return VALUE, payload, type(value)  # pyright: ignore[reportUnknownVariableType] - of anything
         except (NotPicklable, KeyboardInterrupt) as error:
             return ERROR, pickling.dump_error(error, self._label()), None

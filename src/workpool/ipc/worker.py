@@ -12,6 +12,7 @@ ended with it and Ctrl-C on the terminal does not reach it.
 
 from __future__ import annotations
 
+import mmap
 import os
 import signal
 import sys
@@ -20,6 +21,8 @@ from contextlib import AbstractContextManager, suppress
 from typing import Any
 
 from workpool.ipc import inheritance, memory, pickling
+from workpool.ipc.borrowing import Borrowed
+from workpool.ipc.depot import CONTROL_SIZE, Depot, Note, Slots
 from workpool.ipc.frames import FrameReader, unpack_payload
 from workpool.ipc.journal import Journal
 from workpool.ipc.outbox import DONE, Outbox
@@ -30,7 +33,7 @@ __all__ = ["BACK", "DONE", "FAILED", "READY", "main"]
 
 # Kinds of frames. To the worker:
 BOOT, CALLS, ITEMS, LEAVE = 0, 1, 2, 3
-RECALL, CANCEL = 4, 5  # on the control pipe
+RECALL, CANCEL, TRIM = 4, 5, 6  # on the control pipe
 # From the worker, beside DONE:
 READY, FAILED, BACK, GONE, ENTERING = 10, 11, 13, 14, 15
 
@@ -73,6 +76,9 @@ class WorkerProcess:
         journal = Journal(journal_fd)
         os.close(journal_fd)
         self._more = more
+        self._arguments_fd = -1  # the depot of large arguments
+        self._argument_slots: Slots | None = None
+        self._depot: Depot | None = None  # of large results
         # Guards what runner and outbox say it does, and writes to the result pipe.
         self._lock = threading.Lock()
         self._outbox = Outbox(result_w, journal)
@@ -109,7 +115,13 @@ class WorkerProcess:
 
     def _boot(self, header: Any, payloads: memoryview) -> AbstractContextManager[None]:
         """Become a process like the parent: paths, ``__main__``, environment, shared memory."""
-        _, plain, tokens, extras, setup_size = header
+        _, plain, tokens, extras, setup_size, lends = header
+        if lends:
+            depot_fd, self._arguments_fd, *self._more = self._more
+            control = mmap.mmap(depot_fd, CONTROL_SIZE)
+            self._argument_slots = Slots(control, Slots.SIZE)
+            self._depot = Depot(depot_fd, CONTROL_SIZE)
+            self._runner.lend_from(self._depot, Slots(control, 0))
         arenas, rest = self._more[: len(tokens)], self._more[len(tokens) :]
         memory.adopt(zip(tokens, arenas, strict=True))
         inherited = rest[:extras]
@@ -166,6 +178,8 @@ class WorkerProcess:
         if header[0] == CALLS:
             for number, (task_id, name, attempt, fn, args) in enumerate(header[2], header[1]):
                 data, at = unpack_payload(args, payloads, at)
+                if data.__class__ is tuple:
+                    data = self._borrowed(data)
                 entries.append((number, (task_id, name, attempt, fn, data, CALL)))
         else:
             _, first, start, name, attempt, star, fn, items = header
@@ -176,12 +190,17 @@ class WorkerProcess:
                 parts: list[Any] = []
                 for part in items:
                     data, at = unpack_payload(part, payloads, at)
-                    parts.append(data)
+                    parts.append(self._borrowed(data) if data.__class__ is tuple else data)
                 entries.append(
                     Batch(first, start, name, attempt, fn, parts, STAR if star else ITEM)
                 )
         with self._lock:
             self._runner.todo.extend(entries)
+
+    def _borrowed(self, note: Note) -> Borrowed:
+        """Take over what the parent has laid down."""
+        assert self._argument_slots is not None  # else it would have come through the pipe
+        return Borrowed(self._arguments_fd, self._argument_slots, note)
 
     def _send(self, message: Any) -> None:
         with self._lock:
@@ -201,6 +220,9 @@ class WorkerProcess:
                 with self._lock:
                     # What has not begun, here or still in the pipe, is not to begin.
                     self._outbox.send((BACK, self._runner.take_back(number), number))
+            elif kind == TRIM:
+                if self._depot is not None:
+                    self._depot.trim()
             elif kind == CANCEL:
                 # Those before the one that runs are over.
                 running = self._runner.running

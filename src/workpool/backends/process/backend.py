@@ -46,11 +46,13 @@ class ProcessBackend:
         if self.start_method != "fork":
             keeper.keeper.warm()  # it gets ready while the pool is made and the first task submitted
         from workpool.backends.process.driver import ProcessWorker
-        from workpool.ipc import launch, pickling
+        from workpool.ipc import depot, launch, pickling
 
         self._make_worker = ProcessWorker
-        self._dump_call = pickling.dump_call
         launch.pickle_setup(setup, pool)
+        self._dump_call = pickling.dump_call
+        self.depot = depot.open_depot()  # where large arguments lie, for all workers of the pool
+        self.dump = pickling.dumps if self.depot is None else self.depot.dump
 
     def make_worker(self, scheduler: Scheduler, index: int) -> ProcessWorker:
         """Make the worker of that index."""
@@ -61,7 +63,7 @@ class ProcessBackend:
         call = task._call
         assert call is not None  # it has not run
         try:
-            task._payload = self._dump_call(*call, "a task")
+            task._payload = self._dump_call(*call, "a task", dump=self.dump)
         except NotPicklable:
             # Once more, for the message: making the task's name at each submit would cost more.
             try:
@@ -76,4 +78,6 @@ class ProcessBackend:
         )
 
     def close(self) -> None:
-        """Nothing outlives the workers."""
+        """Let go of the memory that large arguments lay in."""
+        if self.depot is not None:
+            self.depot.close()

@@ -103,7 +103,7 @@ class ProcessWorker(Reckoning):
 
     def _read_and_feed(self, handle: WorkerHandle) -> None:
         """Settle what came; when that was it, send what is to be done next."""
-        self._take_in(handle.receive())
+        self._take_in(handle, handle.receive())
         if not self._flights and not self._feed(handle):
             self.wake()
 
@@ -138,10 +138,15 @@ class ProcessWorker(Reckoning):
         self._in_doubt = False
         try:
             self._handle = handle = launch(
-                backend.start_method, backend.setup, pool=backend.pool, index=self.index
+                backend.start_method,
+                backend.setup,
+                pool=backend.pool,
+                index=self.index,
+                depot=backend.depot,
             )
         except OSError as error:
             return self._could_not_start(error)
+        self._flights.slots = handle.argument_slots
         fds = [handle.result_r, handle.status_r, self._wake_r]
         self._watch = Watch(fds)
         self._poller = select.poll()
@@ -161,17 +166,21 @@ class ProcessWorker(Reckoning):
             if self._serving and not self._feed(handle):
                 self._serving = False
                 handle.leave()
-            ready = self._sleep(handle, self._due(handle))
+            due = self._due(handle)
+            if self._trim_at is not None:
+                due = self._trim_at if due is None else min(due, self._trim_at)
+            ready = self._sleep(handle, due)
             if self._in_doubt and self._doomed is None:
                 self._doomed = "an interruption (KeyboardInterrupt) of its driver"
                 handle.kill()
             if self._wake_r in ready:
                 self._obey(handle)
             if handle.result_r in ready:
-                self._take_in(handle.receive())
+                self._take_in(handle, handle.receive())
             if handle.status_r in ready:
                 return
             self._look_at_the_clock(handle)
+            self._trim_if_due(handle)
 
     def _sleep(self, handle: WorkerHandle, due: float | None) -> set[int]:
         """Wait for something to happen, and let others have their turn meanwhile."""

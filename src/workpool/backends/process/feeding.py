@@ -18,6 +18,7 @@ from workpool.backends.process.outcomes import reset, take_outcomes
 from workpool.backends.process.packing import pack_chunk, pack_tasks
 from workpool.errors import TimeLimitExceeded
 from workpool.ipc import pickling, worker
+from workpool.ipc.borrowing import Borrowed
 from workpool.ipc.frames import unpack_payload
 from workpool.ipc.outbox import DONE
 from workpool.scheduling.pace import TARGET
@@ -33,6 +34,7 @@ _log = logging.getLogger("workpool")
 _PATIENCE = 3.0  # times the expected duration before a batch is recalled
 _SHORTEST_PATIENCE = 0.01  # seconds
 _MOST_TASKS = 1_024  # in one frame
+_TRIM_AFTER = 5.0  # seconds
 
 
 class Feeding(Books):
@@ -75,9 +77,12 @@ class Feeding(Books):
             frame = pack_tasks(self.scheduler, self._flights, tasks, self.index)
         else:
             fn, size = unit.job.fn, unit.size
-            frame = pack_chunk(self.scheduler, self._flights, unit)
+            frame = pack_chunk(self.scheduler, self._flights, unit, self._backend.dump)
         if frame is None:
             return
+        if self._flights.lent:
+            self._flights.lent = False
+            self._used_depot()
         self._batch = size
         self._recall_at = None
         if self._flights.outstanding > 1:
@@ -86,7 +91,32 @@ class Feeding(Books):
             self._recall_at = monotonic() + max(_SHORTEST_PATIENCE, _PATIENCE * expected)
         handle.post(frame)
 
-    def _take_in(self, frames: list[Any]) -> None:
+    def _used_depot(self) -> None:
+        """Note that a large payload was sent or came: its memory is kept for the next one, but not for ever."""
+        if self._trim_at is None:
+            self.wake()  # the driver sleeps, and not just until then
+        self._trim_at = monotonic() + _TRIM_AFTER
+
+    def _trim_if_due(self, handle: WorkerHandle) -> None:
+        """Have the free memory of both depots given back, when nothing large has come for a while."""
+        if self._trim_at is None or monotonic() < self._trim_at:
+            return
+        self._trim_at = None
+        handle.control((worker.TRIM, 0))
+        if self._backend.depot is not None:
+            self._backend.depot.trim()
+
+    def _settle(self, handle: WorkerHandle, outcomes: list[Any]) -> int:
+        """Settle calls; large results lie in the worker's depot. Gives how many outcomes were new."""
+        slots = handle.result_slots
+        for place, outcome in enumerate(outcomes):
+            if outcome[2].__class__ is tuple and slots is not None:
+                borrowed = Borrowed(handle.depot_fd, slots, outcome[2])
+                outcomes[place] = (*outcome[:2], borrowed, *outcome[3:])
+                self._used_depot()
+        return take_outcomes(self.scheduler, self._flights, outcomes)
+
+    def _take_in(self, handle: WorkerHandle, frames: list[Any]) -> None:
         """Settle what frames from the worker say."""
         for header, payloads in frames:
             kind = header[0]
@@ -97,7 +127,7 @@ class Feeding(Books):
                     for place, outcome in enumerate(outcomes):
                         payload, at = unpack_payload(outcome[2], payloads, at)
                         outcomes[place] = (*outcome[:2], payload, *outcome[3:])
-                self._ran += take_outcomes(self.scheduler, self._flights, outcomes)
+                self._ran += self._settle(handle, outcomes)
             elif kind == worker.BACK:
                 self._recall_at = None
                 self.scheduler.give_back(reset(self._flights.take_from(header[1] + 1, header[2])))

@@ -9,11 +9,14 @@ from __future__ import annotations
 from collections import deque
 from typing import TYPE_CHECKING, Any
 
+from workpool.ipc.depot import Parcel
+from workpool.ipc.frames import LARGE
 from workpool.scheduling.mapjob import Chunk, Piece
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
+    from workpool.ipc.depot import Slots
     from workpool.task import Task
 
 __all__ = ["Flight", "Flights"]
@@ -110,13 +113,15 @@ class Flight:
 class Flights:
     """All flights of one worker, the oldest first."""
 
-    __slots__ = ("_flights", "next_number", "outstanding", "worker")
+    __slots__ = ("_flights", "lent", "next_number", "outstanding", "slots", "worker")
 
     def __init__(self, worker: int = 0) -> None:
         self.worker = worker
         self._flights: deque[Flight] = deque()
         self.next_number = 0  # of the next call sent
         self.outstanding = 0  # calls sent and not answered
+        self.lent = False  # a parcel was sent since somebody looked
+        self.slots: Slots | None = None  # of the parcels that this life of the worker has
 
     def __bool__(self) -> bool:
         return bool(self._flights)
@@ -133,6 +138,21 @@ class Flights:
         flight = Flight(self.next_number, None, chunk, items, len(items))
         flight.worker = self.worker
         return self._add(flight)
+
+    def address(self, payload: Any, behind: list[Any]) -> Any:
+        """Say in a header where a payload is to be found; what travels behind the header is added there."""
+        if payload.__class__ is Parcel:
+            note = None if self.slots is None else payload.note_for(self.slots)
+            if note is not None:
+                self.lent = True
+                return note
+            pieces = payload.read()
+            behind += pieces
+            return list(map(len, pieces))
+        if len(payload) >= LARGE:
+            behind.append(payload)
+            return len(payload)
+        return payload
 
     def _add(self, flight: Flight) -> Flight:
         self._flights.append(flight)

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 from workpool.errors import NotPicklable
-from workpool.ipc import pickling
+from workpool.ipc import borrowing, pickling
 from workpool.ipc.outbox import NUMBERS, UNREADABLE, VALUE, VALUES
 from workpool.scheduling.mapjob import Chunk, Piece
 from workpool.scheduling.worker import describe
@@ -93,7 +93,7 @@ def _open(what: int, payload: Any, task: Task[Any] | str) -> tuple[Any, BaseExce
     """Unpickle an outcome; what cannot be unpickled is the task's failure."""
     try:
         if what == VALUE:
-            return pickling.loads(payload), None
+            return borrowing.loads(payload), None
         return None, pickling.load_error(payload)
     except BaseException as error:
         name = describe(task) if isinstance(task, Task) else task

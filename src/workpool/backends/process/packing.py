@@ -17,7 +17,7 @@ from workpool.scheduling.mapjob import Chunk, MapJob, Piece
 from workpool.task import Task, function_name
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Callable, Sequence
 
     from workpool.backends.process.flights import Flights
     from workpool.scheduling.scheduler import Scheduler
@@ -49,16 +49,17 @@ def pack_tasks(
         task._started_at = monotonic()  # nearly; the worker will say exactly
         task._ended_at = 0.0
         flights.add_task(task)
-        if len(args) >= LARGE:
-            large.append(args)
-            args = len(args)
+        if args.__class__ is not bytes or len(args) >= LARGE:
+            args = flights.address(args, large)
         calls.append((task.id, task._terms.name, task._attempts, fn, args))
     if not calls:
         return None
     return pack((worker.CALLS, first, calls), large)
 
 
-def pack_chunk(scheduler: Scheduler, flights: Flights, chunk: Chunk) -> list[bytes] | None:
+def pack_chunk(
+    scheduler: Scheduler, flights: Flights, chunk: Chunk, dump: Callable[..., Any]
+) -> list[bytes] | None:
     """Number the items of a chunk and make a frame of them; one that cannot be pickled fails alone."""
     job = chunk.job
     items = chunk.items
@@ -69,7 +70,7 @@ def pack_chunk(scheduler: Scheduler, flights: Flights, chunk: Chunk) -> list[byt
         errors: dict[int, BaseException] = dict.fromkeys(range(len(items)), blob)
         scheduler.deliver(job, Piece(chunk.start, [None] * len(items), errors))
         return None
-    packed, large, bad = _pack_items(chunk, items, label)
+    packed, large, bad = _pack_items(chunk, items, label, flights, dump)
     if bad is not None:
         offset, error = bad
         rest = Chunk(job, chunk.start + offset + 1, items[offset + 1 :], chunk.attempts)
@@ -79,7 +80,7 @@ def pack_chunk(scheduler: Scheduler, flights: Flights, chunk: Chunk) -> list[byt
         scheduler.deliver(job, Piece(chunk.start + offset, [None], {0: error}))
         if not items:
             return None
-        packed, large, _ = _pack_items(chunk, items, label)
+        packed, large, _ = _pack_items(chunk, items, label, flights, dump)
     first = flights.next_number
     flights.add_chunk(chunk, items)
     header = (worker.ITEMS, first, chunk.start, name, chunk.attempts + 1, job.star, blob, packed)
@@ -97,7 +98,9 @@ def _function(job: MapJob, label: str) -> bytes | NotPicklable:
     return blob
 
 
-def _pack_items(chunk: Chunk, items: Sequence[Any], label: str) -> tuple[Any, list[bytes], Any]:
+def _pack_items(
+    chunk: Chunk, items: Sequence[Any], label: str, flights: Flights, dump: Callable[..., Any]
+) -> tuple[Any, list[bytes], Any]:
     """Pickle items: all in one, or a list of one pickle each (large ones apart); and the first that failed."""
     if not chunk.by_value and _plain(items, star=chunk.job.star):
         together = pickling.dumps(items)
@@ -108,16 +111,15 @@ def _pack_items(chunk: Chunk, items: Sequence[Any], label: str) -> tuple[Any, li
     for offset, item in enumerate(items):
         try:
             data = pickling.dump_item(
-                item, f"item {chunk.start + offset} of {label}", by_value=chunk.by_value
+                item,
+                f"item {chunk.start + offset} of {label}",
+                by_value=chunk.by_value,
+                dump=dump,
             )
         except NotPicklable as error:
             return None, [], (offset, error)
-        if len(data) >= LARGE:
-            large.append(data)
-            parts.append(len(data))
-        else:
-            parts.append(data)
-    return parts, large, None
+        parts.append(data)
+    return [flights.address(data, large) for data in parts], large, None
 
 
 def _plain(items: Sequence[Any], *, star: bool) -> bool:

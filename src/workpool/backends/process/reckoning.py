@@ -36,12 +36,10 @@ class Reckoning(Feeding):
         """Account for a process that has ended; tell whether it should have a successor."""
         scheduler, flights = self.scheduler, self._flights
         handle.reap()
-        self._take_in(handle.receive_rest())
+        self._take_in(handle, handle.receive_rest())
         begun, outcomes, sliced = handle.journal.last_words()
         began = int(handle.journal.begun()[1] * 1e9)
-        take_outcomes(
-            scheduler, flights, [outcome for outcome in outcomes if self._unanswered(outcome[0])]
-        )
+        self._settle(handle, [outcome for outcome in outcomes if self._unanswered(outcome[0])])
         if sliced is not None:
             self._take_slice(*sliced)
         ordered = (

@@ -1,0 +1,114 @@
+"""Large payloads, the receiver's side: mapped where they lie, and used there.
+
+The mapping is private: what is unpickled from it may be written to, as if it were
+a copy, and the kernel copies just the pages that are. Nobody else sees that. The
+mapping goes with the last object in it, and then the sender hears that the
+room is free (see ``depot.py``).
+
+A fork while something is mapped
+    The child has the same mapping, and would see what a sender lays into the room
+    when the parent has let go of it. So all that is mapped when a process forks stays
+    reserved: its room is not used again while its sender lives.
+"""
+
+from __future__ import annotations
+
+import mmap
+import os
+import sys
+import weakref
+from typing import TYPE_CHECKING, Any
+
+from workpool.ipc import pickling
+from workpool.ipc.depot import read_into
+
+if TYPE_CHECKING:
+    from workpool.ipc.depot import Note, Slots
+
+__all__ = ["Borrowed", "loads"]
+
+_LINE = 64
+_PRIVATE: dict[str, Any] = {"trackfd": False} if sys.version_info >= (3, 13) else {}
+# Before Python 3.13 each mapping keeps a descriptor of its own, of which there are few.
+_MOST_MAPPED = 4_096 if _PRIVATE else 64
+
+# What is mapped here, by number: the mapping, weakly, with a callback that clears its slot.
+_mapped: dict[int, weakref.ref[mmap.mmap]] = {}
+
+
+class Borrowed:
+    """A payload that lies in a sender's depot; to be opened once, or let go of."""
+
+    __slots__ = ("_fd", "_note", "_slots")
+
+    def __init__(self, fd: int, slots: Slots, note: Note) -> None:
+        self._fd = fd
+        self._slots = slots
+        self._note: Note | None = note
+
+    def __del__(self) -> None:
+        if self._note is not None:
+            self._slots.clear(self._note[1])  # it was never opened
+
+    def load(self) -> Any:
+        """Unpickle it; large buffers stay where they are."""
+        note, self._note = self._note, None
+        if note is None:
+            message = "a borrowed payload is opened once"
+            raise RuntimeError(message)
+        offset, slot, *lengths = note
+        size = sum(-(-length // _LINE) * _LINE for length in lengths)
+        memory = _map(self._fd, offset, size, self._slots, slot)
+        pieces: list[memoryview] = []
+        at = 0
+        for length in lengths:
+            pieces.append(memory[at : at + length])
+            at += -(-length // _LINE) * _LINE
+        del memory
+        return pickling.loads(pieces[0], buffers=pieces[1:])
+
+
+def loads(data: Any) -> Any:
+    """Unpickle a payload, wherever it lies."""
+    if data.__class__ is Borrowed:
+        return data.load()
+    if data.__class__ is list:  # a pickle and its buffers, which came through the pipe
+        return pickling.loads(data[0], buffers=[bytearray(buffer) for buffer in data[1:]])
+    return pickling.loads(data)
+
+
+def _map(fd: int, offset: int, size: int, slots: Slots, slot: int) -> memoryview:
+    """Map the room, or copy it where too much is mapped already, or it cannot be."""
+    if len(_mapped) < _MOST_MAPPED:
+        try:
+            mapping = mmap.mmap(
+                fd,
+                size,
+                flags=mmap.MAP_PRIVATE,
+                prot=mmap.PROT_READ | mmap.PROT_WRITE,
+                offset=offset,
+                **_PRIVATE,
+            )
+        except (OSError, MemoryError):
+            pass  # no descriptor or no addresses left
+        else:
+            number = id(mapping)
+
+            def gone(_: object) -> None:
+                # The mapping is about to go, and nothing looks into it any more.
+                if _mapped.pop(number, None) is not None:
+                    slots.clear(slot)
+
+            _mapped[number] = weakref.ref(mapping, gone)
+            return memoryview(mapping)
+    try:
+        copy = bytearray(size)
+        read_into(fd, copy, offset)
+        return memoryview(copy)
+    finally:
+        slots.clear(slot)
+
+
+if hasattr(os, "register_at_fork"):
+    # Their slots stay set from now on: neither the child nor this process clears them.
+    os.register_at_fork(before=_mapped.clear)
