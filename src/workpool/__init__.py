@@ -40,6 +40,7 @@ if TYPE_CHECKING:
     from workpool.shared import Counter as Counter
     from workpool.shared import Event as Event
     from workpool.shared import Lock as Lock
+    from workpool.shared import RateLimiter as RateLimiter
     from workpool.shared import Semaphore as Semaphore
     from workpool.shared import Shared as Shared
     from workpool.situation import Current as Current
@@ -68,6 +69,7 @@ _HOME = {
     "PriorityQueue": "workpool.queues",
     "Progress": "workpool.integrations.progress.snapshot",
     "Queue": "workpool.queues",
+    "RateLimiter": "workpool.shared",
     "Results": "workpool.results",
     "Semaphore": "workpool.shared",
     "Shared": "workpool.shared",

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, TypeVar
 if TYPE_CHECKING:
     from workpool.backends.base import Backend, Scope
     from workpool.queues import Queue
-    from workpool.shared import Counter, Event, Lock, Semaphore, Shared
+    from workpool.shared import Counter, Event, Lock, RateLimiter, Semaphore, Shared
 
 __all__ = ["Sharing"]
 
@@ -52,6 +52,12 @@ class Sharing:
         from workpool.shared import Event
 
         return Event(scope=self._scope)
+
+    def rate_limit(self, calls: int, per: float = 1.0) -> RateLimiter:
+        """Make a limit of so many calls in any ``per`` seconds, for all tasks of this pool together."""
+        from workpool.shared import RateLimiter
+
+        return RateLimiter(calls, per, scope=self._scope)
 
     def queue(self, maxsize: int = 0) -> Queue[T]:  # pyright: ignore[reportInvalidTypeVarUse]
         """Make a queue for the tasks of this pool: ``jobs: Queue[str] = pool.queue()``."""

@@ -12,7 +12,7 @@ from collections.abc import Callable
 import pytest
 
 from workpool.ipc import memory
-from workpool.shared import Event, Lock, Scope, Semaphore, Shared
+from workpool.shared import Event, Lock, RateLimiter, Scope, Semaphore, Shared
 
 fork = multiprocessing.get_context("fork")
 
@@ -46,6 +46,11 @@ def event_calls(scope: Scope) -> tuple[Call, Call]:
     return event.is_set, event.wait
 
 
+def rate_limiter_calls(scope: Scope) -> tuple[Call, Call]:
+    limiter = RateLimiter(1, 3600.0, scope=scope)
+    return limiter.acquire, limiter.acquire
+
+
 def be_interrupted(first: Call, wait: Call) -> None:
     """Wait in the main thread of this process, and leave by the signal: exit code 7."""
     begun = threading.Event()
@@ -69,7 +74,9 @@ def be_interrupted(first: Call, wait: Call) -> None:
 
 
 @pytest.mark.parametrize("scope", ["thread", "process"])
-@pytest.mark.parametrize("calls", [lock_calls, shared_calls, semaphore_calls, event_calls])
+@pytest.mark.parametrize(
+    "calls", [lock_calls, shared_calls, semaphore_calls, event_calls, rate_limiter_calls]
+)
 def test_ctrl_c_ends_a_wait_within_a_second(
     calls: Callable[[Scope], tuple[Call, Call]], scope: Scope
 ) -> None:

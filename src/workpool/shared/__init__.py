@@ -11,7 +11,8 @@ from workpool.shared.counter import Counter
 from workpool.shared.event import Event
 from workpool.shared.home import Scope
 from workpool.shared.lock import Lock
+from workpool.shared.rate_limiter import RateLimiter
 from workpool.shared.semaphore import Semaphore
 from workpool.shared.value import Box, Shared
 
-__all__ = ["Box", "Counter", "Event", "Lock", "Scope", "Semaphore", "Shared"]
+__all__ = ["Box", "Counter", "Event", "Lock", "RateLimiter", "Scope", "Semaphore", "Shared"]

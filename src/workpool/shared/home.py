@@ -16,6 +16,7 @@ if TYPE_CHECKING:
     from workpool.shared.counter import CounterHome
     from workpool.shared.event import EventHome
     from workpool.shared.lock import LockHome
+    from workpool.shared.rate_limiter import RateLimiterHome
     from workpool.shared.semaphore import SemaphoreHome
     from workpool.shared.value import SharedHome
 
@@ -54,6 +55,10 @@ class Home(Protocol):
 
     def make_event(self) -> EventHome:
         """Make what an `Event` stands for."""
+        ...
+
+    def make_rate_limiter(self, calls: int, period: int) -> RateLimiterHome:
+        """Make what a `RateLimiter` stands for; the period is in nanoseconds."""
         ...
 
 

@@ -14,6 +14,7 @@ from workpool import (
     Pool,
     PriorityQueue,
     Queue,
+    RateLimiter,
     Semaphore,
     Shared,
     ShutDown,
@@ -34,6 +35,7 @@ def from_the_pool(pool: Pool) -> None:
     assert_type(pool.lock(), Lock)
     assert_type(pool.semaphore(2), Semaphore)
     assert_type(pool.event(), Event)
+    assert_type(pool.rate_limit(10, 60.0), RateLimiter)
     jobs: Queue[str] = pool.queue(10)
     assert_type(jobs.get(), str)
 
@@ -46,6 +48,7 @@ def alone(scope: Scope) -> None:
     assert_type(Lock(scope="thread"), Lock)
     assert_type(Semaphore(3, scope="process"), Semaphore)
     assert_type(Event(scope=scope), Event)
+    assert_type(RateLimiter(10, per=0.5, scope=scope).acquire(timeout=1.0), bool)
     assert_type(Queue[int](), Queue[int])
     assert_type(Queue[int](3, scope="process"), Queue[int])
 

@@ -12,10 +12,18 @@ from typing import TypeVar
 from workpool.shared.in_processes.counter import ProcessCounter
 from workpool.shared.in_processes.event import ProcessEvent
 from workpool.shared.in_processes.lock import ProcessLock
+from workpool.shared.in_processes.rate_limiter import ProcessRateLimiter
 from workpool.shared.in_processes.semaphore import ProcessSemaphore
 from workpool.shared.in_processes.value import ProcessShared
 
-__all__ = ["make_counter", "make_event", "make_lock", "make_semaphore", "make_shared"]
+__all__ = [
+    "make_counter",
+    "make_event",
+    "make_lock",
+    "make_rate_limiter",
+    "make_semaphore",
+    "make_shared",
+]
 
 T = TypeVar("T")
 
@@ -43,3 +51,8 @@ def make_semaphore(value: int) -> ProcessSemaphore:
 def make_event() -> ProcessEvent:
     """Make what an `Event` stands for."""
     return ProcessEvent.make()
+
+
+def make_rate_limiter(calls: int, period: int) -> ProcessRateLimiter:
+    """Make what a `RateLimiter` stands for."""
+    return ProcessRateLimiter.make(calls, period)

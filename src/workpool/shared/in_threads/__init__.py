@@ -14,16 +14,19 @@ from typing import Generic, TypeVar
 
 from workpool.errors import NotPicklable, WouldDeadlock
 from workpool.shared.home import StaysInProcess
+from workpool.shared.in_threads.rate_limiter import ThreadRateLimiter
 
 __all__ = [
     "ThreadCounter",
     "ThreadEvent",
     "ThreadLock",
+    "ThreadRateLimiter",
     "ThreadSemaphore",
     "ThreadShared",
     "make_counter",
     "make_event",
     "make_lock",
+    "make_rate_limiter",
     "make_semaphore",
     "make_shared",
 ]
@@ -272,6 +275,11 @@ def make_semaphore(value: int) -> ThreadSemaphore:
 def make_event() -> ThreadEvent:
     """Make what an `Event` stands for."""
     return ThreadEvent()
+
+
+def make_rate_limiter(calls: int, period: int) -> ThreadRateLimiter:
+    """Make what a `RateLimiter` stands for."""
+    return ThreadRateLimiter(calls, period)
 
 
 def _copied(value: T) -> T:
