@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING, Any, Self, TypeVarTuple, cast
 import attrs
 
 from workpool.calls import Calls, Options, later_submit
+from workpool.observing import Observing, recorder_for
 from workpool.scheduling import exit as at_exit
 from workpool.scheduling.scheduler import Scheduler
 from workpool.scheduling.terms import Terms
@@ -27,7 +28,6 @@ if TYPE_CHECKING:
     from types import TracebackType
 
     from workpool.backends.base import Backend, BackendName, StartMethod
-    from workpool.observe.stats import Stats
     from workpool.task import Task
 
 __all__ = ["Options", "Pool"]
@@ -40,7 +40,7 @@ _numbers = count()
 
 
 # Calls.map is narrower than Executor.map on purpose: items that do not fit the function are refused.
-class Pool(Calls, Sharing, Executor):  # type: ignore[misc]  # pyright: ignore[reportIncompatibleMethodOverride]
+class Pool(Calls, Sharing, Observing, Executor):  # type: ignore[misc]  # pyright: ignore[reportIncompatibleMethodOverride]
     """Workers that drain one shared queue; a :class:`concurrent.futures.Executor`.
 
     Parameters
@@ -72,6 +72,9 @@ class Pool(Calls, Sharing, Executor):  # type: ignore[misc]  # pyright: ignore[r
         A worker process that is not ready by then is ended: ``InitializerFailed``.
     name : str or None
         For messages, thread names and ``workpool.current().pool``.
+    record : bool or int, slices
+        Remember when everything ran, for :meth:`timeline`: the latest 100,000 tasks
+        and chunks of items (about 300 bytes each), or as many as the number says.
 
     Raises
     ------
@@ -108,6 +111,7 @@ class Pool(Calls, Sharing, Executor):  # type: ignore[misc]  # pyright: ignore[r
         start_method: StartMethod | None = None,
         start_timeout: float | None = 60.0,
         name: str | None = None,
+        record: bool | int = False,
     ) -> None:
         self._settings = settings = Settings(
             max_workers=max_workers,
@@ -120,6 +124,7 @@ class Pool(Calls, Sharing, Executor):  # type: ignore[misc]  # pyright: ignore[r
             start_method=start_method,
             start_timeout=start_timeout,
             name=name,
+            record=record,
         )
         kind = settings.find_backend()
         terms = Terms(time_limit=time_limit, retries=retries, backoff=backoff, priority=priority)
@@ -133,11 +138,13 @@ class Pool(Calls, Sharing, Executor):  # type: ignore[misc]  # pyright: ignore[r
         self._ends_tasks = kind.capabilities.ends_tasks
         wanted = max_workers if max_workers is not None else self._backend.default_workers
         self._max_workers = min(wanted, kind.capabilities.most_workers or wanted)
+        self._recorder = recorder_for(record)
         self._scheduler = scheduler = Scheduler(
             name=self._name,
             max_workers=self._max_workers,
             make_worker=self._backend.make_worker,
             queue_size=queue_size,
+            tally=self._recorder,
         )
         scheduler.on_end = partial(_ended, scheduler, self._backend)
         at_exit.remember(scheduler)
@@ -332,20 +339,6 @@ class Pool(Calls, Sharing, Executor):  # type: ignore[misc]  # pyright: ignore[r
             if is_cancellation(type(error)):
                 self.shutdown(wait=False, cancel_futures=True)
             raise
-
-    # ------------------------------------------------------------------- observing
-
-    def stats(self) -> Stats:
-        """Tell what has happened so far.
-
-        Returns
-        -------
-        Stats
-            A frozen snapshot: counts, busy times, percentiles of waiting and running.
-        """
-        from workpool.observe.stats import snapshot
-
-        return snapshot(self._scheduler)
 
     def __repr__(self) -> str:
         """Show the sizes, limits and methods in force."""

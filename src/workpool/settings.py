@@ -48,6 +48,15 @@ def _text(_: Any, attribute: attrs.Attribute[Any], value: object) -> None:
         raise TypeError(message)
 
 
+def _yes_or_count(_: Any, attribute: attrs.Attribute[Any], value: object) -> None:
+    if not isinstance(value, int):
+        message = f"{attribute.name} is True, False, or how many slices to keep; got {value!r}"
+        raise TypeError(message)
+    if value < 0:
+        message = f"{attribute.name} must be 1 slice or more, or False for none; got {value}"
+        raise ValueError(message)
+
+
 @attrs.frozen(kw_only=True)
 class Settings:
     """What ``Pool(...)`` was given."""
@@ -66,6 +75,7 @@ class Settings:
     start_method: str | None = attrs.field(default=None, validator=_text)
     start_timeout: float | None = attrs.field(default=60.0, validator=positive_or_none)
     name: str | None = attrs.field(default=None, validator=_text)
+    record: bool | int = attrs.field(default=False, validator=_yes_or_count)
 
     def find_backend(self) -> type[Backend]:
         """Load the backend, and refuse a start method that it does not have."""

@@ -155,6 +155,11 @@ class MapJob:
         return len(items) if items.__class__ is deque else len(items) - self._next
 
     @property
+    def queued_at(self) -> float:
+        """When the next item was accepted, 0.0 if there is none; lock held."""
+        return self.accepted.drawn(self._next)
+
+    @property
     def exhausted(self) -> bool:
         """Whether all input is pulled."""
         return self._source is None

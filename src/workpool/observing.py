@@ -1,0 +1,68 @@
+"""What a pool tells of itself: numbers, and the story of what ran when."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    import os
+
+    from workpool.observe.recording import Recorder
+    from workpool.observe.stats import Stats
+    from workpool.scheduling.scheduler import Scheduler
+    from workpool.settings import Settings
+
+__all__ = ["Observing", "recorder_for"]
+
+
+class Observing:
+    """The calls of a pool that look at it."""
+
+    _scheduler: Scheduler
+    _settings: Settings
+    _recorder: Recorder | None
+
+    def stats(self) -> Stats:
+        """Tell what has happened so far.
+
+        Returns
+        -------
+        Stats
+            A frozen snapshot: counts, busy times, percentiles of waiting and running.
+        """
+        from workpool.observe.stats import snapshot
+
+        return snapshot(self._scheduler)
+
+    def timeline(self, path: str | os.PathLike[str]) -> None:
+        """Write what ran when, who waited, and what failed: for Perfetto, or as a page of its own.
+
+        It can be called at any time, also when the pool is shut down.
+
+        Parameters
+        ----------
+        path : str or path
+            ``.json`` or ``.json.gz``: a trace that https://ui.perfetto.dev and
+            ``chrome://tracing`` open. ``.html``: a report in one file, with the lanes of
+            the workers, the depth of the queue, waiting and running times, failures
+            and retries.
+
+        Raises
+        ------
+        Unsupported
+            The pool does not record; ``Pool(..., record=True)`` does.
+        ValueError
+            The name ends in something else.
+        """
+        from workpool.observe.timeline import write
+
+        write(self._scheduler, self._recorder, path, backend=self._settings.backend)
+
+
+def recorder_for(record: bool | int) -> Recorder | None:
+    """Make what remembers so many slices; as many as usual for ``True``, and nothing for ``False``."""
+    if not record:
+        return None
+    from workpool.observe.recording import DEFAULT_SLICES, Recorder
+
+    return Recorder(DEFAULT_SLICES if record is True else record)
