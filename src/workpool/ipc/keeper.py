@@ -45,6 +45,7 @@ START_METHODS = ("forkserver", "spawn", "fork") if hasattr(os, "fork") else ()
 
 _WORD = struct.Struct("<q")
 _MOST_FDS = 250
+_LOOK = 0.5  # seconds between two looks for the parent, where nothing tells of its end
 FORK, SPAWN = b"f", b"s"
 
 
@@ -223,9 +224,7 @@ def main(conn_fd: int, parent: int) -> None:
         # In a forked worker this is never reached: it leaves by os._exit.
         conn.detach()
         for pid in workers:
-            for kill in (os.killpg, os.kill):
-                with suppress(OSError):
-                    kill(pid, signal.SIGKILL)
+            _kill(pid)
 
 
 def _preload() -> None:
@@ -322,6 +321,9 @@ def watch_fork(given: list[int], status_w: int, parent: int) -> int:
 
     with suppress(OSError):
         os.setpgid(0, 0)
+    signal.set_wakeup_fd(
+        -1
+    )  # a signal here, or in the worker, is no news for the parent's event loop
     try:
         pid = os.fork()
     except OSError as error:
@@ -334,18 +336,45 @@ def watch_fork(given: list[int], status_w: int, parent: int) -> int:
     for fd in set(given):  # shared state in initargs names a descriptor a second time
         os.close(fd)
     os.write(status_w, _WORD.pack(pid))
-    worker_fd, parent_fd = _watch(pid), _watch(parent)
-    if worker_fd is not None and parent_fd is not None:
-        poller = select.poll()
-        poller.register(worker_fd, select.POLLIN)
-        poller.register(parent_fd, select.POLLIN)
-        if worker_fd not in {fd for fd, _ in poller.poll()}:
-            for kill in (os.killpg, os.kill):
-                with suppress(OSError):
-                    kill(pid, signal.SIGKILL)
-    _, status = os.waitpid(pid, 0)
+    status = _end_of(pid, parent)
+    if status is None:
+        _kill(pid)
+        _, status = os.waitpid(pid, 0)
     os.write(status_w, _WORD.pack(os.waitstatus_to_exitcode(status)))
     return 0
+
+
+def _end_of(pid: int, parent: int) -> int | None:
+    """Wait for a child's end and give its wait status; None if the parent is gone before."""
+    child_fd, parent_fd = _watch(pid), _watch(parent)
+    poller = select.poll()
+    if child_fd is not None and parent_fd is not None:
+        poller.register(child_fd, select.POLLIN)
+        poller.register(parent_fd, select.POLLIN)
+        ready = {fd for fd, _ in poller.poll()}
+        return os.waitpid(pid, 0)[1] if child_fd in ready else None
+    # A signal tells of the child. Nothing tells of the parent: look now and then.
+    wake_r, wake_w = os.pipe()
+    os.set_blocking(wake_w, False)
+    signal.signal(signal.SIGCHLD, _on_child)
+    signal.set_wakeup_fd(wake_w, warn_on_full_buffer=False)
+    poller.register(wake_r, select.POLLIN)
+    while True:
+        # Looked for before each sleep, the first too: it may have ended before there was a handler.
+        ended, status = os.waitpid(pid, os.WNOHANG)
+        if ended:
+            return status
+        if os.getppid() != parent:
+            return None
+        if poller.poll(_LOOK * 1000):
+            os.read(wake_r, 4096)
+
+
+def _kill(pid: int) -> None:
+    """Kill a worker and the children in its process group."""
+    for kill in (os.killpg, os.kill):
+        with suppress(OSError):
+            kill(pid, signal.SIGKILL)
 
 
 def _spawn(fds: list[int]) -> int:
