@@ -33,19 +33,20 @@ from workpool._compat import LINUX
 __all__ = [
     "START_METHODS",
     "Keeper",
+    "death_of",
     "default_start_method",
     "die_with",
     "keeper",
+    "kill_group",
     "main",
     "read_status",
-    "watch_fork",
+    "write_status",
 ]
 
 START_METHODS = ("forkserver", "spawn", "fork") if hasattr(os, "fork") else ()
 
 _WORD = struct.Struct("<q")
 _MOST_FDS = 250
-_LOOK = 0.5  # seconds between two looks for the parent, where nothing tells of its end
 FORK, SPAWN = b"f", b"s"
 
 
@@ -163,6 +164,11 @@ def read_status(fd: int) -> int | None:
     return int(_WORD.unpack(data)[0])
 
 
+def write_status(fd: int, word: int) -> None:
+    """Write a word to a status pipe: a pid, an exit code, or minus an errno."""
+    os.write(fd, _WORD.pack(word))
+
+
 keeper = Keeper()
 
 
@@ -199,7 +205,7 @@ def main(conn_fd: int, parent: int) -> None:
     poller = select.poll()
     poller.register(conn_fd, select.POLLIN)
     poller.register(wake_r, select.POLLIN)
-    parent_fd = _watch(parent)
+    parent_fd = death_of(parent)
     if parent_fd is not None:
         poller.register(parent_fd, select.POLLIN)
     workers: dict[int, int] = {}  # pid to the write end of its status pipe
@@ -224,7 +230,7 @@ def main(conn_fd: int, parent: int) -> None:
         # In a forked worker this is never reached: it leaves by os._exit.
         conn.detach()
         for pid in workers:
-            _kill(pid)
+            kill_group(pid)
 
 
 def _preload() -> None:
@@ -243,13 +249,13 @@ def _on_child(*_: object) -> None:
     """Do nothing; the wake-up descriptor tells."""
 
 
-def _watch(parent: int) -> int | None:
-    """Give a descriptor that becomes readable when the parent dies, where there is such a thing."""
+def death_of(pid: int) -> int | None:
+    """Give a descriptor that becomes readable when a process dies, where there is such a thing."""
     opener = getattr(os, "pidfd_open", None)
     if opener is None:
         return None
     try:
-        return int(opener(parent))
+        return int(opener(pid))
     except ProcessLookupError:
         sys.exit(0)
     except OSError:
@@ -281,7 +287,7 @@ def _reap(workers: dict[int, int]) -> None:
         status_w = workers.pop(pid, None)
         if status_w is not None:
             with suppress(OSError):
-                os.write(status_w, _WORD.pack(os.waitstatus_to_exitcode(status)))
+                write_status(status_w, os.waitstatus_to_exitcode(status))
             os.close(status_w)
 
 
@@ -294,7 +300,7 @@ def _start(
         pid = _spawn(passed) if method == SPAWN else os.fork()
     except OSError as error:
         with suppress(OSError):
-            os.write(status_w, _WORD.pack(-(error.errno or 1)))
+            write_status(status_w, -(error.errno or 1))
         os.close(status_w)
     else:
         if pid == 0:
@@ -310,67 +316,12 @@ def _start(
                 os._exit(code)
         workers[pid] = status_w
         with suppress(OSError):
-            os.write(status_w, _WORD.pack(pid))
+            write_status(status_w, pid)
     for fd in passed:
         os.close(fd)
 
 
-def watch_fork(given: list[int], status_w: int, parent: int) -> int:
-    """Be the keeper of a single worker, forked from this very process (start_method "fork")."""
-    from workpool.ipc import worker
-
-    with suppress(OSError):
-        os.setpgid(0, 0)
-    signal.set_wakeup_fd(
-        -1
-    )  # a signal here, or in the worker, is no news for the parent's event loop
-    try:
-        pid = os.fork()
-    except OSError as error:
-        os.write(status_w, _WORD.pack(-(error.errno or 1)))
-        return 1
-    if pid == 0:
-        os.close(status_w)
-        return worker.main(given, os.getppid())
-    signal.signal(signal.SIGINT, signal.SIG_IGN)
-    for fd in set(given):  # shared state in initargs names a descriptor a second time
-        os.close(fd)
-    os.write(status_w, _WORD.pack(pid))
-    status = _end_of(pid, parent)
-    if status is None:
-        _kill(pid)
-        _, status = os.waitpid(pid, 0)
-    os.write(status_w, _WORD.pack(os.waitstatus_to_exitcode(status)))
-    return 0
-
-
-def _end_of(pid: int, parent: int) -> int | None:
-    """Wait for a child's end and give its wait status; None if the parent is gone before."""
-    child_fd, parent_fd = _watch(pid), _watch(parent)
-    poller = select.poll()
-    if child_fd is not None and parent_fd is not None:
-        poller.register(child_fd, select.POLLIN)
-        poller.register(parent_fd, select.POLLIN)
-        ready = {fd for fd, _ in poller.poll()}
-        return os.waitpid(pid, 0)[1] if child_fd in ready else None
-    # A signal tells of the child. Nothing tells of the parent: look now and then.
-    wake_r, wake_w = os.pipe()
-    os.set_blocking(wake_w, False)
-    signal.signal(signal.SIGCHLD, _on_child)
-    signal.set_wakeup_fd(wake_w, warn_on_full_buffer=False)
-    poller.register(wake_r, select.POLLIN)
-    while True:
-        # Looked for before each sleep, the first too: it may have ended before there was a handler.
-        ended, status = os.waitpid(pid, os.WNOHANG)
-        if ended:
-            return status
-        if os.getppid() != parent:
-            return None
-        if poller.poll(_LOOK * 1000):
-            os.read(wake_r, 4096)
-
-
-def _kill(pid: int) -> None:
+def kill_group(pid: int) -> None:
     """Kill a worker and the children in its process group."""
     for kill in (os.killpg, os.kill):
         with suppress(OSError):

@@ -20,6 +20,7 @@ from workpool.ipc import inheritance, keeper, memory, nameless, pickling, worker
 from workpool.ipc.depot import CONTROL_SIZE, Depot, Slots
 from workpool.ipc.frames import FrameReader, drop_written, pack
 from workpool.ipc.journal import Journal, make_journal
+from workpool.ipc.watcher import watch_fork
 
 if TYPE_CHECKING:
     from workpool.situation import Setup
@@ -266,7 +267,7 @@ def _fork(given: list[int], ours: list[int]) -> tuple[int, int]:
         try:
             for fd in (status_r, *ours):
                 os.close(fd)
-            code = keeper.watch_fork(given, status_w, parent)
+            code = watch_fork(given, status_w, parent)
         finally:
             os._exit(code)
     os.close(status_w)
