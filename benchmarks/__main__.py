@@ -106,6 +106,7 @@ def make_plan(asked: argparse.Namespace) -> list[tuple[Workload, list[type[Libra
             and library.offers(workload.needs)
             and (library.only is None or workload.name in library.only)
             and asked.kind in {None, library.kind}
+            and workload.kind in {None, library.kind}
             and (not asked.library or any(part in library.name for part in asked.library))
         ]
         if workload.needs == "imports":

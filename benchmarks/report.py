@@ -83,6 +83,11 @@ def cpu_ratio(ours: Series, other: Series | None) -> float | None:
     return median(theirs / mine for mine, theirs in pairs if mine) if pairs else None
 
 
+def middle(values: list[float]) -> str:
+    """Write a median; nothing where the figure was not taken."""
+    return number(median(values)) if values else ""
+
+
 def details(comparison: Comparison) -> Iterator[str]:
     """Give one line for each library."""
     workload = comparison.rows[0].series.workload
@@ -104,7 +109,7 @@ def details(comparison: Comparison) -> Iterator[str]:
         if row.middle is None:
             rows.append([name, row.series.failures[0], *[""] * (len(head) - 2)])
             continue
-        also = [number(median(row.series.of(key))) for key in workload.also]
+        also = [middle(row.series.of(key)) for key in workload.also]
         spread = f"{number(row.least)} - {number(row.most)}"
         rows.append(
             [name, number(row.middle), spread, *also, times(row.to_best), share(row.to_limit)]

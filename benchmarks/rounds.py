@@ -38,7 +38,7 @@ class Series:
 
     def of(self, key: str) -> list[float]:
         """Give one figure of the rounds that succeeded."""
-        return [figures[key] for figures in self.figures if figures is not None]
+        return [figures[key] for figures in self.figures if figures is not None and key in figures]
 
 
 def run_rounds(

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import time
+from typing import Any
 
 
 def nothing() -> None:
@@ -35,3 +36,46 @@ def die_once(marker: str) -> str:
     except FileExistsError:
         return "done"
     os._exit(9)
+
+
+PAGE = 4_096  # bytes
+_made: dict[int, Any] = {}
+
+
+def numbers(size: int) -> Any:
+    """Give an array of so many bytes; the same one each time, so that making it is not measured twice."""
+    if size not in _made:
+        import numpy as np
+
+        _made[size] = np.arange(size // 8, dtype=np.int64)
+    return _made[size]
+
+
+def look_at(array: Any) -> int:
+    """Read one number of each page; tell how many pages there were."""
+    pages = array[:: PAGE // 8]
+    pages.sum()
+    return len(pages)
+
+
+def look_at_both(array: Any, _: int) -> int:
+    """Read the array that all tasks have in common."""
+    return look_at(array)
+
+
+def negative(array: Any) -> Any:
+    """Make another array of the same size."""
+    return -array
+
+
+def compute_for(seconds: float) -> float:
+    """Use the CPU for so long; tell for how long in truth."""
+    began = time.thread_time()
+    while (used := time.thread_time() - began) < seconds:
+        sum(range(1_000))
+    return used
+
+
+def pause() -> float:
+    """Wait for 2 ms; tell for how long in truth."""
+    return sleep_for(0.002)

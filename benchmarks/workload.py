@@ -11,7 +11,7 @@ from benchmarks import tasks
 from benchmarks.accounting import cpu_seconds
 
 if TYPE_CHECKING:
-    from benchmarks.libraries.base import Library
+    from benchmarks.libraries.base import Kind, Library
 
 Figures = dict[str, float]
 
@@ -40,6 +40,7 @@ class Workload:
     more_is_better: bool
     run: Callable[[Library, Scale], Figures]
     also: tuple[str, ...] = ()  # keys of figures that are shown beside it
+    kind: Kind | None = None  # the one kind of workers it is about
     timeout: float = 30.0  # seconds that one measurement may take
     leaves: bool = False  # the pool is still at work when the figures are there
 

@@ -165,4 +165,52 @@ class ValueProcess(Counting):
         return Locked(value.get_lock(), value)
 
 
-LIBRARIES = [OursThread, LockThread, LimitThread, OursProcess, RawProcess, ValueProcess]
+class Updating:
+    """A `workpool.Shared` number, counted up by its general means."""
+
+    def __init__(self, shared: Any) -> None:
+        self._shared = shared
+
+    def add(self, n: int) -> int:
+        new: int = self._shared.update(lambda value: value + n)
+        return new
+
+    @property
+    def value(self) -> int:
+        return int(self._shared.get())
+
+
+class SharedThread(OursThread):
+    """workpool.Shared between threads, for any value and any change of it."""
+
+    name = "workpool.Shared"
+    in_quick = False
+
+    def make(self) -> Any:
+        from workpool import Shared
+
+        return Updating(Shared(0))
+
+
+class SharedProcess(OursProcess):
+    """workpool.Shared between processes, for any value and any change of it."""
+
+    name = 'workpool.Shared(scope="process")'
+    in_quick = False
+
+    def make(self) -> Any:
+        from workpool import Shared
+
+        return Updating(Shared(0, scope="process"))
+
+
+LIBRARIES = [
+    OursThread,
+    LockThread,
+    LimitThread,
+    OursProcess,
+    RawProcess,
+    ValueProcess,
+    SharedThread,
+    SharedProcess,
+]
