@@ -47,6 +47,7 @@ class WorkerHandle:
         self.reader = FrameReader(self.result_r)
         self._outbox: list[Any] = []  # pieces of frames that did not fit into the pipe yet
         self.exitcode: int | None = None
+        self.watcher = 0  # our child that looks after the worker, if it was forked from here
         self.dead = False
         # Where the worker lays large results down, and which of ours it has, and we of its.
         self.depot_fd = depot_fd
@@ -139,8 +140,12 @@ class WorkerHandle:
         self.post(pack((worker.LEAVE,)))
 
     def close(self) -> None:
-        """Close all ends."""
+        """Close all ends; the process is dead, or this is a forked child and it is another's."""
         _handles.discard(self)
+        if self.watcher:
+            # It leaves right behind the worker. Not ours, in a forked child: then there is nothing to wait for.
+            with suppress(ChildProcessError):
+                os.waitpid(self.watcher, 0)
         for fd in (self._task_w, self.result_r, self._control_w, self.status_r, self.depot_fd):
             if fd >= 0:
                 os.close(fd)
@@ -223,8 +228,9 @@ def launch(
             nameless.grow(depot_fd, 0, CONTROL_SIZE)
             lent = [depot_fd, depot.fd]
         given = [*theirs, journal_fd, *lent, *(fd for _, fd in exported), *inheriting.fds, *tracker]
+        watcher = 0
         if method == "fork":
-            pid, status_r = _fork(given, ours)
+            pid, status_r, watcher = _fork(given, ours)
         else:
             pid, status_r = keeper.keeper.start_worker(
                 keeper.SPAWN if method == "spawn" else keeper.FORK, given
@@ -239,6 +245,7 @@ def launch(
             os.close(fd)
     task_w, result_r, control_w = ours
     handle = WorkerHandle(pid, (task_w, result_r, control_w, status_r), journal_fd, depot_fd)
+    handle.watcher = watcher
     handle.post(boot)
     return handle
 
@@ -252,7 +259,7 @@ def _widen(fd: int) -> None:
             fcntl.fcntl(fd, _F_SETPIPE_SZ, _PIPE_SIZE)
 
 
-def _fork(given: list[int], ours: list[int]) -> tuple[int, int]:
+def _fork(given: list[int], ours: list[int]) -> tuple[int, int, int]:
     """Fork this very process, with a watcher between the two that does a keeper's duty for one worker."""
     parent = os.getpid()
     status_r, status_w = os.pipe()
@@ -278,7 +285,7 @@ def _fork(given: list[int], ours: list[int]) -> tuple[int, int]:
         code = -(pid or 0)
         message = f"a worker process could not be forked: {os.strerror(code)}"
         raise OSError(code, message)
-    return pid, status_r
+    return pid, status_r, watcher
 
 
 def _in_child() -> None:
