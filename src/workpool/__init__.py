@@ -37,6 +37,7 @@ if TYPE_CHECKING:
     from workpool.queues import PriorityQueue as PriorityQueue
     from workpool.queues import Queue as Queue
     from workpool.results import Results as Results
+    from workpool.shared import Array as Array
     from workpool.shared import Counter as Counter
     from workpool.shared import Event as Event
     from workpool.shared import Lock as Lock
@@ -50,6 +51,7 @@ if TYPE_CHECKING:
 __version__ = "0.1.0"
 
 _HOME = {
+    "Array": "workpool.shared",
     "BackendName": "workpool.backends.base",
     "BrokenWorker": "workpool.errors",
     "Counter": "workpool.shared",

@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, TypeVar
+from typing import TYPE_CHECKING, Any, TypeVar
 
 if TYPE_CHECKING:
     from workpool.backends.base import Backend, Scope
     from workpool.queues import Queue
-    from workpool.shared import Counter, Event, Lock, RateLimiter, Semaphore, Shared
+    from workpool.shared import Array, Counter, Event, Lock, RateLimiter, Semaphore, Shared
 
 __all__ = ["Sharing"]
 
@@ -52,6 +52,12 @@ class Sharing:
         from workpool.shared import Event
 
         return Event(scope=self._scope)
+
+    def array(self, shape: int | tuple[int, ...], dtype: Any = "float64") -> Array:
+        """Make numbers in memory that all tasks of this pool see, without a copy."""
+        from workpool.shared import Array
+
+        return Array(shape, dtype, scope=self._scope)
 
     def rate_limit(self, calls: int, per: float = 1.0) -> RateLimiter:
         """Make a limit of so many calls in any ``per`` seconds, for all tasks of this pool together."""

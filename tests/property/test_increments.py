@@ -1,6 +1,6 @@
 """No increment is ever lost, whoever counts, however many do, and whatever comes in between.
 
-One property holds Counter and Shared, on threads and on processes. It can fail:
+One property holds Counter, Shared and Array, on threads and on processes. It can fail:
 the last test gives it a counter without a lock, the classic read, pause, write.
 
 Processes are started once and are sent work; what is drawn is how many workers
@@ -26,7 +26,7 @@ from hypothesis import HealthCheck, Phase, given, settings
 from hypothesis import strategies as st
 
 from workpool.ipc import memory
-from workpool.shared import Counter, Scope, Shared
+from workpool.shared import Array, Counter, Scope, Shared
 
 CREW = 4
 DEADLINE = 60.0
@@ -103,6 +103,20 @@ class OnShared:
 
     def total(self) -> int:
         return self.shared.get()
+
+
+@dataclass
+class OnArray:
+    array: Array
+
+    def add(self, n: int, pauses: int, together: Barrier) -> None:
+        with self.array.lock() as view:
+            seen = view[0]
+            let_others_run(pauses)
+            view[0] = seen + n
+
+    def total(self) -> int:
+        return int(self.array[0])
 
 
 @dataclass
@@ -265,6 +279,7 @@ KINDS: dict[str, Callable[[Scope], Counting]] = {
     "add": lambda scope: OnCounter(Counter(scope=scope)),
     "compare_and_set": lambda scope: OnComparing(Counter(scope=scope)),
     "Shared": lambda scope: OnShared(Shared(0, scope=scope)),
+    "Array": lambda scope: OnArray(Array(1, int, scope=scope)),
 }
 
 

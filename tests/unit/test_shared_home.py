@@ -17,7 +17,7 @@ import pytest
 
 from workpool.errors import NotPicklable
 from workpool.ipc import memory
-from workpool.shared import Box, Counter, Event, Lock, Semaphore, Shared
+from workpool.shared import Array, Box, Counter, Event, Lock, RateLimiter, Semaphore, Shared
 
 if TYPE_CHECKING:
     from typing import assert_type
@@ -35,8 +35,10 @@ MAKERS: list[Callable[..., object]] = [
     Lock,
     Semaphore,
     Event,
+    functools.partial(Array, 1),
+    functools.partial(RateLimiter, 1),
 ]
-NAMES = ["Counter", "Shared", "Lock", "Semaphore", "Event"]
+NAMES = ["Counter", "Shared", "Lock", "Semaphore", "Event", "Array", "RateLimiter"]
 
 _given: list[tuple[Counter, Shared[list[int]], Lock, Semaphore, Event]] = []
 

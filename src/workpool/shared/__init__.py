@@ -7,6 +7,7 @@ home does it. Another home, such as an engine's, is another module with the
 functions of ``home.Home``.
 """
 
+from workpool.shared.array import Array
 from workpool.shared.counter import Counter
 from workpool.shared.event import Event
 from workpool.shared.home import Scope
@@ -15,4 +16,14 @@ from workpool.shared.rate_limiter import RateLimiter
 from workpool.shared.semaphore import Semaphore
 from workpool.shared.value import Box, Shared
 
-__all__ = ["Box", "Counter", "Event", "Lock", "RateLimiter", "Scope", "Semaphore", "Shared"]
+__all__ = [
+    "Array",
+    "Box",
+    "Counter",
+    "Event",
+    "Lock",
+    "RateLimiter",
+    "Scope",
+    "Semaphore",
+    "Shared",
+]

@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Generic, Literal, NoReturn, Protocol, TypeVar,
 from workpool.errors import NotPicklable
 
 if TYPE_CHECKING:
+    from workpool.shared.array import ArrayHome
     from workpool.shared.counter import CounterHome
     from workpool.shared.event import EventHome
     from workpool.shared.lock import LockHome
@@ -55,6 +56,10 @@ class Home(Protocol):
 
     def make_event(self) -> EventHome:
         """Make what an `Event` stands for."""
+        ...
+
+    def make_array(self, size: int, dtype: str, shape: tuple[int, ...]) -> ArrayHome:
+        """Make what an `Array` stands for: so many bytes."""
         ...
 
     def make_rate_limiter(self, calls: int, period: int) -> RateLimiterHome:

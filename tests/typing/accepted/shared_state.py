@@ -7,6 +7,7 @@ from collections.abc import Iterator
 from typing import Literal, assert_type
 
 from workpool import (
+    Array,
     Counter,
     Event,
     LifoQueue,
@@ -36,6 +37,7 @@ def from_the_pool(pool: Pool) -> None:
     assert_type(pool.semaphore(2), Semaphore)
     assert_type(pool.event(), Event)
     assert_type(pool.rate_limit(10, 60.0), RateLimiter)
+    assert_type(pool.array((3, 4), "float32"), Array)
     jobs: Queue[str] = pool.queue(10)
     assert_type(jobs.get(), str)
 
@@ -48,6 +50,7 @@ def alone(scope: Scope) -> None:
     assert_type(Lock(scope="thread"), Lock)
     assert_type(Semaphore(3, scope="process"), Semaphore)
     assert_type(Event(scope=scope), Event)
+    assert_type(Array(3, int, scope=scope).shape, tuple[int, ...])
     assert_type(RateLimiter(10, per=0.5, scope=scope).acquire(timeout=1.0), bool)
     assert_type(Queue[int](), Queue[int])
     assert_type(Queue[int](3, scope="process"), Queue[int])

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from typing import TypeVar
 
+from workpool.shared.in_processes.array import ProcessArray
 from workpool.shared.in_processes.counter import ProcessCounter
 from workpool.shared.in_processes.event import ProcessEvent
 from workpool.shared.in_processes.lock import ProcessLock
@@ -17,6 +18,7 @@ from workpool.shared.in_processes.semaphore import ProcessSemaphore
 from workpool.shared.in_processes.value import ProcessShared
 
 __all__ = [
+    "make_array",
     "make_counter",
     "make_event",
     "make_lock",
@@ -56,3 +58,8 @@ def make_event() -> ProcessEvent:
 def make_rate_limiter(calls: int, period: int) -> ProcessRateLimiter:
     """Make what a `RateLimiter` stands for."""
     return ProcessRateLimiter.make(calls, period)
+
+
+def make_array(size: int, dtype: str, shape: tuple[int, ...]) -> ProcessArray:
+    """Make what an `Array` stands for."""
+    return ProcessArray.make(size, dtype, shape)

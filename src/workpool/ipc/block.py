@@ -1,0 +1,152 @@
+"""A block of anonymous memory for itself: it ends when the last process lets go of it.
+
+What an arena has once given away stays there as long as the arena (``memory.py``): right
+for the few bytes of a lock, wrong for the data of an array. So a block is a file of
+its own, without a name. The kernel counts who has it open or mapped, also those that are killed.
+
+How it reaches another process
+    Its pickle names the process that made the pickle, and the descriptor there. Who
+    unpickles it opens that one, so the sender must hold the block until then; a pool holds
+    the arguments of a task until the task is done. A process that is being started takes the
+    descriptor along; a fork inherits it.
+
+Where a process cannot lend its open files, a block is a region of the arena, and stays.
+
+What a kill leaves behind, in ``make``: nothing, the file has no name.
+"""
+
+from __future__ import annotations
+
+import errno
+import os
+import sys
+import threading
+from contextlib import suppress
+from typing import TYPE_CHECKING, Any
+from weakref import WeakValueDictionary
+
+from workpool.errors import SharedStateLost
+from workpool.ipc import memory, nameless
+from workpool.ipc.available import available
+
+if TYPE_CHECKING:
+    from workpool.ipc.memory import Region
+
+__all__ = ["Block", "make"]
+
+_lock = threading.Lock()  # guards _blocks
+_blocks: WeakValueDictionary[str, Block] = WeakValueDictionary()  # those of this process
+
+
+class Block:
+    """Memory of a fixed size.
+
+    Parameters
+    ----------
+    token : str
+        What it is known by, in all processes.
+    fd : int
+        Its file, which belongs to this object from now on.
+    size : int
+        Its bytes.
+
+    Attributes
+    ----------
+    view : memoryview
+        Its bytes, zero at first; mapped as long as it is referenced, longer than the block itself.
+    """
+
+    __slots__ = ("__weakref__", "fd", "size", "token", "view")
+
+    def __init__(self, token: str, fd: int, size: int) -> None:
+        self.token = token
+        self.fd = fd
+        self.size = size
+        self.view = nameless.map_part(fd, 0, size)
+
+    def __repr__(self) -> str:
+        return f"<Block {self.token} size={self.size}>"
+
+    def __reduce__(self) -> tuple[object, ...]:
+        context = sys.modules.get("multiprocessing.context")
+        if context is not None and context.get_spawning_popen() is not None:
+            # A process is being started and takes this pickle along: the descriptor goes with it.
+            from multiprocessing.reduction import DupFd
+
+            return _receive, (self.token, DupFd(self.fd), self.size)
+        return _find, (self.token, os.getpid(), self.fd, self.size)
+
+    def __del__(self) -> None:
+        with suppress(
+            OSError, AttributeError, TypeError
+        ):  # half made, or an interpreter on its way out
+            os.close(self.fd)
+
+
+def make(size: int) -> Block | Region:
+    """Make a block of zeroed memory, all of which is there.
+
+    Raises
+    ------
+    OSError
+        There is no room for it. Without this, the first store to a page that the system does
+        not have would be the end of the process.
+    """
+    room = available()
+    if room is not None and size > room:
+        message = f"no room for {size} more bytes of shared memory: about {room} are free"
+        raise OSError(errno.ENOMEM, message)
+    if not nameless.MEMFD:
+        return memory.allocate(size)
+    token = f"{os.getpid()}-{os.urandom(6).hex()}"
+    fd = nameless.make(f"workpool-{token}")
+    try:
+        nameless.grow(fd, 0, size)
+        return _known(token, fd, size)
+    except BaseException:
+        os.close(fd)
+        raise
+
+
+def _known(token: str, fd: int, size: int) -> Block:
+    block = Block(token, fd, size)
+    with _lock:
+        _blocks[token] = block
+    return block
+
+
+def _lookup(token: str) -> Block | None:
+    with _lock:
+        return _blocks.get(token)
+
+
+def _receive(token: str, file: Any, size: int) -> Block:
+    """Unpickle a block in a process that has just been started."""
+    fd = file.detach()
+    block = _lookup(token)
+    if block is None:
+        os.set_inheritable(fd, False)
+        return _known(token, fd, size)
+    if fd != block.fd:  # in a forked worker it is the very one
+        os.close(fd)
+    return block
+
+
+def _find(token: str, sender: int, fd: int, size: int) -> Block:
+    """Unpickle a block: one that is known here, or else the sender's."""
+    block = _lookup(token)
+    if block is not None:
+        return block
+    try:
+        mine = nameless.borrow(sender, fd, f"workpool-{token}")
+    except OSError as error:
+        message = (
+            f"the memory {token} is not there any more: process {sender}, which sent it, does not lend it to process "
+            f"{os.getpid()} ({error}). Keep the array in the process that made it as long as others are to get it."
+        )
+        raise SharedStateLost(message) from None
+    try:
+        return _known(token, mine, size)
+    except BaseException:
+        os.close(mine)
+        raise
