@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any, cast
 
+from workpool.ipc.calm import calmly
 from workpool.results import Results
 from workpool.scheduling.mapjob import MapJob
 from workpool.scheduling.submitjob import SubmitJob
@@ -59,7 +60,7 @@ class MapCall:
             message = f"map() calls a function with each item; got {self._fn!r}"
             raise TypeError(message)
         meter = None if progress is False else self._watched(progress)
-        job: Any
+        job: Any = None
         try:
             if chunksize == 1:
                 job = self._one_by_one(buffersize, ordered=ordered, meter=meter)
@@ -67,6 +68,13 @@ class MapCall:
                 job = self._in_chunks(chunksize, buffersize, ordered=ordered, meter=meter)
             results = Results[Any](job, timeout=timeout, return_exceptions=return_exceptions)
             job.pull()
+        except KeyboardInterrupt:
+            with self._scheduler.lock:
+                if job is not None:
+                    job.close()  # nobody will have its results
+            if meter is not None:
+                meter.end()
+            raise
         except BaseException:
             if meter is not None:
                 meter.end()
@@ -111,12 +119,8 @@ class MapCall:
         kept: Any = None
         if not lazy:
             kept = items if items.__class__ in (range, tuple) else list(source)
-        with scheduler.lock:
-            job.epoch = scheduler.ledger.current
-            if lazy:
-                job.give_source(source)
-            else:
-                job.give_all(kept)
+        # Counted and queued in one step, also for Ctrl-C.
+        calmly(job.begin, source if lazy else None, kept)
         scheduler.hire()
         return job
 

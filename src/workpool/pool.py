@@ -313,7 +313,11 @@ class Pool(Calls, Sharing, Observing, Executor):  # type: ignore[misc]  # pyrigh
             return
         if exc_type is not None:
             self._scheduler.close()  # what was not pulled is not wanted any more
-        self.shutdown(wait=True)
+        try:
+            self.shutdown(wait=True)
+        except KeyboardInterrupt:
+            self.kill()
+            raise
 
     async def __aenter__(self) -> Self:
         return self

@@ -11,6 +11,8 @@ from concurrent.futures import CancelledError
 from time import monotonic
 from typing import TYPE_CHECKING, Any, Generic, Self, TypeVar, cast
 
+from workpool.ipc.calm import calmly
+
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Callable, Iterator
 
@@ -29,6 +31,8 @@ class Results(Generic[R_co]):
     iterated runs to its end.
     """
 
+    _closed = True
+
     def __init__(self, job: MapJob, *, timeout: float | None, return_exceptions: bool) -> None:
         self._job = job
         self._lock = job.host.lock
@@ -37,7 +41,7 @@ class Results(Generic[R_co]):
         self._values: list[Any] = []  # fetched and not yielded, the next one last
         self._errors: dict[int, BaseException] | None = None  # by number of values that follow
         self._touched = False
-        self._closed = False
+        self._closed = False  # last: what is half made has nothing to close
 
     def __iter__(self) -> Iterator[R_co]:
         """Go through what is left; like ``iter`` of an iterator, but at the speed of a generator."""
@@ -64,7 +68,7 @@ class Results(Generic[R_co]):
     def close(self) -> None:
         """Cancel what has not started; there will be no more results."""
         if not self._closed:
-            self._cancel()
+            calmly(self._cancel)
             self._farewell()
 
     def __enter__(self) -> Self:
@@ -75,8 +79,10 @@ class Results(Generic[R_co]):
 
     def __del__(self) -> None:
         # Let go of half-way. Never begun means: run it all, nobody wants to see the results.
+        if self._closed:
+            return
         job = self._job
-        if self._closed or job.finished:
+        if job.finished:
             return
         if self._touched:
             job.host.without_lock(self._cancel)

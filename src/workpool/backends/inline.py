@@ -7,21 +7,31 @@ threads submit at once, the one that is running drains the queue for the others.
 
 from __future__ import annotations
 
+import os
 import threading
 from contextlib import ExitStack
 from typing import TYPE_CHECKING, Any
 
+from workpool import task
 from workpool.backends.base import Capabilities
 from workpool.backends.local import LocalRunner
 from workpool.errors import InitializerFailed
+from workpool.ipc.calm import Listening, calmly
+from workpool.scheduling import scheduler, state, waiting
 from workpool.situation import here
 from workpool.task import Task
 
 if TYPE_CHECKING:
+    from workpool.scheduling.mapjob import Chunk
     from workpool.scheduling.scheduler import Scheduler
     from workpool.situation import Setup
 
 __all__ = ["InlineBackend"]
+
+
+_SCHEDULING = os.path.dirname(state.__file__)
+_WAIT = {waiting.__file__, scheduler.__file__}
+_TASK = task.__file__
 
 
 class InlineBackend:
@@ -69,20 +79,31 @@ class InlineWorker(LocalRunner):
         super().__init__(scheduler, index)
         self._backend = backend
         self._away = threading.Event()  # set when the thread has drained
+        self._listening = Listening(_keeps_books)
+        self.started = False
         self.wake = int  # whoever hands a task over does not run it: the drain asks again
 
     def start(self) -> None:
         """Run all that is queued, in this thread."""
         before = here.worker, here.situation
-        here.worker = self
-        try:
-            if self._begin():
-                here.situation = self.situation
-                self._drain()
-        finally:
-            here.worker, here.situation = before
-            self.scheduler.left(self)
-            self._away.set()
+        with Listening(_keeps_books) as listening:
+            self._listening = listening
+            try:
+                self.started = True
+                here.worker = self
+                if self._begin():
+                    here.situation = self.situation
+                    self._drain()
+                if listening.raised is not None:
+                    raise listening.raised
+            finally:
+                here.worker, here.situation = before
+                self.scheduler.left(self, hire=listening.raised is None)
+                self._away.set()
+
+    def stopped(self) -> bool:
+        """Tell whether the caller, whose thread this is, has pressed Ctrl-C: the rest is not for now."""
+        return self._listening.raised is not None
 
     def _begin(self) -> bool:
         if self._backend.ready:
@@ -91,6 +112,9 @@ class InlineWorker(LocalRunner):
         try:
             self._backend.entered.enter_context(self._backend.setup.entered(self.situation))
         except BaseException as error:
+            if self.stopped():
+                self._backend.entered.pop_all()  # it is begun anew by the next task
+                raise
             failed = InitializerFailed(
                 f"the initializer or worker_context of {self.scheduler.name} raised "
                 f"{type(error).__name__}: {error}; the pool takes no more tasks. See the cause."
@@ -105,20 +129,30 @@ class InlineWorker(LocalRunner):
     def _drain(self) -> None:
         scheduler = self.scheduler
         while True:
-            unit = scheduler.next_unit(self)
+            unit = None if self.stopped() else scheduler.next_unit(self)
             if unit is None:
                 # Gone in the step that finds nothing: a submit sees the worker, or hires it anew.
                 with scheduler.lock:
-                    if self.inbox is None and not scheduler.queue:
+                    if (self.inbox is None and not scheduler.queue) or self.stopped():
                         if self in scheduler.idle:
                             scheduler.idle.remove(self)
                         scheduler.workers.pop(self.index, None)
                         self._return_loan()
                         return
             elif unit.__class__ is Task:
-                self.run_task(unit)
+                try:
+                    self.run_task(unit)
+                except BaseException as error:  # Ctrl-C on the way to its function, or back
+                    scheduler.settle(unit, None, error)
+                    raise
             else:
-                self.run_chunk(unit)
+                self.handed_out = 0
+                try:
+                    self.run_chunk(unit)
+                except BaseException as error:
+                    with scheduler.lock:
+                        self.drop_chunk(unit, error)
+                    raise
             del unit
 
     def _return_loan(self) -> None:
@@ -139,3 +173,21 @@ class InlineWorker(LocalRunner):
         """Say that a caller's thread cannot be ended."""
         del task
         return False
+
+    def _deliver(
+        self,
+        chunk: Chunk,
+        out: list[Any],
+        errors: dict[int, BaseException],
+        kept: list[Any] | None,
+    ) -> None:
+        calmly(super()._deliver, chunk, out, errors, kept)
+
+
+def _keeps_books(frame: Any) -> bool:
+    """Tell whether a frame takes or settles tasks: a step that Ctrl-C must not tear apart."""
+    home: str = frame.f_code.co_filename
+    name: str = frame.f_code.co_name
+    if home.startswith(_SCHEDULING):
+        return home not in _WAIT and name not in {"pull", "hire", "left"}
+    return home == _TASK and name != "_wait"

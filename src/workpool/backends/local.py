@@ -13,6 +13,7 @@ from itertools import repeat, starmap
 from time import monotonic
 from typing import TYPE_CHECKING, Any
 
+from workpool.errors import WorkerLost
 from workpool.scheduling.mapjob import Chunk, Piece
 from workpool.scheduling.worker import describe, describe_item
 from workpool.situation import Situation
@@ -42,6 +43,7 @@ class LocalRunner:
         self._out: list[Any] = []  # results of the chunk so far
         self._errors: dict[int, BaseException] = {}
         self.handed_out = 0  # of them, delivered already; guarded by the scheduler's lock
+        self._item: Item | None = None  # what runs now, or ran last, of a chunk under a time limit
         self.written_off = False  # settled from outside: whatever comes out is dropped
         self.asked_to_end = False  # all that runs here
         self.situation.task_id = self._task_id
@@ -64,7 +66,12 @@ class LocalRunner:
         task._ended_at = 0.0
         timer = None
         if task._terms.time_limit is not None:
-            timer = self._limit(task)
+            try:
+                timer = self._limit(task)
+            except RuntimeError as none:
+                self.task = None
+                self.scheduler.settle(task, None, _no_clock(describe(task), none), by=self)
+                return
         error: BaseException | None = None
         value: Any = None
         try:
@@ -82,6 +89,10 @@ class LocalRunner:
             self.scheduler.settle(task, value, None, by=self)
         else:
             self.scheduler.fail(task, error, by=self)
+
+    def stopped(self) -> bool:
+        """Tell whether what comes next is to be left to others, in the middle of a chunk."""
+        return False
 
     def run_nested(self, task: Task[Any]) -> None:
         """Run a task that the task running here waits for."""
@@ -148,6 +159,8 @@ class LocalRunner:
                 error = error.with_traceback(error.__traceback__.tb_next)
             errors[len(out)] = error
             out.append(None)
+            if self.stopped():
+                break
         seconds = monotonic() - began
         if out:
             times = (chunk.queued_at, began, began + seconds, seconds)
@@ -172,6 +185,7 @@ class LocalRunner:
         """Deliver results in one piece, or in several around the items that run again."""
         with self.scheduler.lock:
             start, self._out = self.handed_out, []
+            self.handed_out = chunk.size  # from here on it is this thread's to deliver
         if kept is not None:
             for offset in sorted(errors):
                 if self.scheduler.fail_item(chunk, offset, kept[offset], errors[offset]):
@@ -205,8 +219,14 @@ class LocalRunner:
                     return
                 offset = chunk.size - len(chunk.todo)
                 value = chunk.todo.popleft()
-            item = Item(chunk, offset, value)
-            timer = timers.after(limit, partial(self.overdue_item, item))
+                self._item = item = Item(chunk, offset, value)
+            try:
+                timer = timers.after(limit, partial(self.overdue_item, item))
+            except RuntimeError as none:
+                item.settled = True
+                failed = _no_clock(describe_item(chunk, offset), none)
+                self.scheduler.deliver(job, Piece(chunk.start + offset, [None], {0: failed}))
+                continue
             began = item.began = monotonic()
             error: BaseException | None = None
             result: Any = None
@@ -243,6 +263,22 @@ class LocalRunner:
         }
         self.handed_out = end
         return Piece(chunk.start + start, self._out[start:end], errors or None)
+
+    def drop_chunk(self, chunk: Chunk, reason: BaseException) -> None:
+        """Count what is left of a chunk that runs done, and close its map call with the reason; lock held."""
+        item = self._item
+        left = chunk.size
+        chunk.take_back(left)
+        if chunk.job.terms.time_limit is None:
+            left, self.handed_out = left - self.handed_out, left
+        else:
+            left -= chunk.size  # of those that have started, all but the last are settled
+            if item is not None and item.chunk is chunk and not item.settled:
+                item.settled = True
+                left += 1
+        if left:
+            chunk.job.close(reason)
+            chunk.job.drop(left)
 
     # ---------------------------------------------------------------- what runs now
 
@@ -302,3 +338,12 @@ class Item:
         chunk, began = self.chunk, self.began
         times = (chunk.queued_at, began, ended, ended - began)
         return worker, chunk.job, chunk.start + self.offset, 1, int(failed), times
+
+
+def _no_clock(name: str, error: RuntimeError) -> WorkerLost:
+    lost = WorkerLost(
+        f"{name} was not begun: the thread that would keep its time limit could not be started: {error}. "
+        "Free threads, and submit again."
+    )
+    lost.__cause__ = error
+    return lost

@@ -20,6 +20,7 @@ from workpool._compat import gil_enabled
 from workpool.backends.base import Capabilities
 from workpool.backends.local import Item, LocalRunner
 from workpool.errors import InitializerFailed, TimeLimitExceeded, WorkerLost
+from workpool.ipc.calm import calmly
 from workpool.scheduling.mapjob import Piece
 from workpool.scheduling.worker import describe, describe_item
 from workpool.situation import here
@@ -71,18 +72,28 @@ class ThreadWorker(LocalRunner):
         self._asleep = threading.Lock()  # held, but for the moment of a wake-up
         self._asleep.acquire()
         self.wake = self._asleep.release
+        self._over = threading.Event()  # it has left, or is written off
         self._thread = threading.Thread(
             target=self._run, name=f"{backend.pool}-{index}", daemon=True
         )
 
     def start(self) -> None:
         """Start the thread."""
-        self._thread.start()
+        calmly(self._thread.start)
+
+    @property
+    def started(self) -> bool:
+        """Whether there is a thread."""
+        return self._thread.ident is not None
 
     def join(self, timeout: float | None) -> bool:
-        """Wait for the thread's end."""
-        self._thread.join(timeout)
-        return not self._thread.is_alive()
+        """Wait for the thread's end, or until it is written off: nobody waits for what cannot be ended."""
+        until = None if timeout is None else monotonic() + timeout
+        if not self._over.wait(timeout):
+            return False
+        if not self.written_off:
+            self._thread.join(None if until is None else max(0.0, until - monotonic()))
+        return self.written_off or not self._thread.is_alive()
 
     # ---------------------------------------------------------------- the thread
 
@@ -108,6 +119,7 @@ class ThreadWorker(LocalRunner):
             if retired:
                 self.scheduler.replace(self)
             self.scheduler.left(self)
+            self._over.set()
 
     def _drain(self) -> bool:
         """Work until there is nothing more to come; tell whether it was for having done enough."""
@@ -156,6 +168,10 @@ class ThreadWorker(LocalRunner):
         self.scheduler.fail_all(failed, for_good=True)
 
     # ------------------------------------------------- what others do to the thread
+
+    def stopped(self) -> bool:
+        """Tell whether this thread is written off: what comes next is not its any more."""
+        return self.written_off
 
     def overdue(self, task: Task[Any], attempt: int) -> None:
         """Give up a task that ran past its limit (in the timers' thread)."""
@@ -214,7 +230,7 @@ class ThreadWorker(LocalRunner):
                 worker=self.index,
             )
             if chunk is not None:
-                chunk.job.close(lost)
+                self.drop_chunk(chunk, lost)
         self._abandon()
         if task is not None:
             self.scheduler.settle(task, None, lost)
@@ -242,6 +258,7 @@ class ThreadWorker(LocalRunner):
         with self.scheduler.lock:
             if self.scheduler.workers.get(self.index) is self:
                 del self.scheduler.workers[self.index]
+        self._over.set()
         ident = self._thread.ident
         if ident is not None and self._thread.is_alive():
             import ctypes

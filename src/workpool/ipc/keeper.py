@@ -29,6 +29,7 @@ from contextlib import suppress
 from typing import Any
 
 from workpool._compat import LINUX
+from workpool.ipc.calm import deaf_to_ctrl_c
 
 __all__ = [
     "START_METHODS",
@@ -122,7 +123,8 @@ class Keeper:
                 f"import sys; sys.path[:] = {_sys_path()!r}; "
                 f"from workpool.ipc.keeper import main; main({theirs.fileno()}, {os.getpid()})"
             )
-            self._pid = _run_python(code, [theirs.fileno()])
+            with deaf_to_ctrl_c():
+                self._pid = _run_python(code, [theirs.fileno()])
         except BaseException:
             ours.close()
             raise
@@ -195,6 +197,7 @@ def main(conn_fd: int, parent: int) -> None:
     with suppress(OSError):
         os.setpgid(0, 0)  # Ctrl-C on the terminal is the parent's to deal with
     signal.signal(signal.SIGINT, signal.SIG_IGN)
+    signal.pthread_sigmask(signal.SIG_UNBLOCK, {signal.SIGINT})
     wake_r, wake_w = os.pipe()
     os.set_blocking(wake_w, False)
     os.set_blocking(wake_r, False)

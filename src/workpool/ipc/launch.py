@@ -17,6 +17,7 @@ from typing import TYPE_CHECKING, Any
 from workpool._compat import LINUX
 from workpool.errors import NotPicklable
 from workpool.ipc import inheritance, keeper, memory, nameless, pickling, worker
+from workpool.ipc.calm import deaf_to_ctrl_c
 from workpool.ipc.depot import CONTROL_SIZE, Depot, Slots
 from workpool.ipc.frames import FrameReader, drop_written, pack
 from workpool.ipc.journal import Journal, make_journal
@@ -264,19 +265,20 @@ def _fork(given: list[int], ours: list[int]) -> tuple[int, int, int]:
     parent = os.getpid()
     status_r, status_w = os.pipe()
     try:
-        watcher = os.fork()
+        with deaf_to_ctrl_c():
+            watcher = os.fork()
+            if watcher == 0:
+                code = 1
+                try:
+                    for fd in (status_r, *ours):
+                        os.close(fd)
+                    code = watch_fork(given, status_w, parent)
+                finally:
+                    os._exit(code)
     except BaseException:
         os.close(status_r)
         os.close(status_w)
         raise
-    if watcher == 0:
-        code = 1
-        try:
-            for fd in (status_r, *ours):
-                os.close(fd)
-            code = watch_fork(given, status_w, parent)
-        finally:
-            os._exit(code)
     os.close(status_w)
     pid = keeper.read_status(status_r)
     if pid is None or pid <= 0:

@@ -25,6 +25,7 @@ def watch_fork(given: list[int], status_w: int, parent: int) -> int:
 
     with suppress(OSError):
         os.setpgid(0, 0)
+    signal.pthread_sigmask(signal.SIG_UNBLOCK, {signal.SIGINT})
     try:
         pid = os.fork()
     except OSError as error:

@@ -1,15 +1,16 @@
 """The end of the interpreter, and forks: what happens to pools that are still open.
 
 At exit every pool runs what it has accepted and then ends, as in
-``concurrent.futures``. In a forked child every pool that came along is unusable
-and says so, and every task that was open there fails with the reason: its
-workers stayed in the parent.
+``concurrent.futures``; a program that ends because of Ctrl-C ends at once. In a
+forked child every pool that came along is unusable and says so, and every task
+that was open there fails with the reason: its workers stayed in the parent.
 """
 
 from __future__ import annotations
 
 import atexit
 import os
+import sys
 import threading
 from typing import TYPE_CHECKING
 
@@ -48,8 +49,34 @@ def forget(scheduler: Scheduler) -> None:
 def _finish_all() -> None:
     with _lock:
         schedulers = list(_open)
+    try:
+        if not _interrupted():
+            for scheduler in schedulers:
+                scheduler.close()
+            for scheduler in schedulers:
+                scheduler.drain()
+            return
+    except (
+        KeyboardInterrupt
+    ):  # Ctrl-C once more, by someone who does not want to wait for what is queued
+        _kill_all(schedulers)
+        raise
+    _kill_all(schedulers)
+
+
+def _interrupted() -> bool:
+    """Tell whether the program ends because of a KeyboardInterrupt that nobody caught.
+
+    The interpreter leaves word of what it printed last. At a prompt that may be long ago.
+    """
+    last = getattr(sys, "last_type", None)
+    at_a_prompt = hasattr(sys, "ps1") or sys.flags.interactive
+    return isinstance(last, type) and issubclass(last, KeyboardInterrupt) and not at_a_prompt
+
+
+def _kill_all(schedulers: list[Scheduler]) -> None:
     for scheduler in schedulers:
-        scheduler.close()
+        scheduler.kill()
     for scheduler in schedulers:
         scheduler.drain()
 

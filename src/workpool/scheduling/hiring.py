@@ -27,29 +27,42 @@ class Hiring(Settling):
     def hire(self) -> None:
         """Start workers while there is more in the queue than idle workers to take it."""
         while True:
-            with self.lock:
-                if not self.queue or self.killed or self.broken is not None:
-                    return
-                if self.idle:
-                    self._rouse(1)
-                    return
-                index = self._vacancy()
-                if index is None:
-                    return
-                worker = self.workers[index] = self._make_worker(self, index)
+            worker: Worker | None = None
             try:
+                with self.lock:
+                    if not self.queue or self.killed or self.broken is not None:
+                        return
+                    if self.idle:
+                        self._rouse(1)
+                        return
+                    index = self._vacancy()
+                    if index is None:
+                        return
+                    worker = self.workers[index] = self._make_worker(self, index)
                 worker.start()
             except (RuntimeError, OSError) as error:
-                with self.lock:
-                    self.workers.pop(index, None)
-                    others = bool(self.workers)
-                if not others:
-                    self.fail_all(self._cannot_start(error))
+                if worker is None:
+                    raise
+                self._never_started(worker, error)
                 return
+            except BaseException:
+                # Ctrl-C on the way: a worker that is known and never comes would be waited for.
+                if worker is not None and not worker.started:
+                    with self.lock:
+                        self.workers.pop(worker.index, None)
+                raise
             with self.lock:
                 head = self.queue.head
                 if not (len(head) > 1 or (head and head[0].__class__ is MapJob)):
                     return
+
+    def _never_started(self, worker: Worker, error: Exception) -> None:
+        """Leave the work of a worker that the system had no thread for to the others, or fail what waits."""
+        with self.lock:
+            self.workers.pop(worker.index, None)
+            others = bool(self.workers)
+        if not others:
+            self.fail_all(self._cannot_start(error))
 
     def _vacancy(self) -> int | None:
         """Give the smallest index without a worker, if there may be one more; lock held."""
@@ -76,14 +89,10 @@ class Hiring(Settling):
             try:
                 fresh.start()
             except (RuntimeError, OSError) as error:
-                with self.lock:
-                    self.workers.pop(fresh.index, None)
-                    others = bool(self.workers)
-                if not others:
-                    self.fail_all(self._cannot_start(error))
+                self._never_started(fresh, error)
 
-    def left(self, worker: Worker) -> None:
-        """Forget a worker that has ended."""
+    def left(self, worker: Worker, *, hire: bool = True) -> None:
+        """Forget a worker that has ended, and hire others if there is more to do."""
         with self.lock:
             if self.workers.get(worker.index) is worker:
                 del self.workers[worker.index]
@@ -100,7 +109,7 @@ class Hiring(Settling):
             self.timers.close()
             if on_end is not None:
                 on_end()
-        else:
+        elif hire:
             self.hire()
 
     # ----------------------------------------------------- work that comes back, or fails

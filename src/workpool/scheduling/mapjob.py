@@ -7,17 +7,17 @@ done, the rest taken back or lost) without anybody counting parts.
 
 Everything here is guarded by the scheduler's lock, except the pulling of the
 input, which runs the user's iterator in the thread of whoever consumes (or
-joins); ``_pulling`` lets one thread at a time do that.
+joins); ``puller`` lets one thread at a time do that.
 """
 
 from __future__ import annotations
 
-import threading
 from collections import deque
 from itertools import islice
 from time import monotonic
 from typing import TYPE_CHECKING, Any, Protocol
 
+from workpool.ipc.calm import calmly
 from workpool.scheduling.accepted import Accepted
 from workpool.scheduling.chunk import Chunk, Piece
 from workpool.scheduling.ledger import rouse
@@ -26,11 +26,11 @@ from workpool.scheduling.pace import TARGET, together
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Sequence
 
-    from workpool.scheduling.ledger import Epoch
+    from workpool.scheduling.ledger import Epoch, Ledger
     from workpool.scheduling.pace import Pace
     from workpool.scheduling.terms import Terms
 
-__all__ = ["Chunk", "MapJob", "Piece"]
+__all__ = ["Chunk", "MapJob", "Piece", "begin_pulling"]
 
 WIDEST_WINDOW = 16_384  # items pulled ahead of the consumer at most, unless buffersize says so
 
@@ -41,6 +41,7 @@ class Host(Protocol):
     lock: Any
     max_workers: int
     pace: Pace
+    ledger: Ledger
 
     def enqueue_job(self, job: MapJob) -> None:
         """Put the call on the queue and wake workers for it; lock held."""
@@ -62,6 +63,25 @@ class Host(Protocol):
 
     def assist_job(self, job: MapJob) -> None:
         """Hear that a thread is about to wait for the call's results; without the lock."""
+
+
+class Pulled(Protocol):
+    """A map call whose input one thread at a time pulls."""
+
+    host: Any
+    puller: object
+
+
+def begin_pulling(job: Pulled, who: object) -> bool:
+    """Let one call have the input; False if another has. It is given back by ``puller = None``.
+
+    A lock would not do: Ctrl-C may come between its acquisition and the ``try`` after it.
+    """
+    with job.host.lock:
+        if job.puller is not None:
+            return False
+        job.puller = who
+    return True
 
 
 class Meter(Protocol):
@@ -125,10 +145,19 @@ class MapJob:
         self.accepted = Accepted()
         self._ready: dict[int, Piece] = {}  # by start, when ordered
         self._completed: deque[Piece] = deque()  # when not
-        self._pulling = threading.Lock()
+        self.puller: object = None  # stands for the call of pull that has the input
         self.watchers: list[Any] = []  # held locks of joins that pull, released at each piece
 
     # ------------------------------------------------------------------- input
+
+    def begin(self, source: Iterator[Any] | None, items: Sequence[Any] | None) -> None:
+        """Accept the input: one that is to be pulled, or a sized one."""
+        with self.host.lock:
+            self.epoch = self.host.ledger.current
+            if source is not None:
+                self.give_source(source)
+            else:
+                self.give_all(items or ())
 
     def give_all(self, items: Sequence[Any]) -> None:
         """Accept a sized input whole; lock held."""
@@ -181,9 +210,12 @@ class MapJob:
 
     def pull(self, *, ahead_of_settled: bool = False) -> None:
         """Pull input up to the window, counted from what is consumed (or merely settled)."""
-        if self.exhausted or not self._pulling.acquire(blocking=False):
+        if self.exhausted:
             return
+        me = object()
         try:
+            if not begin_pulling(self, me):
+                return
             batch = 1
             while (source := self._source) is not None:
                 behind = self.settled if ahead_of_settled else self.consumed
@@ -200,30 +232,37 @@ class MapJob:
                     raise
                 # Few at a time from a slow input, so that its first items start at once.
                 batch = batch * 2 if monotonic() - began < TARGET / 8 else 1
-                with self.host.lock:
-                    if self.closed:
-                        return
-                    if items:
-                        self.host.admit(self, len(items))
-                        self.pulled += len(items)
-                        self.accepted.upto(self.pulled)
-                        self._items.extend(items)
-                        if not self._queued:
-                            self._queued = True
-                            self.host.enqueue_job(self)
-                    if len(items) < wanted:
-                        self._end_of_source()
+                if not calmly(self._take_in, items, wanted):
+                    return
                 if items:
                     self.host.hire()
         finally:
-            self._pulling.release()
+            if self.puller is me:
+                self.puller = None
             with self.host.lock:
                 self._tell_watchers()  # a join that found the input taken looks again
+
+    def _take_in(self, items: list[Any], wanted: int) -> bool:
+        """Count and queue what was pulled; False if nobody wants it any more."""
+        with self.host.lock:
+            if self.closed:
+                return False
+            if items:
+                self.host.admit(self, len(items))
+                self.pulled += len(items)
+                self.accepted.upto(self.pulled)
+                self._items.extend(items)
+                if not self._queued:
+                    self._queued = True
+                    self.host.enqueue_job(self)
+            if len(items) < wanted:
+                self._end_of_source()
+        return True
 
     def could_pull(self) -> bool:
         """Tell whether a join would find input to pull right now; lock held."""
         room = self._source is not None and self.pulled - self.settled < self.window()
-        return room and not self._pulling.locked()
+        return room and self.puller is None
 
     def _end_of_source(self) -> None:
         """Note that all input is pulled; lock held."""

@@ -59,7 +59,10 @@ class Retrying(Hiring):
         if gone:
             self._hurry_delayed()
         else:
-            self.timers.after(pause, lambda: self._due(unit))
+            try:
+                self.timers.after(pause, lambda: self._due(unit))
+            except RuntimeError:  # the system has no thread to give: better too soon than never
+                self._due(unit)
 
     def _due(self, unit: Any) -> None:
         """Queue a unit whose pause is over, unless somebody had it first, or it was cancelled."""

@@ -19,6 +19,7 @@ States and guarantees
 from __future__ import annotations
 
 import threading
+from contextlib import suppress
 from time import monotonic
 from typing import TYPE_CHECKING, Any
 
@@ -92,8 +93,9 @@ class Scheduler(Taking, Retrying, Ending):
                 hand_over()
                 return
         except BaseException:
-            if worker is not None:
-                worker.wake()  # interrupted on the way: the worker looks into its inbox itself
+            if worker is not None and worker.inbox is task:
+                with suppress(RuntimeError):  # it has been woken already
+                    worker.wake()  # interrupted on the way: the worker looks into its inbox itself
             raise
         if task._epoch is None:
             self._wait_for_room(task, timeout)

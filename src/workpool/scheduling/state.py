@@ -25,6 +25,7 @@ from __future__ import annotations
 
 import threading
 from collections import deque
+from contextlib import suppress
 from itertools import count
 from typing import TYPE_CHECKING, Any
 
@@ -108,8 +109,11 @@ class State:
         if not epoch.left:
             self._emptied(epoch)
         if self._let_go and not self.ledger.open_jobs:
-            self._let_go = False
-            self.timers.after(0.0, self.close)  # which needs the lock, held here
+            with suppress(
+                RuntimeError
+            ):  # no thread to be had: the next task that is done tries again
+                self.timers.after(0.0, self.close)  # which needs the lock, held here
+                self._let_go = False
 
     def close(self) -> None:
         """Accept nothing more; see :class:`~workpool.scheduling.ending.Ending`."""
@@ -127,7 +131,8 @@ class State:
             self.lock.release()
             call()
         else:
-            self.timers.after(0.0, call)
+            with suppress(RuntimeError):  # no thread to be had: at the latest it ends with the pool
+                self.timers.after(0.0, call)
 
     def withdrew(self, task: Task[Any]) -> None:
         """Count a task done that was cancelled while it waited; lock held (task.Owner)."""

@@ -8,12 +8,11 @@ The scheduler's lock guards everything but the pulling of the input, as there.
 
 from __future__ import annotations
 
-import threading
 from collections import deque
 from typing import TYPE_CHECKING, Any
 
 from workpool.scheduling.ledger import rouse
-from workpool.scheduling.mapjob import Piece, end_of_source
+from workpool.scheduling.mapjob import Piece, begin_pulling, end_of_source
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -53,16 +52,17 @@ class SubmitJob:
         self._window = window  # None: all of it, at once
         self._tasks: deque[Task[Any]] = deque()  # not fetched, in order
         self._done: deque[Task[Any]] = deque()  # not fetched, as they ended
-        self._pulling = threading.Lock()
+        self.puller: object = None  # stands for the call of pull that has the input
         self.epoch = host.ledger.current
         with host.lock:
             self.epoch.open_jobs.append(self)
 
     def pull(self, *, ahead_of_settled: bool = False) -> None:
         """Submit items up to the window, counted from what is consumed (or merely settled)."""
-        if not self._pulling.acquire(blocking=False):
-            return
+        me = object()
         try:
+            if not begin_pulling(self, me):
+                return
             while self._source is not None:
                 behind = self.settled if ahead_of_settled else self.consumed
                 if self._window is not None and self.pulled - behind >= self._window:
@@ -90,7 +90,8 @@ class SubmitJob:
                     self._adopt(task)
                 task.add_done_callback(self._settled)
         finally:
-            self._pulling.release()
+            if self.puller is me:
+                self.puller = None
             with self.host.lock:
                 self._tell_watchers()  # a join that found the input taken looks again
 
@@ -109,7 +110,7 @@ class SubmitJob:
     def could_pull(self) -> bool:
         """Tell whether a join would find input to pull right now; lock held."""
         room = self._window is None or self.pulled - self.settled < self._window
-        return room and self._source is not None and not self._pulling.locked()
+        return room and self._source is not None and self.puller is None
 
     def fetch(self) -> Piece | None:
         """Take the next result, if it is there; lock held."""

@@ -12,6 +12,8 @@ from itertools import count
 from time import monotonic
 from typing import TYPE_CHECKING
 
+from workpool.ipc.calm import calmly
+
 if TYPE_CHECKING:
     from collections.abc import Callable
 
@@ -48,14 +50,15 @@ class Timers:
         self._closed = False
 
     def after(self, seconds: float, call: Callable[[], object]) -> Timer:
-        """Make ``call`` in so many seconds, in the timers' thread."""
+        """Make ``call`` in so many seconds, in the timers' thread; a RuntimeError if there can be none."""
         timer = Timer(monotonic() + seconds, next(self._order), call)
         with self._wake:
-            heapq.heappush(self._heap, timer)
             if self._thread is None and not self._closed:
-                self._thread = threading.Thread(target=self._run, name=self._name, daemon=True)
-                self._thread.start()
-            elif self._heap[0] is timer:
+                thread = threading.Thread(target=self._run, name=self._name, daemon=True)
+                calmly(thread.start)  # it waits for the lock held here
+                self._thread = thread
+            heapq.heappush(self._heap, timer)
+            if self._heap[0] is timer:
                 self._wake.notify()
         return timer
 

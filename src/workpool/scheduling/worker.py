@@ -35,6 +35,11 @@ class Worker(Protocol):
         """Do the worker's part at once, in the thread that submits; None if it cannot."""
         ...
 
+    @property
+    def started(self) -> bool:
+        """Whether ``start`` came so far that the worker will leave by itself."""
+        ...
+
     def start(self) -> None:
         """Begin to work, in a thread of its own; an OSError or RuntimeError if it cannot."""
 

@@ -16,6 +16,7 @@ from time import monotonic
 from typing import TYPE_CHECKING, Any, TypeAlias
 
 from workpool.backends.process.flights import Flight, Flights
+from workpool.ipc.calm import calmly
 from workpool.scheduling.worker import describe, describe_item
 from workpool.task import RUNNING, Task
 
@@ -67,6 +68,14 @@ class Books:
 
     def start(self) -> None:
         """Start the thread; the process follows. An OSError or RuntimeError if the system has none to give."""
+        calmly(self._start)
+
+    @property
+    def started(self) -> bool:
+        """Whether there is a thread."""
+        return self._thread.ident is not None
+
+    def _start(self) -> None:
         self._wake_r, self._wake_w = os.pipe()
         try:
             os.set_blocking(self._wake_r, False)

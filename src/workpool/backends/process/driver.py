@@ -27,7 +27,7 @@ from workpool.backends.process.death import cause_of_death, out_of_memory_kills
 from workpool.backends.process.reckoning import Reckoning
 from workpool.errors import InitializerFailed
 from workpool.ipc import pickling, worker
-from workpool.ipc.calm import calmly
+from workpool.ipc.calm import Listening, calmly
 from workpool.ipc.launch import WorkerHandle, launch
 from workpool.ipc.watch import CAN_SHARE, Watch
 from workpool.situation import here
@@ -45,6 +45,9 @@ class ProcessWorker(Reckoning):
 
     def hand_over(self) -> None:
         """Send what is in the inbox from this very thread, if the driver sleeps; else wake it."""
+        calmly(self._hand_over)
+
+    def _hand_over(self) -> None:
         if not self._turn.acquire(blocking=False):
             self.wake()
             return
@@ -54,7 +57,7 @@ class ProcessWorker(Reckoning):
                 self.wake()
                 return
             self._in_doubt = True
-            if not calmly(self._feed, handle) or handle.pending or self._due(handle) is not None:
+            if not self._feed(handle) or handle.pending or self._due(handle) is not None:
                 self.wake()
             self._in_doubt = False
         finally:
@@ -62,7 +65,15 @@ class ProcessWorker(Reckoning):
 
     def wait_for(self, task: Task[Any], timeout: float | None) -> None:
         """Read the outcome of a task from this very thread, if the driver sleeps and the task is all there is."""
-        if not CAN_SHARE or not self._turn.acquire(blocking=False):
+        if not CAN_SHARE:
+            return
+        with Listening(_keeps_books) as listening:
+            self._wait_for(task, timeout, listening)
+        if listening.raised is not None:
+            raise listening.raised
+
+    def _wait_for(self, task: Task[Any], timeout: float | None, listening: Listening) -> None:
+        if not self._turn.acquire(blocking=False):
             return
         before = here.worker
         try:
@@ -78,8 +89,9 @@ class ProcessWorker(Reckoning):
                 return
             here.worker = self
             watch.ignore(handle.result_r)
+            until = None if timeout is None else monotonic() + timeout
             try:
-                self._read_for(task, handle, None if timeout is None else monotonic() + timeout)
+                self._read_for(task, handle, until, listening)
             finally:
                 watch.heed(handle.result_r)
             if handle.pending or self._orders or self._due(handle) is not None:
@@ -90,15 +102,22 @@ class ProcessWorker(Reckoning):
             if self._in_doubt:
                 self.wake()
 
-    def _read_for(self, task: Task[Any], handle: WorkerHandle, until: float | None) -> None:
+    def _read_for(
+        self, task: Task[Any], handle: WorkerHandle, until: float | None, listening: Listening
+    ) -> None:
+        """Read until the task is done. Ctrl-C is heard here; while what was read is settled, it waits."""
         poll, result_r = self._poller.poll, handle.result_r
         # A task that failed may run again, and with another worker: then it is no flight of ours.
-        while task._state is RUNNING and getattr(self._flights.current, "task", None) is task:
+        while (
+            task._state is RUNNING
+            and getattr(self._flights.current, "task", None) is task
+            and listening.raised is None
+        ):
             ready = poll(None if until is None else max(0.0, until - monotonic()) * 1000)
             if len(ready) != 1 or ready[0][0] != result_r:
                 return  # late, or there is something for the driver to do
             self._in_doubt = True
-            calmly(self._read_and_feed, handle)
+            self._read_and_feed(handle)
             self._in_doubt = False
 
     def _read_and_feed(self, handle: WorkerHandle) -> None:
@@ -236,3 +255,11 @@ class ProcessWorker(Reckoning):
                 self.scheduler.fail_all(slow, for_good=True)
                 handle.kill()
                 return False
+
+
+def _keeps_books(frame: Any) -> bool:
+    """Tell whether a thread that waits for a result is in the middle of something else."""
+    return frame.f_code is not _READ_FOR
+
+
+_READ_FOR = ProcessWorker._read_for.__code__

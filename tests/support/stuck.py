@@ -1,0 +1,105 @@
+"""Tasks that go on for a long time, each in a way of its own, and say so first: ``word pid``.
+
+They are what a program is busy with when it is interrupted or killed. None is
+waited for: a test that does has failed.
+"""
+
+from __future__ import annotations
+
+import ctypes
+import os
+import signal
+import subprocess
+import sys
+import threading
+from collections.abc import Callable
+from typing import Any
+
+__all__ = ["WAYS", "stuck", "tell"]
+
+LONG = 30  # seconds
+
+
+def tell(word: object, pid: int | None = None) -> None:
+    """Write a line to standard output, past all buffers."""
+    os.write(1, f"{word} {os.getpid() if pid is None else pid}\n".encode())
+
+
+def stuck(way: str = "waiting", *_: Any) -> None:
+    """Say that we are here, and be busy that way for a long time."""
+    WAYS[way]()
+
+
+def _waiting() -> None:
+    tell("waiting")
+    threading.Event().wait(LONG)
+
+
+def _in_c() -> None:
+    """Hold the interpreter's lock in C."""
+    tell("in_c")
+    ctypes.PyDLL(None).sleep(LONG)  # house: sleep - C code that holds the lock and hears nothing
+
+
+def _deaf() -> None:
+    """Block every signal that can be."""
+    signal.pthread_sigmask(signal.SIG_BLOCK, signal.valid_signals())
+    tell("deaf")
+    threading.Event().wait(LONG)
+
+
+def _stubborn() -> None:
+    """Ignore every signal that can be, and every exception."""
+    for number in (signal.SIGTERM, signal.SIGINT, signal.SIGHUP):
+        signal.signal(number, signal.SIG_IGN)
+    tell("stubborn")
+    while True:
+        try:
+            threading.Event().wait(LONG)
+        except BaseException:
+            tell("survived")
+
+
+def _computing() -> None:
+    tell("computing")
+    sum(range(1 << 36))
+
+
+def _with_child() -> None:
+    child = subprocess.Popen(["sleep", str(LONG)])
+    tell("child", child.pid)
+    tell("with_child")
+    child.wait()
+
+
+def _with_session() -> None:
+    """Have a child in a session of its own, which has a child in turn."""
+    code = (
+        "import os, subprocess; child = subprocess.Popen(['sleep', '30']); "
+        "os.write(1, f'grandchild {child.pid}\\n'.encode()); child.wait()"
+    )
+    child = subprocess.Popen([sys.executable, "-S", "-E", "-c", code], start_new_session=True)
+    tell("session", child.pid)
+    tell("with_session")
+    child.wait()
+
+
+def _with_pool() -> None:
+    """Have a pool of processes in turn."""
+    from workpool import Pool
+
+    tell("with_pool")
+    with Pool(1, backend="process") as pool:
+        pool.submit(stuck, "waiting").result()
+
+
+WAYS: dict[str, Callable[[], None]] = {
+    "waiting": _waiting,
+    "in_c": _in_c,
+    "deaf": _deaf,
+    "stubborn": _stubborn,
+    "computing": _computing,
+    "with_child": _with_child,
+    "with_session": _with_session,
+    "with_pool": _with_pool,
+}
