@@ -98,6 +98,34 @@ def test_without_a_depot_all_goes_through_pipes(size: int, monkeypatch: pytest.M
         assert (result == 9).all()
 
 
+class Scale:
+    """A callable that carries much with it."""
+
+    def __init__(self) -> None:
+        self.table = np.arange(N)
+
+    def __call__(self, item: int) -> int:
+        return int(self.table[item]) * 2
+
+    def at(self, item: int) -> int:
+        return int(self.table[item])
+
+
+@pytest.mark.parametrize("lends", [True, False])
+def test_a_function_that_carries_much_is_as_good_as_any(
+    lends: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Callables with large insides work in map and submit, in memory that is lent and through the pipe."""
+    if not lends:
+        monkeypatch.setattr(depot, "CAN_LEND", False)
+    with Pool(2, backend="process") as pool:
+        scale = Scale()
+        assert list(pool.map(scale, range(300))) == [2 * n for n in range(300)]
+        failed = list(pool.map(scale.at, [N, 0, N + 1], return_exceptions=True))
+        assert [type(one) for one in failed] == [IndexError, int, IndexError]
+        assert pool.submit(scale.at, 7).result(timeout=30) == 7
+
+
 def test_arguments_go_through_the_pipe_when_slots_are_out(monkeypatch: pytest.MonkeyPatch) -> None:
     """A worker that holds very much is sent the rest through its pipe."""
     monkeypatch.setattr(depot.Slots, "take", lambda _: -1)

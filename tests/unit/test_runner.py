@@ -9,9 +9,10 @@ from collections.abc import Iterator
 import pytest
 
 from workpool.ipc import pickling
+from workpool.ipc.batch import Batch
 from workpool.ipc.journal import Journal, make_journal
 from workpool.ipc.outbox import Outbox
-from workpool.ipc.runner import PLAIN_ITEM, Batch, Runner
+from workpool.ipc.runner import PLAIN_ITEM, Runner
 
 
 @pytest.fixture

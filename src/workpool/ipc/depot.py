@@ -97,6 +97,10 @@ class Slots:
         except ValueError:  # declared void this moment
             return False
 
+    def any_taken(self) -> bool:
+        """Tell whether the receiver may have anything."""
+        return not self._void and self._memory.find(b"\1", self._start, self._start + _SLOTS) >= 0
+
     def clear(self, slot: int) -> None:
         """Say that the parcel is not, or never was, with the receiver; by either side."""
         if not self._void:

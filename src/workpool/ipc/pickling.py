@@ -115,12 +115,12 @@ def dump_call(
     *,
     by_value: bool = False,
     dump: Callable[..., Any] = dumps,
-) -> tuple[bytes, Any]:
-    """Pickle a call as function and, by ``dump``, ``(args, kwargs)``; NotPicklable names the part at fault."""
+) -> tuple[Any, Any]:
+    """Pickle a call, by ``dump``, as function and ``(args, kwargs)``; NotPicklable names the part at fault."""
     function = None if by_value else _by_name.get(id(fn))
     if function is None or function[0]() is not fn:
         try:
-            data = dumps(fn, by_value=by_value)
+            data: Any = dump(fn, by_value=by_value)
         except KeyboardInterrupt:
             raise
         except BaseException as error:

@@ -23,85 +23,26 @@ from typing import TYPE_CHECKING, Any
 
 from workpool.errors import NotPicklable
 from workpool.ipc import borrowing, pickling
+from workpool.ipc.batch import Batch, Proof
 from workpool.ipc.depot import dump_note
 from workpool.ipc.outbox import ERROR, NUMBERS, UNREADABLE, VALUE, VALUES, Outbox
 from workpool.task import function_name
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable, Iterator
+    from collections.abc import Callable, Iterator
 
     from workpool.ipc.depot import Depot, Slots
     from workpool.ipc.journal import Journal
 
-__all__ = ["CALL", "ITEM", "PLAIN_ITEM", "PLAIN_STAR", "STAR", "Batch", "Runner"]
+__all__ = ["CALL", "ITEM", "PLAIN_ITEM", "PLAIN_STAR", "STAR", "Runner"]
 
 # How a call's data becomes arguments; from PLAIN_ITEM on it is not pickled any more:
 CALL, ITEM, STAR, PLAIN_ITEM, PLAIN_STAR = 0, 1, 2, 3, 4
 
 _FNS_KEPT = 64  # functions kept unpickled, and what is known of them
-_TINY = 20_000  # nanoseconds: calls shorter than this run in slices
-_SAMPLES = 3  # calls one by one before a function can prove tiny
 _SLICE_TIME = 2_000_000  # nanoseconds of work in a slice
 _MOST_IN_SLICE = 8_192
 _PLACES = tuple(range(_MOST_IN_SLICE + 1))  # made once, instead of a number for each call
-
-
-class Batch:
-    """Items of a map call that came together; ``items`` holds those not begun."""
-
-    __slots__ = ("attempt", "first", "fn", "items", "name", "shape", "size", "start")
-
-    def __init__(
-        self,
-        first: int,
-        start: int,
-        name: str,
-        attempt: int,
-        fn: bytes,
-        items: Iterable[Any],
-        shape: int,
-    ) -> None:
-        self.first = first  # number of the first item
-        self.start = start  # its position in the map call
-        self.name = name
-        self.attempt = attempt
-        self.fn = fn
-        self.items: deque[Any] = deque(items)
-        self.size = len(self.items)  # less what was taken back; guarded by the worker's lock
-        self.shape = shape
-
-    def take_back(self) -> None:
-        """Give up what has not begun, from the far end; lock held."""
-        try:
-            while True:
-                self.items.pop()
-                self.size -= 1
-        except IndexError:
-            pass
-
-
-class Proof:
-    """What is known of a function: how long a call takes, and whether its results are plain."""
-
-    __slots__ = ("calls", "kind", "nanoseconds", "plain")
-
-    def __init__(self) -> None:
-        self.calls = 0
-        self.nanoseconds = 0.0  # mean of the latest calls
-        self.plain = True
-        self.kind: type[Any] = type(None)  # of the latest result
-
-    def add(self, nanoseconds: float, kind: type[Any]) -> None:
-        """Take in one call."""
-        self.calls += 1
-        self.nanoseconds = nanoseconds if self.calls <= 1 else (self.nanoseconds + nanoseconds) / 2
-        self.plain = self.plain and kind in pickling.PLAIN
-        self.kind = kind
-
-    @property
-    def tiny(self) -> bool:
-        """Whether calls of it may run in slices."""
-        return self.plain and self.calls >= _SAMPLES and self.nanoseconds < _TINY
 
 
 class Runner:
@@ -200,9 +141,8 @@ class Runner:
         del call
         result_type: type[Any] | None = None
         try:
-            fn = self._functions.get(fn_pickle)
-            if fn is None:
-                fn = self._function(fn_pickle)
+            of_batch = fn_pickle.__class__ is Batch
+            fn = fn_pickle.function(self._load) if of_batch else self._load(fn_pickle)
             self.function = fn
             argument = data if shape >= PLAIN_ITEM else borrowing.loads(data)
         except BaseException as error:
@@ -247,7 +187,14 @@ class Runner:
         except (NotPicklable, KeyboardInterrupt) as error:
             return ERROR, pickling.dump_error(error, self._label()), None
 
-    def _function(self, data: bytes) -> Callable[..., Any]:
+    def _load(self, data: Any) -> Callable[..., Any]:
+        """Unpickle a function, or find it among those that are the same at every unpickling."""
+        if data.__class__ is not bytes:  # a large one, which has more to it than a name
+            large: Callable[..., Any] = borrowing.loads(data)
+            return large
+        known = self._functions.get(data)
+        if known is not None:
+            return known
         fn: Callable[..., Any] = pickling.loads(data)
         if pickling.reusable(fn, data):
             if len(self._functions) >= _FNS_KEPT:
@@ -271,7 +218,7 @@ class Runner:
         proof = self._proofs.get(batch.fn)
         if proof is None:
             proof = Proof()
-            if len(self._proofs) < _FNS_KEPT:
+            if len(self._proofs) < _FNS_KEPT and batch.fn.__class__ is bytes:
                 self._proofs[batch.fn] = proof
         while batch.items:
             if batch.shape >= PLAIN_ITEM and proof.tiny and len(batch.items) > 1:
@@ -283,7 +230,7 @@ class Runner:
                 item = batch.items.popleft()
                 offset = batch.size - len(batch.items) - 1
                 now = self._begin(batch.first + offset)
-            call = (batch.start + offset, batch.name, batch.attempt, batch.fn, item, batch.shape)
+            call = (batch.start + offset, batch.name, batch.attempt, batch, item, batch.shape)
             del item
             result_type = self._run_one(batch.first + offset, call, now)
             del call
@@ -293,7 +240,7 @@ class Runner:
     def _run_slice(self, batch: Batch, proof: Proof) -> None:  # noqa: PLR0915 - one order of steps
         """Run some items in one C loop, each result kept before the next item begins."""
         items = batch.items
-        fn = self._functions.get(batch.fn) or self._function(batch.fn)
+        fn = batch.function(self._load)
         most = min(_MOST_IN_SLICE, max(2, int(_SLICE_TIME / max(proof.nanoseconds, 50))))
         with self._lock:
             offset = batch.size - len(items)

@@ -21,12 +21,13 @@ from contextlib import AbstractContextManager, suppress
 from typing import Any
 
 from workpool.ipc import inheritance, memory, pickling
+from workpool.ipc.batch import Batch
 from workpool.ipc.borrowing import Borrowed
-from workpool.ipc.depot import CONTROL_SIZE, Depot, Note, Slots
+from workpool.ipc.depot import CONTROL_SIZE, Depot, Slots
 from workpool.ipc.frames import FrameReader, unpack_payload
 from workpool.ipc.journal import Journal
 from workpool.ipc.outbox import DONE, Outbox
-from workpool.ipc.runner import CALL, ITEM, PLAIN_ITEM, PLAIN_STAR, STAR, Batch, Runner
+from workpool.ipc.runner import CALL, ITEM, PLAIN_ITEM, PLAIN_STAR, STAR, Runner
 from workpool.situation import Setup, Situation
 
 __all__ = ["BACK", "DONE", "FAILED", "READY", "main"]
@@ -177,30 +178,33 @@ class WorkerProcess:
         entries: list[Any] = []
         if header[0] == CALLS:
             for number, (task_id, name, attempt, fn, args) in enumerate(header[2], header[1]):
-                data, at = unpack_payload(args, payloads, at)
-                if data.__class__ is tuple:
-                    data = self._borrowed(data)
-                entries.append((number, (task_id, name, attempt, fn, data, CALL)))
+                function, at = self._payload(fn, payloads, at)
+                data, at = self._payload(args, payloads, at)
+                entries.append((number, (task_id, name, attempt, function, data, CALL)))
         else:
             _, first, start, name, attempt, star, fn, items = header
+            fn, at = self._payload(fn, payloads, at)
             if items.__class__ is bytes:  # plain values, pickled together
                 shape = PLAIN_STAR if star else PLAIN_ITEM
                 entries.append(Batch(first, start, name, attempt, fn, pickling.loads(items), shape))
             else:
                 parts: list[Any] = []
                 for part in items:
-                    data, at = unpack_payload(part, payloads, at)
-                    parts.append(self._borrowed(data) if data.__class__ is tuple else data)
+                    data, at = self._payload(part, payloads, at)
+                    parts.append(data)
                 entries.append(
                     Batch(first, start, name, attempt, fn, parts, STAR if star else ITEM)
                 )
         with self._lock:
             self._runner.todo.extend(entries)
 
-    def _borrowed(self, note: Note) -> Borrowed:
-        """Take over what the parent has laid down."""
-        assert self._argument_slots is not None  # else it would have come through the pipe
-        return Borrowed(self._arguments_fd, self._argument_slots, note)
+    def _payload(self, part: Any, behind: memoryview, at: int) -> tuple[Any, int]:
+        """Give a payload, wherever it is, and where the next one begins."""
+        if part.__class__ is bytes:
+            return part, at
+        if part.__class__ is tuple and self._argument_slots is not None:
+            return Borrowed(self._arguments_fd, self._argument_slots, part), at
+        return unpack_payload(part, behind, at)
 
     def _send(self, message: Any) -> None:
         with self._lock:

@@ -95,6 +95,7 @@ class Feeding(Books):
         """Note that a large payload was sent or came: its memory is kept for the next one, but not for ever."""
         if self._trim_at is None:
             self.wake()  # the driver sleeps, and not just until then
+        self._trim_pause = _TRIM_AFTER
         self._trim_at = monotonic() + _TRIM_AFTER
 
     def _trim_if_due(self, handle: WorkerHandle) -> None:
@@ -105,6 +106,12 @@ class Feeding(Books):
         handle.control((worker.TRIM, 0))
         if self._backend.depot is not None:
             self._backend.depot.trim()
+        if any(
+            slots and slots.any_taken() for slots in (handle.argument_slots, handle.result_slots)
+        ):
+            # Somebody still has an array in there: look again, less and less often.
+            self._trim_pause *= 2
+            self._trim_at = monotonic() + self._trim_pause
 
     def _settle(self, handle: WorkerHandle, outcomes: list[Any]) -> int:
         """Settle calls; large results lie in the worker's depot. Gives how many outcomes were new."""

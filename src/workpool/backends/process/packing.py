@@ -49,6 +49,8 @@ def pack_tasks(
         task._started_at = monotonic()  # nearly; the worker will say exactly
         task._ended_at = 0.0
         flights.add_task(task)
+        if fn.__class__ is not bytes or len(fn) >= LARGE:
+            fn = flights.address(fn, large)
         if args.__class__ is not bytes or len(args) >= LARGE:
             args = flights.address(args, large)
         calls.append((task.id, task._terms.name, task._attempts, fn, args))
@@ -65,7 +67,7 @@ def pack_chunk(
     items = chunk.items
     name = job.terms.name or function_name(job.fn)
     label = f"map({name})"
-    blob = _function(job, label)
+    blob = _function(job, label, dump)
     if isinstance(blob, NotPicklable):
         errors: dict[int, BaseException] = dict.fromkeys(range(len(items)), blob)
         scheduler.deliver(job, Piece(chunk.start, [None] * len(items), errors))
@@ -83,19 +85,20 @@ def pack_chunk(
         packed, large, _ = _pack_items(chunk, items, label, flights, dump)
     first = flights.next_number
     flights.add_chunk(chunk, items)
-    header = (worker.ITEMS, first, chunk.start, name, chunk.attempts + 1, job.star, blob, packed)
-    return pack(header, large)
+    behind: list[Any] = []
+    fn = flights.address(blob, behind)
+    header = (worker.ITEMS, first, chunk.start, name, chunk.attempts + 1, job.star, fn, packed)
+    return pack(header, behind + large)
 
 
-def _function(job: MapJob, label: str) -> bytes | NotPicklable:
+def _function(job: MapJob, label: str, dump: Callable[..., Any]) -> Any:
     """Pickle a map call's function, once."""
     if job.blob is None:
         try:
-            job.blob, _ = pickling.dump_call(job.fn, (), {}, label)
+            job.blob, _ = pickling.dump_call(job.fn, (), {}, label, dump=dump)
         except NotPicklable as error:
             job.blob = error
-    blob: bytes | NotPicklable = job.blob
-    return blob
+    return job.blob
 
 
 def _pack_items(
