@@ -64,6 +64,7 @@ class Books:
         self._kills_before = 0  # processes that the OOM killer had ended when this one started
         self._doomed: Order | BaseException | None = None  # why the process was killed by us
         self._recall_at: float | None = None
+        self._patience = 0.0  # seconds from sending to that
         self._trim_pause = 0.0
         self._trim_at: float | None = None  # when memory of large payloads goes back, if none come
 

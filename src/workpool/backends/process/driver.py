@@ -80,12 +80,7 @@ class ProcessWorker(Reckoning):
             handle, watch, flight = self._handle, self._watch, self._flights.current
             if handle is None or watch is None or flight is None or flight.task is not task:
                 return
-            if (
-                not self._serving
-                or self._in_doubt
-                or self._doomed is not None
-                or self._due(handle) is not None
-            ):
+            if not self._only_waits(handle):
                 return
             here.worker = self
             watch.ignore(handle.result_r)
@@ -101,6 +96,16 @@ class ProcessWorker(Reckoning):
             self._turn.release()
             if self._in_doubt:
                 self.wake()
+
+    def _only_waits(self, handle: WorkerHandle) -> bool:
+        """Tell whether the driver has nothing to do but to read: no rest to push, no clock to look at."""
+        return (
+            self._serving
+            and not self._in_doubt
+            and self._doomed is None
+            and not handle.pending
+            and self._due(handle) is None
+        )
 
     def _read_for(
         self, task: Task[Any], handle: WorkerHandle, until: float | None, listening: Listening
@@ -119,6 +124,8 @@ class ProcessWorker(Reckoning):
             self._in_doubt = True
             self._read_and_feed(handle)
             self._in_doubt = False
+            if task._state is RUNNING and not self._only_waits(handle):
+                return  # it was taken back and sent anew: the driver must push and look at the clock
 
     def _read_and_feed(self, handle: WorkerHandle) -> None:
         """Settle what came; when that was it, send what is to be done next."""

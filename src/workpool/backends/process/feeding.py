@@ -88,7 +88,8 @@ class Feeding(Books):
         if self._flights.outstanding > 1:
             seconds = self.scheduler.pace.of(fn)
             expected = TARGET if seconds is None else seconds * self._flights.outstanding
-            self._recall_at = monotonic() + max(_SHORTEST_PATIENCE, _PATIENCE * expected)
+            self._patience = max(_SHORTEST_PATIENCE, _PATIENCE * expected)
+            self._recall_at = monotonic() + self._patience
         handle.post(frame)
 
     def _used_depot(self) -> None:
@@ -181,6 +182,11 @@ class Feeding(Books):
                 handle.kill()
                 return
         if self._recall_at is not None and now >= self._recall_at:
+            if handle.journal.begun()[0] < flight.first + flight.done:
+                # On its way still, and large: recalled now it would be sent anew, and again, for ever.
+                self._patience *= 2
+                self._recall_at = now + self._patience
+                return
             self._recall_at = None
             handle.control((worker.RECALL, self._flights.next_number - 1))
 
