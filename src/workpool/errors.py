@@ -49,7 +49,10 @@ __all__ = [
     "WorkerTraceback",
     "WorkpoolError",
     "WouldDeadlock",
+    "brief",
 ]
+
+_LONGEST_TEXT = 1_000  # characters of another's text in a message of ours
 
 
 class WorkpoolError(Exception):
@@ -205,3 +208,14 @@ class WorkerTraceback(Exception):
 
     def __str__(self) -> str:
         return f'\n"""\n{self.text}"""'
+
+
+def brief(error: BaseException) -> str:
+    """Give an error's type and text for a message, whatever its ``__str__`` does and however long it is."""
+    try:
+        text = str(error)
+    except BaseException:  # user code of all kinds
+        text = "(its text could not be made)"
+    if len(text) > _LONGEST_TEXT:
+        text = f"{text[:_LONGEST_TEXT]}... ({len(text)} characters)"
+    return f"{type(error).__name__}: {text}"

@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any
 from workpool import task
 from workpool.backends.base import Capabilities
 from workpool.backends.local import LocalRunner
-from workpool.errors import InitializerFailed
+from workpool.errors import InitializerFailed, brief
 from workpool.ipc.calm import Listening, calmly
 from workpool.scheduling import scheduler, state, waiting
 from workpool.situation import here
@@ -117,7 +117,7 @@ class InlineWorker(LocalRunner):
                 raise
             failed = InitializerFailed(
                 f"the initializer or worker_context of {self.scheduler.name} raised "
-                f"{type(error).__name__}: {error}; the pool takes no more tasks. See the cause."
+                f"{brief(error)}; the pool takes no more tasks. See the cause."
             )
             failed.__cause__ = error
             self.scheduler.fail_all(failed, for_good=True)

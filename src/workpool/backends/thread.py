@@ -19,7 +19,7 @@ from typing import TYPE_CHECKING, Any
 from workpool._compat import gil_enabled
 from workpool.backends.base import Capabilities
 from workpool.backends.local import Item, LocalRunner
-from workpool.errors import InitializerFailed, TimeLimitExceeded, WorkerLost
+from workpool.errors import InitializerFailed, TimeLimitExceeded, WorkerLost, brief
 from workpool.ipc.calm import calmly
 from workpool.scheduling.mapjob import Piece
 from workpool.scheduling.worker import describe, describe_item
@@ -161,7 +161,7 @@ class ThreadWorker(LocalRunner):
     def _cannot_begin(self, error: BaseException) -> None:
         what = "initializer or worker_context"
         failed = InitializerFailed(
-            f"the {what} of {self.scheduler.name} raised {type(error).__name__}: {error} "
+            f"the {what} of {self.scheduler.name} raised {brief(error)} "
             f"in worker {self.index}; the pool takes no more tasks. See the cause."
         )
         failed.__cause__ = error

@@ -17,11 +17,12 @@ from workpool.ipc.frames import LARGE, pack, write_all
 if TYPE_CHECKING:
     from workpool.ipc.journal import Journal
 
-__all__ = ["DONE", "ERROR", "NUMBERS", "UNREADABLE", "VALUE", "VALUES", "Outbox"]
+__all__ = ["DONE", "ERROR", "NO_FUNCTION", "NUMBERS", "UNREADABLE", "VALUE", "VALUES", "Outbox"]
 
 DONE = 12  # the kind of frame that carries outcomes
 # Kinds of outcomes:
 VALUE, ERROR, UNREADABLE, VALUES = 0, 1, 2, 3
+NO_FUNCTION = -1  # as UNREADABLE, but it was the function that could not be unpickled
 NUMBERS: dict[type[Any], int] = {int: 4, float: 5}  # values of a slice as 8 bytes each
 
 _FLUSH_AFTER = 500_000  # nanoseconds that outcomes wait for company while there is more to do

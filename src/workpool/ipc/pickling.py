@@ -17,12 +17,13 @@ from collections import ChainMap
 from functools import partial
 from typing import TYPE_CHECKING, Any, cast
 
-from workpool.errors import NotPicklable, WorkerTraceback
+from workpool.errors import NotPicklable, WorkerTraceback, brief
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable
 
 __all__ = [
+    "blame",
     "dump_call",
     "dump_error",
     "dump_item",
@@ -35,7 +36,9 @@ __all__ = [
 ]
 
 _PROTOCOL = 5
+_LONGEST_TRACEBACK = 100_000  # characters
 _MOST_LOOKED_AT = 2_000  # objects, in the search for the one at fault
+_LONGEST_KEY = 100  # characters of a key that are shown
 # Pickled and unpickled without running any code.
 PLAIN = frozenset({int, float, bool, str, bytes, type(None), complex})
 
@@ -124,7 +127,7 @@ def dump_call(
         except KeyboardInterrupt:
             raise
         except BaseException as error:
-            raise _blame(task, "function", fn, "", error) from error
+            raise blame(task, "function", fn, "", error) from error
         if not by_value and type(fn) is types.FunctionType and reusable(fn, data):
             if len(_by_name) >= _MOST_BY_NAME:
                 _by_name.clear()
@@ -141,8 +144,8 @@ def dump_call(
         for name, value in [*((f"{i}", v) for i, v in enumerate(args)), *kwargs.items()]:
             if not _can_pickle(value):
                 label = f"{name!r}" if not name.isdigit() else f"{name} (counted from 0)"
-                raise _blame(task, "argument", value, label, error) from error
-        raise _blame(task, "argument", args, "", error) from error
+                raise blame(task, "argument", value, label, error) from error
+        raise blame(task, "argument", args, "", error) from error
 
 
 def dump_item(
@@ -151,20 +154,17 @@ def dump_item(
     """Pickle one item of a map call, by ``dump``."""
     try:
         return dump(item, by_value=by_value)
-    except KeyboardInterrupt:
-        raise  # Ctrl-C while it was pickled is nobody's fault
     except BaseException as error:
-        raise _blame(task, "argument", item, "", error) from error
+        # KeyboardInterrupt too: items are pickled by a driver, which Ctrl-C does not interrupt here.
+        raise blame(task, "argument", item, "", error) from error
 
 
 def dump_result(value: Any, task: str, *, dump: Callable[..., Any] = dumps) -> Any:
-    """Pickle a result, in the worker, by ``dump``."""
+    """Pickle a result, by ``dump``; in the worker, which Ctrl-C does not reach."""
     try:
         return dump(value)
-    except KeyboardInterrupt:
-        raise  # Ctrl-C while it was pickled is nobody's fault
     except BaseException as error:
-        raise _blame(task, "result", value, "", error) from error
+        raise blame(task, "result", value, "", error) from error
 
 
 def reusable(fn: object, data: bytes) -> bool:
@@ -182,8 +182,8 @@ def dump_error(error: BaseException, task: str) -> bytes:
     """
     trace = error.__traceback__
     try:
-        text = "".join(traceback.format_exception(type(error), error, trace))
-    except Exception:
+        text = _shorten("".join(traceback.format_exception(type(error), error, trace)))
+    except BaseException:  # user code of all kinds
         text = f"{type(error).__name__} (its traceback could not be formatted)"
     for travels in (_as_it_is, _taken_apart):
         try:
@@ -192,17 +192,20 @@ def dump_error(error: BaseException, task: str) -> bytes:
         except BaseException:  # noqa: S112 - user code of all kinds; the next way is tried
             continue
         return data
-    kind = f"{type(error).__module__}.{type(error).__qualname__}"
-    try:
-        says = str(error)
-    except BaseException:
-        says = "(its text could not be made)"
     stand_in = NotPicklable(
-        f"{task} raised {kind}: {says} - which cannot be pickled and stays in its worker; its traceback is the "
-        "cause. Raise an error whose arguments can be pickled.",
+        f"{task} raised {type(error).__module__}.{brief(error)} - which cannot be pickled and stays in its "
+        "worker; its traceback is the cause. Raise an error whose arguments can be pickled.",
         part="exception",
     )
     return pickle.dumps((stand_in, text), _PROTOCOL)
+
+
+def _shorten(text: str) -> str:
+    """Leave out the middle of a text that is too long to travel."""
+    if len(text) <= _LONGEST_TRACEBACK:
+        return text
+    half = _LONGEST_TRACEBACK // 2
+    return f"{text[:half]}\n... ({len(text)} characters) ...\n{text[-half:]}"
 
 
 def load_error(data: Any) -> BaseException:
@@ -253,14 +256,18 @@ _WAY_OUT = {
 }
 
 
-def _blame(task: str, part: str, value: Any, label: str, error: BaseException) -> NotPicklable:
-    path, culprit = _locate(value)
+def blame(task: str, part: str, value: Any, label: str, error: BaseException) -> NotPicklable:
+    """Say which part of which task cannot travel, and why."""
+    try:
+        path, culprit = _locate(value)
+    except BaseException:  # it asks keys and members for what they are: user code of all kinds
+        path, culprit = "", value
     shown = type(culprit).__qualname__
     where = f" holds a {shown} at {path}" if path else f" ({shown})"
     what = f"{part} {label}".rstrip()
     direction = "come back from a process" if part == "result" else "go to a process"
     return NotPicklable(
-        f"{task} cannot {direction}: {what}{where}: {type(error).__name__}: {error}. {_WAY_OUT[part]}",
+        f"{task} cannot {direction}: {what}{where}: {brief(error)}. {_WAY_OUT[part]}",
         part=part,
         path=path,
     )
@@ -295,7 +302,7 @@ def _locate(value: Any) -> tuple[str, Any]:
 def _parts_of(value: Any) -> list[tuple[str, Any]]:
     if isinstance(value, dict):
         keyed = cast("dict[object, Any]", value)
-        return [(f"[{key!r}]", inner) for key, inner in list(keyed.items())[:_MOST_LOOKED_AT]]
+        return [(f"[{_shown(key)}]", inner) for key, inner in list(keyed.items())[:_MOST_LOOKED_AT]]
     if isinstance(value, (list, tuple, set, frozenset)):
         several = cast("Iterable[Any]", value)
         return [(f"[{i}]", inner) for i, inner in enumerate(list(several)[:_MOST_LOOKED_AT])]
@@ -304,6 +311,11 @@ def _parts_of(value: Any) -> list[tuple[str, Any]]:
         attributes = cast("dict[str, Any]", inner)
         return [(f".{name}", attribute) for name, attribute in attributes.items()]
     return []
+
+
+def _shown(key: object) -> str:
+    text = repr(key)
+    return text if len(text) <= _LONGEST_KEY else f"{text[:_LONGEST_KEY]}..."
 
 
 def _main_is_importable() -> bool:

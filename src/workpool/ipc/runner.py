@@ -25,7 +25,7 @@ from workpool.errors import NotPicklable
 from workpool.ipc import borrowing, pickling
 from workpool.ipc.batch import Batch, Proof
 from workpool.ipc.depot import dump_note
-from workpool.ipc.outbox import ERROR, NUMBERS, UNREADABLE, VALUE, VALUES, Outbox
+from workpool.ipc.outbox import ERROR, NO_FUNCTION, NUMBERS, UNREADABLE, VALUE, VALUES, Outbox
 from workpool.task import function_name
 
 if TYPE_CHECKING:
@@ -146,7 +146,8 @@ class Runner:
             self.function = fn
             argument = data if shape >= PLAIN_ITEM else borrowing.loads(data)
         except BaseException as error:
-            kind, payload = UNREADABLE, pickling.dump_error(error, self._label())
+            kind = NO_FUNCTION if self.function is None else UNREADABLE
+            payload = pickling.dump_error(error, self._label(shape))
         else:
             kind, payload, result_type = self._call(fn, argument, shape)
             del fn, argument
@@ -178,14 +179,16 @@ class Runner:
             trace = error.__traceback__
             return (
                 ERROR,
-                pickling.dump_error(error.with_traceback(trace and trace.tb_next), self._label()),
+                pickling.dump_error(
+                    error.with_traceback(trace and trace.tb_next), self._label(shape)
+                ),
                 None,
             )
         try:
-            payload = pickling.dump_result(value, self._label(), dump=self._dump)
+            payload = pickling.dump_result(value, self._label(shape), dump=self._dump)
             return VALUE, payload, type(value)  # pyright: ignore[reportUnknownVariableType] - of anything
-        except (NotPicklable, KeyboardInterrupt) as error:
-            return ERROR, pickling.dump_error(error, self._label()), None
+        except NotPicklable as error:
+            return ERROR, pickling.dump_error(error, self._label(shape)), None
 
     def _load(self, data: Any) -> Callable[..., Any]:
         """Unpickle a function, or find it among those that are the same at every unpickling."""
@@ -203,8 +206,11 @@ class Runner:
             self._functions[data] = fn
         return fn
 
-    def _label(self) -> str:
-        return f"task {self.task_id} ({self.task_name()})"
+    def _label(self, shape: int) -> str:
+        """Name the running call for messages, as the parent does."""
+        if shape == CALL:
+            return f"task {self.task_id} ({self.task_name()})"
+        return f"item {self.task_id} of map({self.task_name()})"
 
     def task_name(self) -> str:
         """Name the running task: as its options say, else as its function."""
@@ -307,7 +313,7 @@ class Runner:
             trace = error.__traceback__
             self.task_id = batch.start + offset + len(values)
             payload = pickling.dump_error(
-                error.with_traceback(trace and trace.tb_next), self._label()
+                error.with_traceback(trace and trace.tb_next), self._label(ITEM)
             )
             with self._lock:
                 self._journal.end_slice_at(started)
@@ -321,9 +327,9 @@ class Runner:
         for place, value in enumerate(values, offset):
             self.task_id = batch.start + place
             try:
-                kind, payload = VALUE, pickling.dump_result(value, self._label())
-            except (NotPicklable, KeyboardInterrupt) as error:
-                kind, payload = ERROR, pickling.dump_error(error, self._label())
+                kind, payload = VALUE, pickling.dump_result(value, self._label(ITEM))
+            except NotPicklable as error:
+                kind, payload = ERROR, pickling.dump_error(error, self._label(ITEM))
             outcomes.append((batch.first + place, kind, payload, began, ended, 1))
         with self._lock:
             self._journal.end_slice_at(len(values))

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any, TypeVar, cast
 
 from typing_extensions import override
 
-from workpool.errors import NotPicklable, WorkerLost
+from workpool.errors import NotPicklable, WorkerLost, brief
 from workpool.ipc import pickling
 from workpool.ipc.shared_queue import SharedQueue
 from workpool.queues.calls import check_timeout, checked_maxsize, join_timeout
@@ -90,8 +90,8 @@ class ProcessQueue(Queue[T]):
         """Mark done what this thread took last, which no one can use here, and tell of it."""
         self._shared.drop()
         return NotPicklable(
-            f"an item of {len(payload)} bytes cannot be unpickled in this process: {type(error).__name__}: "
-            f"{error}. It is out of the queue and counts as done; put what this process can import.",
+            f"an item of {len(payload)} bytes cannot be unpickled in this process: "
+            f"{brief(error)}. It is out of the queue and counts as done; put what this process can import.",
             part="item",
         )
 
@@ -182,6 +182,6 @@ def _not_picklable(item: object, error: Exception) -> NotPicklable:
     holds = f" holds a {type(culprit).__qualname__} at {path}" if path else ""
     message = (
         f"put() cannot send this {type(item).__qualname__} to another process: it{holds or ' cannot be pickled'}: "
-        f'{type(error).__name__}: {error}. Put what the consumer needs of it, or use scope="thread".'
+        f'{brief(error)}. Put what the consumer needs of it, or use scope="thread".'
     )
     return NotPicklable(message, part="item", path=path)

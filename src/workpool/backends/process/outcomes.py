@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-from workpool.errors import NotPicklable
+from workpool.errors import NotPicklable, brief
 from workpool.ipc import borrowing, pickling
-from workpool.ipc.outbox import NUMBERS, UNREADABLE, VALUE, VALUES
+from workpool.ipc.outbox import NO_FUNCTION, NUMBERS, UNREADABLE, VALUE, VALUES
 from workpool.scheduling.mapjob import Chunk, Piece
 from workpool.scheduling.worker import describe
 from workpool.task import Task, function_name
@@ -18,6 +18,8 @@ if TYPE_CHECKING:
     from workpool.scheduling.scheduler import Scheduler
 
 __all__ = ["fail_item", "reset", "take_outcomes"]
+
+_UNREADABLE = (UNREADABLE, NO_FUNCTION)
 
 
 def take_outcomes(scheduler: Scheduler, flights: Flights, outcomes: list[Any]) -> int:
@@ -97,10 +99,11 @@ def _open(what: int, payload: Any, task: Task[Any] | str) -> tuple[Any, BaseExce
         return None, pickling.load_error(payload)
     except BaseException as error:
         name = describe(task) if isinstance(task, Task) else task
+        part = "result" if what == VALUE else "exception"
         unreadable = NotPicklable(
-            f"the result of {name} came back but cannot be unpickled: {type(error).__name__}: {error}. "
+            f"the {part} of {name} came back but cannot be unpickled: {brief(error)}. "
             'Return what can be, or use backend="thread".',
-            part="result",
+            part=part,
         )
         unreadable.__cause__ = error
         return None, unreadable
@@ -110,8 +113,8 @@ def _goes_another_way(
     scheduler: Scheduler, task: Task[Any], what: int, error: BaseException
 ) -> bool:
     """See to a task that failed, if it may run again; tell whether it was such a one."""
-    if what == UNREADABLE:
-        _unreadable(scheduler, task, error)
+    if what in _UNREADABLE:
+        _unreadable(scheduler, task, what, error)
     elif task._terms.retries:
         scheduler.fail(task, error)
     else:
@@ -119,19 +122,19 @@ def _goes_another_way(
     return True
 
 
-def _unreadable(scheduler: Scheduler, task: Task[Any], error: BaseException) -> None:
+def _unreadable(scheduler: Scheduler, task: Task[Any], what: int, error: BaseException) -> None:
     """A worker could not unpickle a call: send it once more by value if it names something of ``__main__``."""
     sent, call = task._payload, task._call
     if call is not None and not task._by_value and sent and any(map(pickling.mentions_main, sent)):
         task._by_value = True
         try:
             task._payload = pickling.dump_call(*call, describe(task), by_value=True)
-        except NotPicklable as unpicklable:
+        except (NotPicklable, KeyboardInterrupt) as unpicklable:
             scheduler.settle(task, None, unpicklable)
         else:
             scheduler.give_back(reset([task]))
         return
-    scheduler.settle(task, None, _arrived_broken(describe(task), error))
+    scheduler.settle(task, None, _arrived_broken(describe(task), what, error))
 
 
 def _take_items(scheduler: Scheduler, flight: Flight, what: int, payload: Any) -> None:
@@ -145,10 +148,10 @@ def _take_items(scheduler: Scheduler, flight: Flight, what: int, payload: Any) -
     label = f"item {chunk.start + offset} of map({function_name(chunk.job.fn)})"
     value, error = _open(what, payload, label)
     if error is not None:
-        if what == UNREADABLE:
+        if what in _UNREADABLE:
             if not chunk.by_value and _by_value(scheduler, flight, offset):
                 return
-            error = _arrived_broken(label, error)
+            error = _arrived_broken(label, what, error)
         if scheduler.fail_item(chunk, offset, flight.items[offset], error):
             _skip(scheduler, flight)
             return
@@ -210,11 +213,12 @@ def reset(units: list[Any]) -> list[Any]:
     return units
 
 
-def _arrived_broken(name: str, error: BaseException) -> NotPicklable:
+def _arrived_broken(name: str, what: int, error: BaseException) -> NotPicklable:
+    part = "function" if what == NO_FUNCTION else "argument"
     broken = NotPicklable(
-        f"{name} was sent but cannot be unpickled in the worker: {type(error).__name__}: {error}. Define what it "
+        f"the {part} of {name} was sent but cannot be unpickled in the worker: {brief(error)}. Define what it "
         'needs in a module that workers can import, or use backend="thread".',
-        part="argument",
+        part=part,
     )
     broken.__cause__ = error.__cause__
     return broken

@@ -98,6 +98,8 @@ def _function(job: MapJob, label: str, dump: Callable[..., Any]) -> Any:
             job.blob, _ = pickling.dump_call(job.fn, (), {}, label, dump=dump)
         except NotPicklable as error:
             job.blob = error
+        except KeyboardInterrupt as error:  # raised by what is pickled: Ctrl-C does not reach this
+            job.blob = pickling.blame(label, "function", job.fn, "", error)
     return job.blob
 
 

@@ -16,7 +16,13 @@ from workpool.backends.process.books import answer, name_of
 from workpool.backends.process.death import cause_of_death
 from workpool.backends.process.feeding import Feeding
 from workpool.backends.process.outcomes import fail_item, reset, take_outcomes
-from workpool.errors import InitializerFailed, TimeLimitExceeded, WorkerLost, WorkerStartFailed
+from workpool.errors import (
+    InitializerFailed,
+    TimeLimitExceeded,
+    WorkerLost,
+    WorkerStartFailed,
+    brief,
+)
 from workpool.ipc.outbox import VALUES
 from workpool.scheduling.mapjob import Piece
 from workpool.task import Task
@@ -128,7 +134,7 @@ class Reckoning(Feeding):
     def _cannot_begin(self, error: BaseException) -> None:
         failed = InitializerFailed(
             f"the initializer or worker_context of {self.scheduler.name} (or the import of __main__) raised "
-            f"{type(error).__name__}: {error} in worker {self.index}; the pool takes no more tasks. See the cause."
+            f"{brief(error)} in worker {self.index}; the pool takes no more tasks. See the cause."
         )
         failed.__cause__ = error
         self.scheduler.fail_all(failed, for_good=True)

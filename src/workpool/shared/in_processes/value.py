@@ -14,7 +14,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any, Final, Generic, TypeVar
 
-from workpool.errors import NotPicklable
+from workpool.errors import NotPicklable, brief
 from workpool.ipc import memory, pickling
 from workpool.ipc.memory import SPARE_LIMIT
 from workpool.ipc.robust_lock import LOCK_SIZE, RobustLock
@@ -157,8 +157,8 @@ def _dump(value: Any) -> bytes:
         return pickling.dumps(value)
     except Exception as error:
         message = (
-            f'a Shared with scope="process" cannot hold a {type(value).__name__} that cannot be pickled ({error}). '
-            "Share the data it is made from."
+            f'a Shared with scope="process" cannot hold a {type(value).__name__} that cannot be pickled '
+            f"({brief(error)}). Share the data it is made from."
         )
         raise NotPicklable(message, part="value") from error
 
@@ -168,7 +168,7 @@ def _load(data: bytes) -> Any:
         return pickling.loads(data)
     except Exception as error:
         message = (
-            f"the value of a Shared cannot be unpickled in this process ({error}). "
+            f"the value of a Shared cannot be unpickled in this process ({brief(error)}). "
             "Its type must be importable here; what was shared stays as it is."
         )
         raise NotPicklable(message, part="value") from error

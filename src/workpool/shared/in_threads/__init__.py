@@ -11,7 +11,7 @@ import threading
 from array import array as row_of  # not "array": that is a module here
 from typing import Generic, TypeVar
 
-from workpool.errors import NotPicklable
+from workpool.errors import NotPicklable, brief
 from workpool.shared.home import StaysInProcess
 from workpool.shared.in_threads.array import ThreadArray
 from workpool.shared.in_threads.lock import ThreadLock
@@ -226,7 +226,7 @@ def _copied(value: T) -> T:
         return copy.deepcopy(value)
     except Exception as error:
         message = (
-            f"a Shared cannot hold a {type(value).__name__} that cannot be copied ({error}). "
+            f"a Shared cannot hold a {type(value).__name__} that cannot be copied ({brief(error)}). "
             "Share the data it is made from, or guard the object itself with a Lock."
         )
         raise NotPicklable(message, part="value") from error

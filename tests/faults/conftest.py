@@ -1,0 +1,66 @@
+"""What the tests of faults share: pools that are ended, gates, and no core dumps."""
+
+from __future__ import annotations
+
+import resource
+import sys
+from collections.abc import Generator
+from typing import Any, Protocol
+
+import pytest
+
+from tests.support.gates import Gate, in_background
+from workpool import Pool
+
+
+class MakePool(Protocol):
+    """Makes a pool, of processes unless told otherwise."""
+
+    def __call__(self, max_workers: int = 2, **settings: Any) -> Pool: ...
+
+
+@pytest.fixture(scope="session", autouse=True)
+def no_core_dumps() -> None:
+    """Workers that are crashed on purpose leave no files."""
+    _, most = resource.getrlimit(resource.RLIMIT_CORE)
+    resource.setrlimit(resource.RLIMIT_CORE, (0, most))
+
+
+@pytest.fixture(scope="session", autouse=True)
+def quick_starts() -> Generator[None]:
+    """Workers need not import pytest, which is the ``__main__`` of this run, at each of their many starts."""
+    main = sys.modules["__main__"]
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(main, "__spec__", None, raising=False)
+        patch.delattr(main, "__file__", raising=False)
+        yield
+
+
+@pytest.fixture
+def make_pool() -> Generator[MakePool]:
+    """Give a maker of pools, which are ended after the test."""
+    pools: list[Pool] = []
+
+    def make(max_workers: int = 2, **settings: Any) -> Pool:
+        settings.setdefault("backend", "process")
+        made = Pool(max_workers, **settings)
+        pools.append(made)
+        return made
+
+    yield make
+    for each in pools:
+        in_background(each.shutdown, cancel_futures=True).result()
+
+
+@pytest.fixture
+def pool(make_pool: MakePool) -> Pool:
+    """Give a pool of one process, so that every death hits the one that works."""
+    return make_pool(1)
+
+
+# Asks for make_pool so that gates are opened before pools are waited for.
+@pytest.fixture
+def gate(make_pool: MakePool) -> Generator[Gate]:
+    """Give a gate, which is opened after the test."""
+    with Gate() as made:
+        yield made

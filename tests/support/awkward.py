@@ -1,0 +1,130 @@
+"""Things that make trouble on their way to a process or back: when they are pickled, unpickled, or merely shown."""
+
+from __future__ import annotations
+
+import os
+from typing import Any, NoReturn
+
+__all__ = [
+    "BadText",
+    "ComesApart",
+    "FailsToPickle",
+    "FailsToState",
+    "HugeText",
+    "NotHere",
+    "RebuildsBadly",
+    "comes_apart",
+    "give",
+    "give_or_keep",
+    "nested",
+    "raise_it",
+    "take",
+]
+
+
+class BadText(Exception):
+    """An error that cannot be shown: its text and its form raise."""
+
+    def __str__(self) -> str:
+        raise LookupError("no text")
+
+    def __repr__(self) -> str:
+        raise LookupError("no form")
+
+
+class HugeText(Exception):
+    """An error whose text has no end to speak of."""
+
+    def __str__(self) -> str:
+        return "x" * 50_000_000
+
+    __repr__ = __str__
+
+
+class FailsToPickle:
+    """Raises what it holds when it is pickled."""
+
+    def __init__(self, error: BaseException) -> None:
+        self.error = error
+
+    def __reduce__(self) -> NoReturn:
+        raise self.error
+
+
+class FailsToState:
+    """Raises in ``__getstate__``."""
+
+    def __init__(self, error: BaseException) -> None:
+        self.error = error
+
+    def __getstate__(self) -> NoReturn:
+        raise self.error
+
+
+class RebuildsBadly:
+    """Pickles well and raises in ``__setstate__``."""
+
+    def __init__(self, kind: type[BaseException], *args: object) -> None:
+        self.raises = kind, args
+
+    def __setstate__(self, state: dict[str, Any]) -> NoReturn:
+        kind, args = state["raises"]
+        raise kind(*args)
+
+
+class ComesApart(Exception):
+    """An error that raises when it is unpickled in any process but the one that made it."""
+
+    def __init__(self, pid: int) -> None:
+        if pid != os.getpid():
+            raise BadText
+        super().__init__(pid)
+
+    def __reduce__(self) -> tuple[type[ComesApart], tuple[int]]:
+        return ComesApart, (self.args[0],)
+
+
+def comes_apart() -> ComesApart:
+    return ComesApart(os.getpid())
+
+
+class NotHere:
+    """A value that raises when it is unpickled in any process but the one that made it."""
+
+    def __init__(self, kind: type[BaseException]) -> None:
+        self.state = kind, os.getpid()
+
+    def __setstate__(self, state: dict[str, Any]) -> None:
+        kind, pid = state["state"]
+        if pid != os.getpid():
+            raise kind
+        self.__dict__.update(state)
+
+
+def nested(depth: int) -> list[Any]:
+    """Make a list in a list, and so on."""
+    value: list[Any] = []
+    for _ in range(depth):
+        value = [value]
+    return value
+
+
+def give(make: Any, *args: Any) -> Any:
+    """Make a value in the worker and return it."""
+    return make(*args)
+
+
+def give_or_keep(make: Any, args: tuple[Any, ...], bad: int, n: int) -> Any:
+    """Return a value made here for one item, and the item for others."""
+    return make(*args) if n == bad else n
+
+
+def raise_it(make: Any, args: tuple[Any, ...], bad: int, n: int) -> Any:
+    """Raise an error made here for one item, and return others."""
+    if n == bad:
+        raise make(*args)
+    return n
+
+
+def take(value: object) -> str:
+    return type(value).__name__

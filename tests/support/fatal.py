@@ -1,0 +1,156 @@
+"""Tasks that end their worker: ways to die, places to die at, and an account of what was started."""
+
+from __future__ import annotations
+
+import ctypes
+import os
+import signal
+import sys
+from collections import Counter
+from collections.abc import Callable, Iterable
+from functools import partial
+from pathlib import Path
+from types import FrameType
+from typing import Any, NoReturn
+
+from tests.support.dying import die
+from tests.support.gates import stop
+from workpool.ipc import frames, journal, outbox, runner, worker
+
+__all__ = [
+    "WAYS",
+    "die_at_line",
+    "die_if",
+    "die_once",
+    "die_while_held",
+    "hold_first",
+    "note",
+    "noted_bytes",
+    "noted_size",
+    "started",
+    "unarm",
+]
+
+# ------------------------------------------------------------------------ ways to die
+
+
+def by_signal(number: int) -> NoReturn:
+    os.kill(os.getpid(), number)
+    while True:
+        signal.pause()
+
+
+def by_null_read() -> NoReturn:
+    ctypes.string_at(0)
+    raise AssertionError
+
+
+def by_abort() -> NoReturn:
+    os.abort()
+
+
+def by_exit() -> NoReturn:
+    os._exit(7)
+
+
+# How a worker dies: the call that does it, its exit code, and what a message calls it.
+WAYS: dict[str, tuple[Callable[[], object], int, str]] = {
+    "SIGKILL": (partial(by_signal, int(signal.SIGKILL)), -9, "SIGKILL"),
+    "SIGTERM": (partial(by_signal, int(signal.SIGTERM)), -15, "SIGTERM"),
+    "SIGSEGV": (partial(by_signal, int(signal.SIGSEGV)), -11, "SIGSEGV"),
+    "null read": (by_null_read, -11, "SIGSEGV"),
+    "abort": (by_abort, -6, "SIGABRT"),
+    "os._exit": (by_exit, 7, "exit code 7"),
+}
+
+# ------------------------------------------------------------- an account of the starts
+
+
+def note(path: str, word: object) -> None:
+    """Write a word down, whole, whoever else writes and whatever happens next."""
+    fd = os.open(path, os.O_WRONLY | os.O_APPEND | os.O_CREAT)
+    os.write(fd, f"{word}\n".encode())
+    os.close(fd)
+
+
+def started(path: Path) -> Counter[str]:
+    """Count how often each word was written down."""
+    return Counter(path.read_text().split()) if path.exists() else Counter()
+
+
+def die_if(path: str, fatal: int, way: str, n: int) -> int:
+    """Note the start; die with one number, double the others."""
+    note(path, n)
+    if n == fatal:
+        WAYS[way][0]()
+    return 2 * n
+
+
+def die_once(path: str, n: int) -> int:
+    """Die at the first start with this number, double it at the next."""
+    note(path, n)
+    if started(Path(path))[str(n)] == 1:
+        die()
+    return 2 * n
+
+
+def noted_size(path: str, data: bytes) -> int:
+    note(path, "size")
+    return len(data)
+
+
+def noted_bytes(path: str, size: int) -> bytes:
+    note(path, "bytes")
+    return bytes(size)
+
+
+def hold_first(gate: str, path: str, n: int) -> int:
+    """Note the start; stop at a gate with item 0, saying who this is."""
+    note(path, n)
+    if n == 0:
+        stop(gate, os.getpid())
+    return n
+
+
+def die_while_held(thing: Any, gate: str) -> None:
+    """Hold a lock, or another context, until killed."""
+    with thing:
+        stop(gate)
+
+
+# --------------------------------------------------------- dying at a line of the library
+
+_LIBRARY = frozenset(module.__file__ for module in (worker, runner, outbox, journal, frames))
+
+
+def die_at_line(number: int) -> None:
+    """Have this worker killed before the library runs so many more lines, from the end of this task on."""
+    left = number
+
+    def trace(frame: FrameType, event: str, _: object) -> Any:
+        nonlocal left
+        if frame.f_code.co_filename not in _LIBRARY:
+            return None
+        if event == "line":
+            left -= 1
+            if left < 0:
+                die()
+        return trace
+
+    for frame in _callers(sys._getframe(1)):
+        frame.f_trace = trace
+    sys.settrace(trace)
+
+
+def unarm() -> None:
+    """Let this worker live."""
+    sys.settrace(None)
+    for frame in _callers(sys._getframe(1)):
+        frame.f_trace = None
+
+
+def _callers(frame: FrameType | None) -> Iterable[FrameType]:
+    while frame is not None:
+        if frame.f_code.co_filename in _LIBRARY:
+            yield frame
+        frame = frame.f_back
