@@ -11,6 +11,7 @@ import pytest
 
 from tests.support.gates import Gate, in_background
 from workpool import Pool
+from workpool.ipc import depot
 
 
 class MakePool(Protocol):
@@ -50,6 +51,12 @@ def make_pool() -> Generator[MakePool]:
     yield make
     for each in pools:
         in_background(each.shutdown, cancel_futures=True).result()
+
+
+@pytest.fixture
+def pipes_only(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Have large payloads go through the pipes, as on systems that cannot lend memory."""
+    monkeypatch.setattr(depot, "CAN_LEND", False)
 
 
 @pytest.fixture

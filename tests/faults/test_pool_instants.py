@@ -59,18 +59,26 @@ def frozen(pool: Pool) -> int:
     return pid
 
 
-@pytest.mark.parametrize("size", [10, LARGE], ids=["small", "large"])
-def test_killed_before_it_has_received_the_call(pool: Pool, tmp_path: Path, size: int) -> None:
-    """Idle, or with half of a large argument in its pipe: the task runs elsewhere, once."""
-    starts = tmp_path / "starts"
+def killed_before_receiving(pool: Pool, starts: Path, size: int) -> None:
     pid = frozen(pool)
     task = pool.submit(noted_size, str(starts), bytes(size))
-    if size == LARGE:
-        until(lambda: handle_of(pool).pending)
+    until(lambda: pool.unfinished == 1 and not life_of(pool)._turn.locked())
     os.kill(pid, signal.SIGKILL)
     assert task.result(DEADLINE) == size
     assert task.attempts == 1
     assert started(starts) == {"size": 1}
+
+
+@pytest.mark.parametrize("size", [10, LARGE], ids=["small", "large"])
+def test_killed_before_it_has_received_the_call(pool: Pool, tmp_path: Path, size: int) -> None:
+    """Idle, with a call in its pipe or a large argument in shared memory: the task runs elsewhere, once."""
+    killed_before_receiving(pool, tmp_path / "starts", size)
+
+
+@pytest.mark.usefixtures("pipes_only")
+def test_killed_with_half_an_argument_in_its_pipe(make_pool: MakePool, tmp_path: Path) -> None:
+    """The same where a large argument is still on its way."""
+    killed_before_receiving(make_pool(1), tmp_path / "starts", LARGE)
 
 
 def test_killed_with_a_chunk_that_it_has_not_received(pool: Pool, tmp_path: Path) -> None:
@@ -83,16 +91,17 @@ def test_killed_with_a_chunk_that_it_has_not_received(pool: Pool, tmp_path: Path
     assert started(starts) == {str(n): 1 for n in range(20)}
 
 
+@pytest.mark.usefixtures("pipes_only")
 @pytest.mark.parametrize(
     ("size", "after"),
     [(1, 0), (LARGE, 0), (LARGE, LARGE // 2)],
     ids=["one byte", "begin", "middle"],
 )
 def test_killed_while_it_sends_its_result(
-    pool: Pool, tmp_path: Path, size: int, after: int
+    make_pool: MakePool, tmp_path: Path, size: int, after: int
 ) -> None:
     """A result is taken whole or the task is charged, and it does not run twice; the pool goes on."""
-    starts = tmp_path / "starts"
+    pool, starts = make_pool(1), tmp_path / "starts"
     pool.submit(tasks.double, 1).result(DEADLINE)
     handle = handle_of(pool)
     snare: Any = Snare(handle.reader, handle.pid, after)

@@ -215,8 +215,18 @@ class TestErrors:
 # ------------------------------------------------------------------------ large ones
 
 
-def test_200_megabytes_each_way(pool: Pool) -> None:
+@pytest.fixture(params=["memory", "pipe"])
+def pool_of_one(request: pytest.FixtureRequest) -> Generator[Pool]:
+    """Give a pool in which large payloads go through shared memory, or through the pipe."""
+    if request.param == "pipe":
+        request.getfixturevalue("pipes_only")
+    with Pool(1, backend="process") as made:
+        yield made
+
+
+def test_200_megabytes_each_way(pool_of_one: Pool) -> None:
     """An argument and a result of 200 MB arrive whole, as a task and as an item."""
+    pool = pool_of_one
     size = 200_000_000
     data = bytes(size)
     assert pool.submit(len, data).result(DEADLINE) == size
@@ -224,8 +234,9 @@ def test_200_megabytes_each_way(pool: Pool) -> None:
     assert [len(b) for b in pool.map(tasks.echo, [b"", data, b"1"], chunksize=3)] == [0, size, 1]
 
 
-def test_many_large_ones_both_ways_at_once(pool: Pool) -> None:
+def test_many_large_ones_both_ways_at_once(pool_of_one: Pool) -> None:
     """40 times 4 MB go and come at the same time: neither side waits for the other for ever."""
+    pool = pool_of_one
     blobs = [bytes([n]) * 4_000_000 for n in range(40)]
 
     def exchange() -> list[bytes]:
@@ -236,6 +247,7 @@ def test_many_large_ones_both_ways_at_once(pool: Pool) -> None:
     assert list(pool.map(tasks.echo, blobs, chunksize=40, timeout=DEADLINE)) == blobs
 
 
+@pytest.mark.usefixtures("pipes_only")
 def test_who_waits_does_not_hold_back_the_rest_of_an_argument() -> None:
     """A caller that waits for a result lets the driver send what did not fit into the pipe yet."""
     with Pool(1, backend="process") as pool:
