@@ -15,7 +15,7 @@ from contextlib import suppress
 from typing import TYPE_CHECKING, Any
 
 from workpool._compat import LINUX
-from workpool.errors import NotPicklable
+from workpool.errors import NotPicklable, brief
 from workpool.ipc import inheritance, keeper, memory, nameless, pickling, worker
 from workpool.ipc.calm import deaf_to_ctrl_c
 from workpool.ipc.depot import CONTROL_SIZE, Depot, Slots
@@ -168,7 +168,7 @@ def pickle_setup(setup: Setup, pool: str) -> None:
                     pickling.dumps(getattr(setup, part))
                 except BaseException as cause:
                     message = (
-                        f"{part} of {pool} cannot go to a process: {type(cause).__name__}: {cause}. Give what can be "
+                        f"{part} of {pool} cannot go to a process: {brief(cause)}. Give what can be "
                         'pickled (multiprocessing objects of get_context("spawn")), or use backend="thread".'
                     )
                     raise NotPicklable(message, part=part) from error
