@@ -7,7 +7,7 @@ scheduler on the terms of whoever is asked.
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable
-from typing import TYPE_CHECKING, Any, ParamSpec, TypeVar
+from typing import TYPE_CHECKING, Any, ParamSpec, TypeVar, cast
 
 from workpool.group import Grouping
 from workpool.mapcall import MapCall
@@ -32,7 +32,9 @@ class Calls(Maps, Grouping):
 
     _scheduler: Scheduler
     _terms: Terms
-    _pack: Callable[[Task[Any]], None] | None  # what a backend does to a task at submit
+    _pack: Callable[[Task[Any]], None] | None  # what is done to a task at submit
+    _backend_pack: Callable[[Task[Any]], None] | None  # the backend's part of that
+    _inline: bool  # tasks run in the thread of their caller
 
     def submit(self, fn: Callable[P, R], /, *args: P.args, **kwargs: P.kwargs) -> Task[R]:
         """Put one task on the shared queue.
@@ -109,6 +111,14 @@ class Calls(Maps, Grouping):
             self._pack(task)
         return task
 
+    def _pack_on(self, terms: Terms) -> Callable[[Task[Any]], None] | None:
+        """Say what is done to a task at its submit on these terms."""
+        if not terms.carries:
+            return self._backend_pack
+        from workpool.carrying import packer
+
+        return packer(terms, self._backend_pack, inline=self._inline)
+
     def _submit_of(self) -> Callable[..., Task[Any]]:
         """Give a ``submit`` for later that keeps no pool alive."""
         raise AssertionError
@@ -122,9 +132,14 @@ class Calls(Maps, Grouping):
         total: int | None,
         **how: Any,
     ) -> Results[R]:
+        terms = self._terms
+        if terms.carries and callable(cast("object", fn)):
+            from workpool.carrying import wrap_map
+
+            fn, items, star = wrap_map(terms, fn, items, star=star, inline=self._inline)
         call = MapCall(
             self._scheduler,
-            self._terms,
+            terms,
             fn,
             items,
             star=star,
@@ -140,7 +155,9 @@ class Options(Calls):
     def __init__(self, pool: Calls, terms: Terms, *, keep: bool = True) -> None:
         self._pool = pool if keep else None  # a view keeps its pool open
         self._scheduler = pool._scheduler
-        self._pack = pool._pack
+        self._inline = pool._inline
+        self._backend_pack = pool._backend_pack
+        self._pack = pool._pack_on(terms)
         self._ends_tasks = pool._ends_tasks
         self._terms = terms
 

@@ -19,7 +19,7 @@ from workpool.calls import Calls, Options, later_submit
 from workpool.observing import Observing, recorder_for
 from workpool.scheduling import exit as at_exit
 from workpool.scheduling.scheduler import Scheduler
-from workpool.scheduling.terms import Terms
+from workpool.scheduling.terms import Terms, seeds_of
 from workpool.settings import Settings
 from workpool.sharing import Sharing
 
@@ -28,6 +28,7 @@ if TYPE_CHECKING:
     from types import TracebackType
 
     from workpool.backends.base import Backend, BackendName, StartMethod
+    from workpool.contexts import Asked
     from workpool.task import Task
 
 __all__ = ["Options", "Pool"]
@@ -61,7 +62,7 @@ class Pool(Calls, Sharing, Observing, Executor):  # type: ignore[misc]  # pyrigh
         ``workpool.current().resource``. It is left when the worker ends in order.
     queue_size : int, tasks
         With more than that many tasks queued, ``submit`` waits; 0 is no bound.
-    time_limit, retries, retry_on, backoff, priority : as in options
+    time_limit, retries, retry_on, backoff, priority, context, seed : as in options
         Terms for all calls; see :meth:`options`.
     max_tasks_per_worker : int or None, tasks
         After so many a worker ends in order and is replaced.
@@ -107,6 +108,8 @@ class Pool(Calls, Sharing, Observing, Executor):  # type: ignore[misc]  # pyrigh
         retry_on: type[BaseException] | tuple[type[BaseException], ...] | None = None,
         backoff: float = 0.0,
         priority: int = 0,
+        context: Asked = False,
+        seed: int | None = None,
         max_tasks_per_worker: int | None = None,
         start_method: StartMethod | None = None,
         start_timeout: float | None = 60.0,
@@ -127,14 +130,23 @@ class Pool(Calls, Sharing, Observing, Executor):  # type: ignore[misc]  # pyrigh
             record=record,
         )
         kind = settings.find_backend()
-        terms = Terms(time_limit=time_limit, retries=retries, backoff=backoff, priority=priority)
+        terms = Terms(
+            time_limit=time_limit,
+            retries=retries,
+            backoff=backoff,
+            priority=priority,
+            context=context,
+            seeds=seeds_of(seed),
+        )
         if retry_on is not None:
             terms = attrs.evolve(terms, retry_on=retry_on)
         settings.check_terms(terms, kind)
         self._terms = terms
         self._name = name if name is not None else f"Pool-{next(_numbers)}"
         self._backend: Backend = kind(pool=self._name, setup=settings.setup, settings=settings)
-        self._pack = self._backend.pack
+        self._inline = kind.capabilities.name == "inline"
+        self._backend_pack = self._backend.pack
+        self._pack = self._pack_on(terms)
         self._ends_tasks = kind.capabilities.ends_tasks
         wanted = max_workers if max_workers is not None else self._backend.default_workers
         self._max_workers = min(wanted, kind.capabilities.most_workers or wanted)
@@ -178,6 +190,8 @@ class Pool(Calls, Sharing, Observing, Executor):  # type: ignore[misc]  # pyrigh
         priority: int | None = None,
         name: str | None = None,
         queue_timeout: float | None = None,
+        context: Asked | None = None,
+        seed: int | None = None,
     ) -> Options:
         """Give a view of this pool whose calls are on other terms.
 
@@ -199,6 +213,13 @@ class Pool(Calls, Sharing, Observing, Executor):  # type: ignore[misc]  # pyrigh
             Name of the tasks, for messages.
         queue_timeout : float, seconds
             How long ``submit`` waits for room in a full queue before ``queue.Full``.
+        context : bool, or list of contextvars.ContextVar
+            Which context variables tasks see as the caller had them: all (that can be
+            pickled, with processes), or these. ``"opentelemetry"`` in the list, and ``True``,
+            take its current span along.
+        seed : int
+            Each task has a seed of its own, made of this one and the task's place:
+            ``workpool.current().seed`` and ``rng``; in processes also for ``random`` and numpy.
 
         Returns
         -------
@@ -218,6 +239,8 @@ class Pool(Calls, Sharing, Observing, Executor):  # type: ignore[misc]  # pyrigh
             "priority": priority,
             "name": name,
             "queue_timeout": queue_timeout,
+            "context": context,
+            "seeds": seeds_of(seed),
         }
         terms = attrs.evolve(
             self._terms, **{term: value for term, value in given.items() if value is not None}
@@ -350,11 +373,13 @@ class Pool(Calls, Sharing, Observing, Executor):  # type: ignore[misc]  # pyrigh
         shown = [f"{self._max_workers}", f"backend={settings.backend!r}", f"name={self._name!r}"]
         if settings.queue_size:
             shown.append(f"queue_size={settings.queue_size}")
-        shown += [
-            f"{field}={getattr(terms, field)}"
-            for field in ("time_limit", "retries")
-            if getattr(terms, field)
-        ]
+        given: dict[str, object] = {
+            "time_limit": terms.time_limit,
+            "retries": terms.retries,
+            "seed": terms.seeds,
+        }
+        given["context"] = terms.context if isinstance(terms.context, bool) else "listed"
+        shown += [f"{name}={value}" for name, value in given.items() if value]
         if settings.max_tasks_per_worker:
             shown.append(f"max_tasks_per_worker={settings.max_tasks_per_worker}")
         extra = self._backend.describe()

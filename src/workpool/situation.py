@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Generator
+    from random import Random
 
 __all__ = ["Current", "Setup", "Situation", "current", "here"]
 
@@ -19,12 +20,22 @@ __all__ = ["Current", "Setup", "Situation", "current", "here"]
 class Situation:
     """Where this thread stands; written by its worker, read by :func:`current`."""
 
-    __slots__ = ("attempt", "cancelled", "pool", "resource", "task_id", "task_name", "worker")
+    __slots__ = (
+        "attempt",
+        "cancelled",
+        "luck",
+        "pool",
+        "resource",
+        "task_id",
+        "task_name",
+        "worker",
+    )
 
     def __init__(self, pool: str, worker: int) -> None:
         self.pool = pool
         self.worker = worker
         self.resource: Any = None
+        self.luck: Any = None  # of a task with a seed
         # What runs now: numbers and names are asked for only when a task asks.
         self.task_id: Callable[[], int] = _none_runs
         self.task_name: Callable[[], str] = str
@@ -64,7 +75,16 @@ class Current:
     """
 
     # By hand: a worker process needs nothing else of attrs, and is ready sooner without it.
-    __slots__ = ("_cancelled", "attempt", "pool", "resource", "task_id", "task_name", "worker")
+    __slots__ = (
+        "_cancelled",
+        "_luck",
+        "attempt",
+        "pool",
+        "resource",
+        "task_id",
+        "task_name",
+        "worker",
+    )
 
     def __init__(self, situation: Situation) -> None:
         self.pool = situation.pool
@@ -74,6 +94,7 @@ class Current:
         self.attempt = situation.attempt()
         self.resource = situation.resource
         self._cancelled = situation.cancelled
+        self._luck = situation.luck
 
     def __repr__(self) -> str:
         return (
@@ -85,6 +106,22 @@ class Current:
     def cancelled(self) -> bool:
         """Whether somebody has asked for this task's end; long tasks look at it now and then."""
         return self._cancelled()
+
+    @property
+    def seed(self) -> int | None:
+        """The task's own seed, 128 bits, made of the pool's seed and the task's place; else ``None``."""
+        return None if self._luck is None else int(self._luck.seed)
+
+    @property
+    def rng(self) -> Random:
+        """The task's own generator of random numbers, made of its seed; RuntimeError without one."""
+        if self._luck is None:
+            message = (
+                "this task has no seed: give the pool one, Pool(seed=...) or options(seed=...)"
+            )
+            raise RuntimeError(message)
+        rng: Random = self._luck.rng
+        return rng
 
 
 def current() -> Current:

@@ -2,13 +2,26 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import attrs
 
 from workpool.errors import WorkerLost
 
-__all__ = ["Terms", "no_sooner_than_zero", "positive_or_none"]
+if TYPE_CHECKING:
+    from workpool.contexts import Wanted
+    from workpool.seeds import Seeds
+
+__all__ = ["Terms", "no_sooner_than_zero", "positive_or_none", "seeds_of"]
+
+
+def seeds_of(seed: int | None) -> Seeds | None:
+    """Make what numbers the calls on a seed, if there is one."""
+    if seed is None:
+        return None
+    from workpool.seeds import Seeds
+
+    return Seeds(seed)
 
 
 def positive_or_none(_: Any, attribute: attrs.Attribute[Any], value: object) -> None:
@@ -73,6 +86,14 @@ def _as_tuple(
     return value if isinstance(value, tuple) else (value,)
 
 
+def _checked_context(wanted: Any) -> Wanted:
+    if wanted is False:  # what nearly every pool says: no need to load what knows about contexts
+        return False
+    from workpool.contexts import checked
+
+    return checked(wanted)
+
+
 @attrs.frozen(kw_only=True)
 class Terms:
     """What a call may ask for; one object is shared by all calls on the same terms."""
@@ -86,6 +107,13 @@ class Terms:
     priority: int = attrs.field(default=0, validator=_whole)
     name: str | None = attrs.field(default=None, validator=_text_or_none)
     queue_timeout: float | None = attrs.field(default=None, validator=_seconds_or_none)
+    context: Wanted = attrs.field(default=False, converter=_checked_context)
+    seeds: Seeds | None = None
+
+    @property
+    def carries(self) -> bool:
+        """Whether something goes along with each call."""
+        return bool(self.context) or self.seeds is not None
 
     def retries_after(self, error: BaseException, attempts: int) -> bool:
         """Tell whether a call that failed so, at its ``attempts``-th attempt, runs again."""

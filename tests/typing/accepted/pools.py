@@ -6,6 +6,7 @@ import multiprocessing
 from collections.abc import Callable, Generator
 from concurrent.futures import BrokenExecutor, Executor
 from contextlib import contextmanager
+from contextvars import ContextVar
 from functools import partial
 from typing import Any, assert_type
 
@@ -120,6 +121,12 @@ def terms(pool: Pool) -> None:
     )
     assert_type(view, Options)
     assert_type(pool.options(retry_on=OSError), Options)
+    assert_type(pool.options(context=True, seed=1), Options)
+    assert_type(pool.options(context=[ContextVar[int]("a"), "opentelemetry"]), Options)
+    assert_type(
+        pool.options(context=[ContextVar("b", default=1), ContextVar("c", default="d")]), Options
+    )
+    assert_type(Pool(context=False, seed=None), Pool)
     assert_type(view.submit(power, 2.0, modulo=3), Task[float])
 
 

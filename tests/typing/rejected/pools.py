@@ -131,6 +131,9 @@ def life(pool: Pool) -> None:
     pool.unfinished()  # E
     pool.max_workers = 4  # E
     pool.name = "other"  # E
+    pool.options(seed="1")  # E
+    pool.options(context="request")  # E
+    pool.options(context=[1])  # E
 
 
 async def runs(pool: Pool) -> None:

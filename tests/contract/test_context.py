@@ -1,0 +1,221 @@
+"""context: what the caller's context variables say, tasks see, on every backend."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+import threading
+from collections.abc import Generator
+from contextvars import ContextVar, copy_context
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from tests.contract.conftest import MakePool
+from tests.support import tasks
+from tests.support.gates import DEADLINE
+from workpool import NotPicklable, Pool
+
+request: ContextVar[str] = ContextVar("request", default="none")
+user: ContextVar[Any] = ContextVar("user", default="nobody")
+
+
+class Holder:
+    """Has a variable as an attribute."""
+
+    def __init__(self) -> None:
+        self.variable: ContextVar[str] = ContextVar("held", default="none")
+
+
+holder = Holder()
+
+
+def seen(_: object = None) -> tuple[str, Any]:
+    return request.get(), user.get()
+
+
+def seen_held() -> str:
+    return holder.variable.get()
+
+
+def change() -> str:
+    before = request.get()
+    request.set("changed by a task")
+    return before
+
+
+def fail_at_first(value: str) -> str:
+    """Fail at the first attempt, after a change of the context."""
+    before = request.get()
+    request.set("changed by an attempt")
+    tasks.fail_until(2)
+    return before + value
+
+
+@pytest.fixture(autouse=True)
+def values() -> Generator[None]:
+    """Set the variables for the length of a test."""
+    tokens = request.set("r1"), user.set("ann")
+    yield
+    request.reset(tokens[0])
+    user.reset(tokens[1])
+
+
+@pytest.mark.needs("concurrent")
+def test_it_is_off_unless_asked_for(pool: Pool) -> None:
+    """Without the setting, a task sees what its worker has."""
+    assert pool.submit(seen).result(DEADLINE) == ("none", "nobody")
+    assert pool.options(context=False).submit(seen).result(DEADLINE) == ("none", "nobody")
+
+
+def test_true_takes_all(pool: Pool) -> None:
+    """context=True takes along what the caller sees at the call, in submit and in map."""
+    view = pool.options(context=True)
+    task = view.submit(seen)
+    results = view.map(seen, range(5))
+    token = request.set("r2")
+    assert view.submit(seen).result(DEADLINE) == ("r2", "ann")
+    request.reset(token)
+    assert task.result(DEADLINE) == ("r1", "ann")
+    assert list(results) == [("r1", "ann")] * 5
+    assert list(view.map(seen, range(3), chunksize=1)) == [("r1", "ann")] * 3
+
+
+@pytest.mark.needs("concurrent")
+def test_a_list_takes_these_only(make_pool: MakePool) -> None:
+    """Other variables are as they are in the worker."""
+    pool = make_pool(context=[request])
+    assert pool.submit(seen).result(DEADLINE) == ("r1", "nobody")
+    assert list(pool.map(seen, range(3))) == [("r1", "nobody")] * 3
+    assert list(pool.starmap(seen, [(1,)])) == [("r1", "nobody")]
+    assert "context=listed" in repr(pool)
+
+
+def test_a_variable_without_a_value_keeps_its_default(pool: Pool) -> None:
+    """A listed variable that the caller has not set is not set in the task."""
+    view = pool.options(context=[holder.variable])
+    assert view.submit(seen_held).result(DEADLINE) == "none"
+    token = holder.variable.set("of an attribute")
+    assert view.submit(seen_held).result(DEADLINE) == "of an attribute"
+    holder.variable.reset(token)
+
+
+def test_what_a_task_sets_is_gone_with_it(make_pool: MakePool) -> None:
+    """Neither the next task nor the caller sees it."""
+    pool = make_pool(1, context=True)
+    assert pool.submit(change).result(DEADLINE) == "r1"
+    assert pool.submit(seen).result(DEADLINE) == ("r1", "ann")
+    assert list(pool.map(lambda _: change(), range(3))) == ["r1"] * 3
+    assert request.get() == "r1"
+
+
+def test_each_attempt_has_the_callers_context(pool: Pool) -> None:
+    """A second attempt does not see what the first one has set."""
+    view = pool.options(context=True, retries=1, retry_on=LookupError)
+    assert view.submit(fail_at_first, "!").result(DEADLINE) == "r1!"
+
+
+def test_a_wrapped_task_keeps_its_name(pool: Pool) -> None:
+    """Messages and current() name the function, not what is around it."""
+    view = pool.options(context=True, seed=1)
+    task = view.submit(tasks.facts)
+    assert task.name == task.result(DEADLINE).task_name == "facts"
+    assert {facts.task_name for facts in view.map(tasks.facts, range(3))} == {"facts"}
+
+
+@pytest.mark.needs("pickles")
+def test_true_leaves_out_what_cannot_be_pickled(pool: Pool) -> None:
+    """With True, a value without a pickle, or a variable without a name, stays behind."""
+    nameless: ContextVar[int] = ContextVar("nameless")
+    context = copy_context()
+    context.run(nameless.set, 1)
+    context.run(user.set, threading.Lock())
+    task = context.run(pool.options(context=True).submit, seen)
+    assert task.result(DEADLINE) == ("r1", "nobody")
+
+
+@pytest.mark.needs("pickles")
+def test_a_listed_value_that_cannot_be_pickled_is_an_error(pool: Pool) -> None:
+    """The error names the variable."""
+    token = user.set(threading.Lock())
+    with pytest.raises(NotPicklable, match="context variable 'user' cannot go to a process"):
+        pool.options(context=[request, user]).submit(seen).result(DEADLINE)
+    user.reset(token)
+
+
+@pytest.mark.needs("pickles")
+def test_a_listed_variable_without_a_name_is_an_error(pool: Pool) -> None:
+    """One that no module has cannot be found on the other side."""
+    nameless: ContextVar[int] = ContextVar("nameless")
+    context = copy_context()
+    context.run(nameless.set, 1)
+    view = pool.options(context=[nameless])
+    task = context.run(view.submit, seen)
+    with pytest.raises(NotPicklable, match="'nameless' cannot go to a process: it is no global"):
+        task.result(DEADLINE)
+
+
+SCRIPT = """
+from contextvars import ContextVar
+from workpool import Pool
+
+request = ContextVar("request", default="none")
+
+def seen():
+    return request.get()
+
+if __name__ == "__main__":
+    request.set("of the script")
+    with Pool(1, backend="process", context=[request]) as pool:
+        print(pool.submit(seen).result())
+"""
+
+
+@pytest.mark.needs("pickles")
+def test_variables_of_a_script_reach_its_tasks(pool: Pool, tmp_path: Path) -> None:
+    """A variable of __main__ is found there in a worker."""
+    script = tmp_path / "script.py"
+    script.write_text(SCRIPT)
+    done = subprocess.run(
+        [sys.executable, str(script)], capture_output=True, text=True, timeout=30, check=False
+    )
+    assert (done.stdout, done.stderr) == ("of the script\n", "")
+
+
+@pytest.mark.parametrize("wrong", [1, "request", ["request"], [1]])
+def test_what_is_no_context_is_refused(pool: Pool, wrong: Any) -> None:
+    """True, False, or a list of variables."""
+    with pytest.raises(TypeError, match="context is"):
+        pool.options(context=wrong)
+
+
+# ---------------------------------------------------------------------- OpenTelemetry
+
+
+def child_span() -> tuple[int, int]:
+    """Make a span in the worker, with a tracer of its own; tell its trace and its parent."""
+    from opentelemetry.sdk.trace import ReadableSpan, TracerProvider
+
+    with TracerProvider().get_tracer("worker").start_as_current_span("child") as span:
+        assert isinstance(span, ReadableSpan)
+        parent = span.parent
+        return span.get_span_context().trace_id, 0 if parent is None else parent.span_id
+
+
+def child_span_of_item(_: int) -> tuple[int, int]:
+    return child_span()
+
+
+@pytest.mark.parametrize("context", [True, ["opentelemetry"]])
+def test_spans_of_tasks_belong_to_the_trace_of_the_caller(pool: Pool, context: Any) -> None:
+    """A span made in a worker is a child of the caller's current span, by the real OpenTelemetry SDK."""
+    trace = pytest.importorskip("opentelemetry.sdk.trace")
+    view = pool.options(context=context)
+    with trace.TracerProvider().get_tracer("caller").start_as_current_span("parent") as parent:
+        mine = parent.get_span_context()
+        task = view.submit(child_span)
+        results = view.map(child_span_of_item, range(3))
+    assert task.result(DEADLINE) == (mine.trace_id, mine.span_id)
+    assert list(results) == [(mine.trace_id, mine.span_id)] * 3
+    assert view.submit(child_span).result(DEADLINE)[1] == 0
