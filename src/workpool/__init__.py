@@ -17,6 +17,9 @@ if TYPE_CHECKING:
     from workpool.errors import GroupClosed as GroupClosed
     from workpool.errors import InitializerFailed as InitializerFailed
     from workpool.errors import JoinTimeout as JoinTimeout
+    from workpool.errors import JournalError as JournalError
+    from workpool.errors import JournalInUse as JournalInUse
+    from workpool.errors import JournalMismatch as JournalMismatch
     from workpool.errors import NotPicklable as NotPicklable
     from workpool.errors import PoolClosed as PoolClosed
     from workpool.errors import SharedStateLost as SharedStateLost
@@ -30,6 +33,7 @@ if TYPE_CHECKING:
     from workpool.errors import WouldDeadlock as WouldDeadlock
     from workpool.group import Group as Group
     from workpool.integrations.progress.snapshot import Progress as Progress
+    from workpool.journal.settings import Journal as Journal
     from workpool.observe.stats import Stats as Stats
     from workpool.pool import Options as Options
     from workpool.pool import Pool as Pool
@@ -62,6 +66,10 @@ _HOME = {
     "GroupClosed": "workpool.errors",
     "InitializerFailed": "workpool.errors",
     "JoinTimeout": "workpool.errors",
+    "Journal": "workpool.journal.settings",
+    "JournalError": "workpool.errors",
+    "JournalInUse": "workpool.errors",
+    "JournalMismatch": "workpool.errors",
     "LifoQueue": "workpool.queues",
     "Lock": "workpool.shared",
     "NotPicklable": "workpool.errors",

@@ -13,6 +13,9 @@
         ├── NotPicklable          also PicklingError      something cannot travel to or from a process
         ├── JoinTimeout           also TimeoutError       tasks were left when the wait ended
         ├── TimeLimitExceeded     also TimeoutError       a task ran past its time limit
+        ├── JournalError                              a journal cannot be opened, read or written
+        │   ├── JournalInUse      also RuntimeError       another map call has it
+        │   └── JournalMismatch   also ValueError         its function or input is not that of this call
         ├── SharedStateLost       also RuntimeError       shared state that no longer exists, or never reached here
         └── BrokenWorker          also BrokenExecutor
             ├── WorkerLost                                a worker died while it ran the task
@@ -38,6 +41,9 @@ __all__ = [
     "GroupClosed",
     "InitializerFailed",
     "JoinTimeout",
+    "JournalError",
+    "JournalInUse",
+    "JournalMismatch",
     "NotPicklable",
     "PoolClosed",
     "SharedStateLost",
@@ -144,6 +150,49 @@ class TimeLimitExceeded(WorkpoolError, TimeoutError):
         super().__init__(message)
         self.time_limit = time_limit
         self.task = task
+
+
+class JournalError(WorkpoolError):
+    """The journal of a map call cannot be opened, read or written; what it had kept stays.
+
+    Parameters
+    ----------
+    message : str
+        Which file, what could not be done, and the way out.
+    path : str
+        The file.
+    """
+
+    def __init__(self, message: str, *, path: str = "") -> None:
+        super().__init__(message)
+        self.path = path
+
+
+class JournalInUse(JournalError, RuntimeError):
+    """Another map call, of this process or another, has the journal open."""
+
+
+class JournalMismatch(JournalError, ValueError):
+    """A journal was begun with another function or another input than this call's.
+
+    Parameters
+    ----------
+    message : str
+        Which file, what changed, and the way out.
+    path : str
+        The file.
+    changed : str
+        ``"function"`` or ``"input"``.
+    position : int or None
+        The first item that is seen to have changed.
+    """
+
+    def __init__(
+        self, message: str, *, path: str = "", changed: str = "", position: int | None = None
+    ) -> None:
+        super().__init__(message, path=path)
+        self.changed = changed
+        self.position = position
 
 
 class SharedStateLost(WorkpoolError, RuntimeError):

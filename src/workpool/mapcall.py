@@ -13,7 +13,8 @@ from workpool.task import function_name
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable
 
-    from workpool.scheduling.mapjob import Meter
+    from workpool.journal.scribe import Scribe
+    from workpool.scheduling.guests import Meter
     from workpool.scheduling.scheduler import Scheduler
     from workpool.scheduling.terms import Terms
     from workpool.task import Task
@@ -52,6 +53,7 @@ class MapCall:
         ordered: bool = True,
         return_exceptions: bool = False,
         progress: Any = False,
+        journal: Any = None,
     ) -> Results[Any]:
         """Queue what is to be queued at the call, and give what yields the results."""
         _check_count("chunksize", chunksize)
@@ -59,27 +61,57 @@ class MapCall:
         if not callable(cast("object", self._fn)):
             message = f"map() calls a function with each item; got {self._fn!r}"
             raise TypeError(message)
-        meter = None if progress is False else self._watched(progress)
-        job: Any = None
+        lazy = self._total is None or buffersize is not None
+        if chunksize == 1:
+            window = (buffersize or 4 * self._scheduler.max_workers) if lazy else None
+            job: Any = self._one_by_one(window, ordered=ordered)
+        else:
+            job = self._in_chunks(chunksize, buffersize, ordered=ordered)
+        if progress is not False:
+            job.meter = self._watched(progress)
+        scribe: Scribe | None = None
         try:
-            if chunksize == 1:
-                job = self._one_by_one(buffersize, ordered=ordered, meter=meter)
-            else:
-                job = self._in_chunks(chunksize, buffersize, ordered=ordered, meter=meter)
+            if journal is not None:
+                scribe = self._kept(journal)
+                if not lazy:
+                    # Compared whole, before anything runs; then pulled bit by bit, as it is restored.
+                    self._items = kept = list(self._items)
+                    scribe.compare_all(kept)
+                    if chunksize != 1:
+                        job.widen(len(kept))
+                    lazy = True
+            self._give(job, lazy=lazy, scribe=scribe)
             results = Results[Any](job, timeout=timeout, return_exceptions=return_exceptions)
             job.pull()
-        except KeyboardInterrupt:
-            with self._scheduler.lock:
-                if job is not None:
+        except BaseException as error:
+            if scribe is not None or isinstance(error, KeyboardInterrupt):
+                with self._scheduler.lock:
                     job.close()  # nobody will have its results
-            if meter is not None:
-                meter.end()
-            raise
-        except BaseException:
-            if meter is not None:
-                meter.end()
+            if job.meter is not None:
+                job.meter.end()
+            if scribe is not None:
+                scribe.abandon()
             raise
         return results
+
+    def _give(self, job: Any, *, lazy: bool, scribe: Scribe | None) -> None:
+        """Have the scheduler accept the job and its input."""
+        # Before the lock: to iterate the input is user code, which may use this very pool.
+        source = iter(self._items)
+        kept: Any = None
+        if not lazy and job.__class__ is MapJob:
+            kept = self._items if self._items.__class__ in (range, tuple) else list(source)
+        if scribe is not None:
+            scribe.begin(job)
+            job.scribe = scribe  # before the input: a join in another thread may pull it at once
+        # Counted and queued in one step, also for Ctrl-C.
+        calmly(job.begin, None if kept is not None else source, kept)
+        self._scheduler.hire()
+
+    def _kept(self, journal: Any) -> Scribe:
+        from workpool.journal.scribe import Scribe
+
+        return Scribe(journal, self._fn, star=self._star)
 
     def _watched(self, progress: Any) -> Meter | None:
         from workpool.integrations.progress import watch
@@ -87,42 +119,24 @@ class MapCall:
         name = self._terms.name or function_name(self._fn).rpartition(".<locals>.")[2]
         return watch(progress, name=name, total=self._total)
 
-    def _one_by_one(self, buffersize: int | None, *, ordered: bool, meter: Meter | None) -> Any:
-        lazy = self._total is None or buffersize is not None
+    def _one_by_one(self, window: int | None, *, ordered: bool) -> SubmitJob:
         submit, fn = self._submit_of(), self._fn
         one: Callable[[Any], Task[Any]] = (
             (lambda item: submit(fn, *item)) if self._star else (lambda item: submit(fn, item))
         )
-        window = (buffersize or 4 * self._scheduler.max_workers) if lazy else None
-        job = SubmitJob(self._scheduler, one, iter(self._items), window=window, ordered=ordered)
-        job.meter = meter
-        return job
+        return SubmitJob(self._scheduler, one, window=window, ordered=ordered)
 
-    def _in_chunks(
-        self, chunksize: int | None, buffersize: int | None, *, ordered: bool, meter: Meter | None
-    ) -> Any:
-        scheduler, items = self._scheduler, self._items
-        lazy = self._total is None or buffersize is not None
-        job = MapJob(
-            scheduler,
+    def _in_chunks(self, chunksize: int | None, window: int | None, *, ordered: bool) -> MapJob:
+        return MapJob(
+            self._scheduler,
             self._fn,
             star=self._star,
             terms=self._terms,
             chunksize=chunksize,
-            window=buffersize,
+            window=window,
             ordered=ordered,
-            epoch=scheduler.ledger.current,
+            epoch=self._scheduler.ledger.current,
         )
-        job.meter = meter
-        # Before the lock: to iterate the input is user code, which may use this very pool.
-        source = iter(items)
-        kept: Any = None
-        if not lazy:
-            kept = items if items.__class__ in (range, tuple) else list(source)
-        # Counted and queued in one step, also for Ctrl-C.
-        calmly(job.begin, source if lazy else None, kept)
-        scheduler.hire()
-        return job
 
 
 def _check_count(name: str, value: int | None) -> None:

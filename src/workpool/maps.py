@@ -12,7 +12,10 @@ from collections.abc import Callable, Iterable, Sized
 from typing import TYPE_CHECKING, Any, Literal, TypedDict, TypeVar, Unpack, overload
 
 if TYPE_CHECKING:
+    from os import PathLike
+
     from workpool.integrations.progress.snapshot import Progress
+    from workpool.journal.settings import Journal
     from workpool.results import Results
 
 __all__ = ["Maps"]
@@ -33,6 +36,7 @@ class MapHow(TypedDict, total=False):
     buffersize: int | None
     ordered: bool
     progress: bool | Literal["tqdm", "rich", "plain"] | Callable[[Progress], object]
+    journal: str | PathLike[str] | Journal | None
 
 
 class MapTerms(MapHow, total=False):
@@ -207,6 +211,10 @@ class Maps:
             rest will take. ``True``: by tqdm on a terminal and in a notebook, in
             lines now and then elsewhere, or where tqdm is not installed. A callable
             is given a :class:`Progress` now and then, by a thread of its own.
+        journal : str, path-like, Journal or None
+            A SQLite file that keeps each result before it is yielded. The same call
+            later, after a crash or Ctrl-C, takes the results that are kept from
+            there, in place, and runs the rest and what had failed.
 
         Returns
         -------
@@ -220,6 +228,9 @@ class Maps:
             ``chunksize`` or ``buffersize`` is less than 1.
         Unsupported
             The package that ``progress`` names is not installed.
+        JournalError
+            The journal cannot be opened or written; ``JournalInUse``: another call has
+            it; ``JournalMismatch``: the function or the input is not what it was.
         PoolClosed
             The pool is shut down.
         """

@@ -16,6 +16,7 @@ from workpool.ipc.calm import calmly
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Callable, Iterator
 
+    from workpool.scheduling.guests import Meter, Scribe
     from workpool.scheduling.mapjob import MapJob, Piece
 
 __all__ = ["Results"]
@@ -115,18 +116,28 @@ class Results(Generic[R_co]):
             self._job.close()
 
     def _farewell(self) -> None:
-        """Let a display show the last of it, before what the consumer prints next."""
-        if self._job.meter is not None:
-            self._job.meter.wait()
+        """Let a display show the last of it, and a journal be closed, before what the consumer does next."""
+        for guest in self._guests():
+            guest.wait()
 
     async def _farewell_async(self) -> None:
         """Do the same without blocking the event loop."""
-        if self._job.meter is not None:
+        for guest in self._guests():
             from workpool.eventloops import wakeup
 
             waking = wakeup()
-            patience = self._job.meter.when_shown(waking.set)
+            patience = guest.when_done(waking.set)
             await waking.wait(patience)
+
+    def _guests(self) -> list[Meter | Scribe]:
+        """List whom to wait for: a journal only at the end, for what runs on after a close is kept too."""
+        job = self._job
+        guests: list[Meter | Scribe] = []
+        if job.meter is not None:
+            guests.append(job.meter)
+        if job.scribe is not None and not job.closed:
+            guests.append(job.scribe)
+        return guests
 
     def _pop(self, *, patient: bool = True) -> R_co:
         """Give the next value, or raise its error; an event loop is not made to wait for a display."""

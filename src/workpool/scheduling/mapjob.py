@@ -15,7 +15,7 @@ from __future__ import annotations
 from collections import deque
 from itertools import islice
 from time import monotonic
-from typing import TYPE_CHECKING, Any, Protocol
+from typing import TYPE_CHECKING, Any
 
 from workpool.ipc.calm import calmly
 from workpool.scheduling.accepted import Accepted
@@ -26,50 +26,13 @@ from workpool.scheduling.pace import TARGET, together
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Sequence
 
-    from workpool.scheduling.ledger import Epoch, Ledger
-    from workpool.scheduling.pace import Pace
+    from workpool.scheduling.guests import Host, Meter, Pulled, Scribe
+    from workpool.scheduling.ledger import Epoch
     from workpool.scheduling.terms import Terms
 
 __all__ = ["Chunk", "MapJob", "Piece", "begin_pulling"]
 
 WIDEST_WINDOW = 16_384  # items pulled ahead of the consumer at most, unless buffersize says so
-
-
-class Host(Protocol):
-    """What a map call asks of the scheduler."""
-
-    lock: Any
-    max_workers: int
-    pace: Pace
-    ledger: Ledger
-
-    def enqueue_job(self, job: MapJob) -> None:
-        """Put the call on the queue and wake workers for it; lock held."""
-
-    def admit(self, job: MapJob, count: int) -> None:
-        """Count that many more items as submitted, or raise PoolClosed; lock held."""
-
-    def dismiss(self, epoch: Epoch, count: int) -> None:
-        """Count that many items as done; lock held."""
-
-    def drop_delayed(self, job: MapJob) -> None:
-        """Count items done that wait for their next attempt; lock held."""
-
-    def without_lock(self, call: Callable[[], object]) -> None:
-        """Make a call that takes the lock, from where this very thread may hold it."""
-
-    def hire(self) -> None:
-        """Start workers for what is queued; without the lock."""
-
-    def assist_job(self, job: MapJob) -> None:
-        """Hear that a thread is about to wait for the call's results; without the lock."""
-
-
-class Pulled(Protocol):
-    """A map call whose input one thread at a time pulls."""
-
-    host: Any
-    puller: object
 
 
 def begin_pulling(job: Pulled, who: object) -> bool:
@@ -82,26 +45,6 @@ def begin_pulling(job: Pulled, who: object) -> bool:
             return False
         job.puller = who
     return True
-
-
-class Meter(Protocol):
-    """Counts what comes out of a map call, for whoever watches; each call is made with the lock held."""
-
-    def count(self, done: int, failed: int) -> None:
-        """Hear of so many more items with a result, and with an error."""
-
-    def know_total(self, total: int) -> None:
-        """Hear how many items there are, now that all input is pulled."""
-
-    def end(self) -> None:
-        """Hear that nothing more will come."""
-
-    def wait(self) -> None:
-        """Let what was counted be shown, but not for ever; without the lock."""
-
-    def when_shown(self, call: Callable[[], object]) -> float:
-        """Have a call made when it is shown; give the seconds for which that is worth waiting."""
-        ...
 
 
 class MapJob:
@@ -136,10 +79,12 @@ class MapJob:
         self.blob: Any = None  # what a backend keeps about the function, such as its pickle
         self.listener: Callable[[], object] | None = None  # wakes the consumer, once
         self.meter: Meter | None = None
+        self.scribe: Scribe | None = None
         self._window = window
         # Not drawn: a deque, or a range or list with _next as its cursor.
         self._items: Any = deque()
         self._next = 0  # items drawn
+        self._gaps: deque[tuple[int, int]] = deque()  # of items restored: where, and how many
         self._source: Iterator[Any] | None = None  # what is still to be pulled
         self._queued = False
         self.accepted = Accepted()
@@ -176,6 +121,10 @@ class MapJob:
         self.host.admit(self, 0)
         self._source = source
         self.epoch.open_jobs.append(self)
+
+    def widen(self, window: int) -> None:
+        """Let so many items be pulled ahead, before the first is."""
+        self._window = max(1, window)
 
     @property
     def undrawn(self) -> int:
@@ -230,9 +179,12 @@ class MapJob:
                     with self.host.lock:
                         self._end_of_source()
                     raise
+                kept: dict[int, Any] | None = None
+                if self.scribe is not None:
+                    kept = self._restore(items, last=len(items) < wanted)
                 # Few at a time from a slow input, so that its first items start at once.
                 batch = batch * 2 if monotonic() - began < TARGET / 8 else 1
-                if not calmly(self._take_in, items, wanted):
+                if not calmly(self._take_in, items, wanted, kept):
                     return
                 if items:
                     self.host.hire()
@@ -242,22 +194,56 @@ class MapJob:
             with self.host.lock:
                 self._tell_watchers()  # a join that found the input taken looks again
 
-    def _take_in(self, items: list[Any], wanted: int) -> bool:
+    def _take_in(self, items: list[Any], wanted: int, kept: dict[int, Any] | None) -> bool:
         """Count and queue what was pulled; False if nobody wants it any more."""
         with self.host.lock:
             if self.closed:
                 return False
             if items:
-                self.host.admit(self, len(items))
-                self.pulled += len(items)
-                self.accepted.upto(self.pulled)
-                self._items.extend(items)
-                if not self._queued:
-                    self._queued = True
-                    self.host.enqueue_job(self)
+                self._accept(items, kept)
             if len(items) < wanted:
                 self._end_of_source()
         return True
+
+    def _restore(self, items: list[Any], *, last: bool) -> dict[int, Any]:
+        """Ask what is kept of these items; the call ends if that cannot be told."""
+        assert self.scribe is not None
+        try:
+            return self.scribe.restore(self.pulled, items, last=last)
+        except BaseException as error:
+            with self.host.lock:
+                if self.closed:  # and its journal with it, under our feet
+                    return {}
+                self.close(error)
+            raise
+
+    def _accept(self, items: list[Any], kept: dict[int, Any] | None) -> None:
+        """Queue what was pulled; lock held."""
+        self.host.admit(self, len(items))
+        self.pulled += len(items)
+        self.accepted.upto(self.pulled)
+        if kept:
+            self._part(items, kept)
+        else:
+            self._items.extend(items)
+        if self._items and not self._queued:
+            self._queued = True
+            self.host.enqueue_job(self)
+
+    def _part(self, items: list[Any], kept: dict[int, Any]) -> None:
+        """Settle what is kept of items just pulled, and leave what is to run; lock held."""
+        start = self.pulled - len(items)
+        run: list[Any] = []  # results of neighbours
+        for position, item in enumerate(items, start):
+            if position in kept:
+                run.append(kept[position])
+            else:
+                self._items.append(item)
+            if run and (position not in kept or position == self.pulled - 1):
+                first = position - len(run) + (position in kept)
+                self._gaps.append((first, len(run)))
+                self.settle(Piece(first, run, None), restored=len(run))
+                run = []
 
     def could_pull(self) -> bool:
         """Tell whether a join would find input to pull right now; lock held."""
@@ -274,6 +260,8 @@ class MapJob:
             self._tell_watchers()
             if self.meter is not None:
                 end_of_source(self.meter, self)
+            if self.scribe is not None:
+                self.scribe.look()
 
     def draw(self, workers: int) -> tuple[Chunk | None, bool]:
         """Cut the next chunk; lock held. The second value tells whether there is more."""
@@ -284,6 +272,8 @@ class MapJob:
             self._queued = False
             return None, False
         size = self.chunksize or together(self.host.pace.of(self.fn), left, workers)
+        if self._gaps:
+            size = min(size, self._to_next_gap())
         start = self._next
         if size >= left:
             size = left
@@ -298,10 +288,24 @@ class MapJob:
             self._items = deque()  # let go of the input
         return chunk, size < left
 
+    def _to_next_gap(self) -> int:
+        """Step over what was restored; give how many items to run are next to each other there."""
+        gaps = self._gaps
+        while gaps and gaps[0][0] == self._next:
+            self._next += gaps.popleft()[1]
+        return gaps[0][0] - self._next if gaps else self.pulled - self._next
+
     # ------------------------------------------------------------------ output
 
     def deliver(self, piece: Piece) -> None:
-        """Take in results; lock held. Counts their items done and wakes the consumer."""
+        """Take in results; lock held. With a journal they are settled when they are kept."""
+        if self.scribe is not None:
+            self.scribe.take(self, piece)
+        else:
+            self.settle(piece)
+
+    def settle(self, piece: Piece, restored: int = 0) -> None:
+        """Count items done and wake the consumer; lock held."""
         count = len(piece.values)
         self.settled += count
         if piece.errors is not None:
@@ -317,10 +321,15 @@ class MapJob:
         self._tell_watchers()
         if self.meter is not None:
             failed = 0 if piece.errors is None else len(piece.errors)
-            self.meter.count(count - failed, failed)
+            self.meter.count(count - failed, failed, restored)
             if self._source is None and self.settled == self.pulled:
                 self.meter.end()
         self.host.dismiss(self.epoch, count)
+
+    @property
+    def complete(self) -> bool:
+        """Whether no outcome is still to come."""
+        return (self._source is None or self.closed) and self.settled == self.pulled
 
     def fetch(self) -> Piece | None:
         """Take the next piece, if it is there; lock held."""
@@ -358,6 +367,8 @@ class MapJob:
     def drop(self, count: int) -> None:
         """Count items done that will never run; lock held."""
         self.settled += count
+        if self.scribe is not None:
+            self.scribe.look()
         self.host.dismiss(self.epoch, count)
 
     def _tell(self) -> None:

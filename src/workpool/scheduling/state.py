@@ -41,6 +41,7 @@ if TYPE_CHECKING:
 
     from workpool.scheduling.ledger import Epoch
     from workpool.scheduling.mapjob import MapJob
+    from workpool.scheduling.submitjob import SubmitJob
     from workpool.scheduling.worker import Worker
     from workpool.task import Task
 
@@ -97,7 +98,7 @@ class State:
 
     # -------------------------------------------------------------------- counting
 
-    def admit(self, job: MapJob, count: int) -> None:
+    def admit(self, job: MapJob | SubmitJob, count: int) -> None:
         """Count so many more items of a map call as submitted; lock held."""
         if self.closed or self.broken is not None:
             raise self._refusal()

@@ -11,15 +11,16 @@ from __future__ import annotations
 from collections import deque
 from typing import TYPE_CHECKING, Any
 
+from workpool.scheduling.chunk import Piece
 from workpool.scheduling.ledger import rouse
-from workpool.scheduling.mapjob import Piece, begin_pulling, end_of_source
+from workpool.scheduling.mapjob import begin_pulling, end_of_source
+from workpool.task import Task
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
-    from workpool.scheduling.mapjob import Meter
+    from workpool.scheduling.guests import Meter, Scribe
     from workpool.scheduling.scheduler import Scheduler
-    from workpool.task import Task
 
 __all__ = ["SubmitJob"]
 
@@ -31,7 +32,6 @@ class SubmitJob:
         self,
         host: Scheduler,
         submit: Callable[[Any], Task[Any]],
-        source: Iterator[Any],
         *,
         window: int | None,
         ordered: bool,
@@ -47,14 +47,26 @@ class SubmitJob:
         self.watchers: list[Any] = []
         self.listener: Callable[[], object] | None = None
         self.meter: Meter | None = None
+        self.scribe: Scribe | None = None
+        # With a scribe: by position, tasks whose results are being kept; by task, what may be told.
+        self._held: dict[int, Task[Any]] = {}
+        self._places: dict[Task[Any], int] = {}  # their positions
+        self._through: dict[Task[Any], Piece] = {}
         self._submit = submit
-        self._source: Iterator[Any] | None = source
+        self._source: Iterator[Any] | None = None
         self._window = window  # None: all of it, at once
         self._tasks: deque[Task[Any]] = deque()  # not fetched, in order
         self._done: deque[Task[Any]] = deque()  # not fetched, as they ended
         self.puller: object = None  # stands for the call of pull that has the input
         self.epoch = host.ledger.current
-        with host.lock:
+
+    def begin(self, source: Iterator[Any], _: None) -> None:
+        """Accept the input, which is to be pulled as it is needed."""
+        with self.host.lock:
+            if self.scribe is not None:  # what is restored comes by no submit that would refuse
+                self.host.admit(self, 0)
+            self.epoch = self.host.ledger.current
+            self._source = source
             self.epoch.open_jobs.append(self)
 
     def pull(self, *, ahead_of_settled: bool = False) -> None:
@@ -70,6 +82,8 @@ class SubmitJob:
                 try:
                     item = next(self._source)
                 except StopIteration:
+                    if self.scribe is not None:
+                        self._restore([], last=True)
                     with self.host.lock:
                         self._end_of_source()
                     return
@@ -77,23 +91,59 @@ class SubmitJob:
                     with self.host.lock:
                         self._end_of_source()
                     raise
-                try:
-                    task = self._submit(item)
-                except BaseException:
-                    # Closed pool, full queue: the call failed, and leaves nothing to be pulled by a join.
-                    with self.host.lock:
-                        self.close()
-                    raise
-                with self.host.lock:
-                    self.pulled += 1
-                    self._tasks.append(task)
-                    self._adopt(task)
-                task.add_done_callback(self._settled)
+                if self.scribe is not None:
+                    kept = self._restore([item], last=False)
+                    if self.closed:
+                        return
+                    if kept:
+                        self._accept(kept[self.pulled])
+                        continue
+                self._run(item)
         finally:
             if self.puller is me:
                 self.puller = None
             with self.host.lock:
                 self._tell_watchers()  # a join that found the input taken looks again
+
+    def _run(self, item: Any) -> None:
+        """Submit one item."""
+        try:
+            task = self._submit(item)
+        except BaseException:
+            # Closed pool, full queue: the call failed, and leaves nothing to be pulled by a join.
+            with self.host.lock:
+                self.close()
+            raise
+        with self.host.lock:
+            if self.scribe is not None:
+                self._held[self.pulled] = task
+                self._places[task] = self.pulled
+            self.pulled += 1
+            self._tasks.append(task)
+            self._adopt(task)
+        task.add_done_callback(self._settled)
+
+    def _restore(self, items: list[Any], *, last: bool) -> dict[int, Any]:
+        """Ask what is kept of these items; the call ends if that cannot be told."""
+        assert self.scribe is not None
+        try:
+            return self.scribe.restore(self.pulled, items, last=last)
+        except BaseException as error:
+            with self.host.lock:
+                if self.closed:  # and its journal with it, under our feet
+                    return {}
+                self.close(error)
+            raise
+
+    def _accept(self, result: Any) -> None:
+        """Take in an item whose result was kept."""
+        task: Task[Any] = Task()
+        task.set_result(result)
+        with self.host.lock:
+            self._tasks.append(task)
+            self._through[task] = Piece(self.pulled, [result], None)
+            self.pulled += 1
+            self._count(task, restored=1)
 
     def _adopt(self, task: Any) -> None:
         """Count a task with the map call it belongs to, not with what was submitted last; lock held.
@@ -117,6 +167,8 @@ class SubmitJob:
         if self.ordered:
             if not self._tasks or not self._tasks[0].done():
                 return None
+            if self.scribe is not None and self._tasks[0] not in self._through:
+                return None
             task = self._tasks.popleft()
         else:
             if not self._done:
@@ -124,12 +176,23 @@ class SubmitJob:
             task = self._done.popleft()
             self._tasks.remove(task)
         self.consumed += 1
+        if self.scribe is not None:
+            return self._through.pop(task)
+        return self._piece_of(task, 0)
+
+    @staticmethod
+    def _piece_of(task: Task[Any], position: int) -> Piece:
         if task.cancelled():
             from concurrent.futures import CancelledError
 
-            return Piece(0, [None], {0: CancelledError()})
+            return Piece(position, [None], {0: CancelledError()})
         error = task._exception
-        return Piece(0, [task._result], None if error is None else {0: error})
+        return Piece(position, [task._result], None if error is None else {0: error})
+
+    @property
+    def complete(self) -> bool:
+        """Whether no outcome is still to come."""
+        return self._source is None and self.settled == self.pulled
 
     @property
     def finished(self) -> bool:
@@ -157,16 +220,38 @@ class SubmitJob:
 
     def _settled(self, task: Any) -> None:
         with self.host.lock:
-            self.settled += 1
-            if not self.ordered:
-                self._done.append(task)
-            if self.meter is not None:
-                if not task.cancelled():
-                    failed = int(task._exception is not None)
-                    self.meter.count(1 - failed, failed)
-                if self._source is None and self.settled == self.pulled:
-                    self.meter.end()
-            self._tell()
+            if self.scribe is None:
+                self._count(task)
+                return
+            piece = self._piece_of(task, self._places.pop(task))
+            if piece.errors is None:
+                # Not done before it is kept: a join waits for that too.
+                self.epoch.left += 1
+                self.scribe.take(self, piece)
+            else:
+                self._held.pop(piece.start)
+                self._through[task] = piece
+                self._count(task)
+                self.scribe.look()
+
+    def settle(self, piece: Piece) -> None:
+        """Tell an outcome that was kept; lock held."""
+        task = self._held.pop(piece.start)
+        self._through[task] = piece
+        self._count(task)
+        self.host.dismiss(self.epoch, 1)
+
+    def _count(self, task: Task[Any], restored: int = 0) -> None:
+        self.settled += 1
+        if not self.ordered:
+            self._done.append(task)
+        if self.meter is not None:
+            if not task.cancelled():
+                failed = int(task._exception is not None)
+                self.meter.count(1 - failed, failed, restored)
+            if self._source is None and self.settled == self.pulled:
+                self.meter.end()
+        self._tell()
 
     def _end_of_source(self) -> None:
         if self._source is not None:
@@ -176,6 +261,8 @@ class SubmitJob:
             self._tell()
             if self.meter is not None:
                 end_of_source(self.meter, self)
+            if self.scribe is not None:
+                self.scribe.look()
 
     def _tell(self) -> None:
         listener, self.listener = self.listener, None

@@ -17,6 +17,7 @@ from __future__ import annotations
 
 import atexit
 import logging
+import os
 import threading
 from collections import deque
 from time import monotonic
@@ -101,7 +102,7 @@ class Meter:
         if threading.current_thread() is not self._thread:  # a display that closes its own map
             self._shown.wait(PATIENCE)
 
-    def when_shown(self, call: Callable[[], object]) -> float:
+    def when_done(self, call: Callable[[], object]) -> float:
         """Have a call made when the last snapshot is shown; give the seconds to wait for that."""
         self._awaited.append(call)
         if self._shown.is_set():  # seen after the call was left: one of the two makes it, or both
@@ -187,3 +188,7 @@ def _end_all() -> None:
         meter.end()
     for meter in meters:
         meter.wait()
+
+
+if hasattr(os, "register_at_fork"):
+    os.register_at_fork(after_in_child=_live.clear)  # the threads stayed in the parent

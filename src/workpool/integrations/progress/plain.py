@@ -6,6 +6,7 @@ now and then. The last line of each map call stays.
 
 from __future__ import annotations
 
+import os
 import sys
 import threading
 from typing import TYPE_CHECKING, TextIO
@@ -69,3 +70,13 @@ class Plain:
                 _board = None
             if progress is not None:
                 board.line.leave(tell(progress))
+
+
+def _in_child() -> None:
+    """In a forked child: what is shown is the parent's, and a lock may be held by nobody here."""
+    global _lock, _board
+    _lock, _board = threading.Lock(), None
+
+
+if hasattr(os, "register_at_fork"):
+    os.register_at_fork(after_in_child=_in_child)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import threading
 from typing import TYPE_CHECKING
 
@@ -82,3 +83,13 @@ class Row:
                 if not _rows:
                     _screen = None
                     self._screen.stop()
+
+
+def _in_child() -> None:
+    """In a forked child: what is shown is the parent's, and a lock may be held by nobody here."""
+    global _lock, _screen, _rows
+    _lock, _screen, _rows = threading.Lock(), None, 0
+
+
+if hasattr(os, "register_at_fork"):
+    os.register_at_fork(after_in_child=_in_child)

@@ -1,0 +1,189 @@
+"""By what a journal knows a function and an item again, in the next run and in another process."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+import threading
+from collections.abc import Callable
+from functools import partial
+from typing import Any
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from tests.support.tasks import add
+from workpool.journal.identity import digest, identify
+
+PLAIN = (
+    st.none() | st.booleans() | st.integers() | st.text() | st.binary() | st.floats(allow_nan=False)
+)
+VALUES = st.recursive(
+    PLAIN,
+    lambda inner: (
+        st.lists(inner, max_size=4)
+        | st.tuples(inner, inner)
+        | st.dictionaries(st.text(), inner, max_size=4)
+        | st.sets(PLAIN, max_size=6)
+        | st.frozensets(st.text(), max_size=6)
+    ),
+    max_leaves=12,
+)
+
+
+@given(VALUES)
+def test_equal_values_have_equal_digests(value: Any) -> None:
+    """The digest is that of the value: not of which parts are one object, nor of a set's order."""
+    assert digest(value, 0) == digest(rebuilt(value), 0)
+
+
+MAKERS: dict[str, Callable[[Any], Any]] = {
+    "str": lambda text: text[:1] + text[1:],
+    "list": lambda members: [rebuilt(member) for member in members],
+    "tuple": lambda members: tuple([rebuilt(member) for member in members]),
+    "dict": lambda items: {rebuilt(key): rebuilt(member) for key, member in items.items()},
+    "set": lambda members: {rebuilt(member) for member in list(members)[::-1]},
+    "frozenset": lambda members: frozenset(rebuilt(member) for member in list(members)[::-1]),
+}
+
+
+def rebuilt(value: Any) -> Any:
+    """Make an equal value of new parts, sets filled from the other end."""
+    return MAKERS.get(value.__class__.__name__, lambda plain: plain)(value)
+
+
+def test_one_object_twice_is_as_two_equal_ones() -> None:
+    """What a pickle would abbreviate makes no difference."""
+    word, other = (part.join(["a", "c"]) for part in ("b", "b"))
+    assert word is not other
+    assert digest([word, word], 0) == digest([word, other], 0)
+
+
+@pytest.mark.parametrize(
+    ("one", "other"),
+    [(1, 2), (1, 1.0), ("1", 1), ({1}, {2}), ({1}, frozenset({1})), ([1], (1,)), ({1}, [1])],
+)
+def test_other_values_have_other_digests(one: object, other: object) -> None:
+    """What differs in value or in kind is another item."""
+    assert digest(one, 0) != digest(other, 0)
+
+
+def test_a_value_that_holds_itself_has_a_digest() -> None:
+    """A cycle cannot be written without a memo: it is written with one."""
+    value: list[Any] = [1]
+    value.append(value)
+    assert digest(value, 0) == digest(value, 0)
+
+
+SCRIPT = """
+from functools import partial
+from workpool.journal.identity import digest, identify
+def outer(words, limit):
+    def keep(word, extra={"x", "y", "z"}):
+        if word in {"alpha", "beta", "gamma", "delta"}:
+            return [w for w in words if w != word][:limit]
+        return extra
+    return keep
+item = {"k": {"a", "b", "c", "d"}, "f": frozenset(range(40)), "t": ({"x"}, "y")}
+print(digest(item, 0).hex(), identify(outer({"p", "q", "r"}, 3), star=False, version=None).code,
+      identify(partial(outer, b=2, a=1), star=False, version=None).code)
+"""
+
+
+def test_digests_do_not_follow_the_hash_seed() -> None:
+    """Sets in items, in constants, in defaults and in closures are the same in another process."""
+    printed = {
+        subprocess.run(
+            [sys.executable, "-c", SCRIPT],
+            env={"PYTHONHASHSEED": seed},
+            capture_output=True,
+            text=True,
+            timeout=30,
+            check=True,
+        ).stdout
+        for seed in ("1", "2", "3")
+    }
+    assert len(printed) == 1
+
+
+# ------------------------------------------------------------------------ functions
+
+
+def made(source: str, **names: Any) -> Callable[..., Any]:
+    """Make the function ``f`` of some source text."""
+    space: dict[str, Any] = dict(names)
+    exec(source, space)
+    fn: Callable[..., Any] = space["f"]
+    return fn
+
+
+def code(fn: Callable[..., Any]) -> str:
+    return identify(fn, star=False, version=None).code
+
+
+@pytest.mark.parametrize(
+    "other",
+    [
+        "def f(x):\n    return x + 2",
+        "def f(x):\n    return x - 1",
+        "def f(y):\n    return y + 1",
+        "def f(x, z=3):\n    return x + 1",
+        "def f(x):\n    return g(x) + 1",
+        "def f(x):\n    return (lambda q: q + 1)(x)",
+    ],
+)
+def test_another_code_is_seen(other: str) -> None:
+    """Instructions, constants, names and defaults belong to a function."""
+    assert code(made("def f(x):\n    return x + 1")) != code(made(other))
+
+
+def test_where_it_stands_and_what_is_told_of_it_does_not_matter() -> None:
+    """Moved down, commented, with another docstring, it is the same function."""
+    one = made("def f(x):\n    'One.'\n    return x + 1")
+    other = made("\n\n# moved\ndef f(x):\n    'Another.'\n\n    # why\n    return x + 1")
+    assert code(one) == code(other)
+
+
+def test_inner_functions_and_closures_belong_to_it() -> None:
+    """What it closes over, functions among it, is looked into; what cannot be pickled goes by its type."""
+    source = "def make(a):\n    def f(x):\n        return a\n    return f\nf = make({})"
+    assert code(made(source.format(1))) == code(made(source.format(1)))
+    assert code(made(source.format(1))) != code(made(source.format(2)))
+    assert code(made(source.format("lambda: 1"))) != code(made(source.format("lambda: 2")))
+    lock = threading.Lock()
+    assert code(made(source.format("lock"), lock=lock)) == code(
+        made(source.format("lock"), lock=threading.Lock())
+    )
+
+
+def test_partials_methods_and_objects_are_known_by_what_they_hold() -> None:
+    """Settings that are bound to a function are part of it."""
+    assert code(partial(add, 1)) != code(partial(add, 2))
+    assert code(partial(add, b=1)) != code(partial(Scaled, factor=1))
+    assert code("a".join) != code("b".join)
+    assert code(Scaled(2).scale) != code(Scaled(3).scale)
+    assert code(Scaled(2)) == code(Scaled(2))
+    assert code(Scaled(2)) != code(Scaled(3))
+    assert (identify(partial(add, 1), star=False, version=None).name) == "add"
+
+
+class Scaled:
+    """Settings of a call."""
+
+    def __init__(self, factor: int) -> None:
+        self.factor = factor
+
+    def scale(self, n: int) -> int:
+        return self.factor * n
+
+    def __call__(self, n: int) -> int:
+        return self.scale(n)
+
+
+def test_a_function_that_closes_over_itself_is_known() -> None:
+    """Recursion by name in a closure has an end."""
+    source = (
+        "def make():\n    def f(n):\n        return f(n - 1) if n else 0\n    return f\nf = make()"
+    )
+    assert code(made(source)) == code(made(source))
