@@ -21,10 +21,10 @@ def usable_cpus(cgroup: Path = _CGROUP) -> int:
 
 
 def _quota(cgroup: Path) -> float | None:
-    with suppress(OSError, ValueError):
+    with suppress(OSError, ValueError, ZeroDivisionError):
         quota, period = (cgroup / "cpu.max").read_text().split()
         return None if quota == "max" else int(quota) / int(period)
-    with suppress(OSError, ValueError):
+    with suppress(OSError, ValueError, ZeroDivisionError):
         microseconds = int((cgroup / "cpu" / "cpu.cfs_quota_us").read_text())
         period_us = int((cgroup / "cpu" / "cpu.cfs_period_us").read_text())
         return None if microseconds <= 0 else microseconds / period_us
