@@ -6,7 +6,7 @@ import itertools
 from collections.abc import AsyncIterable, AsyncIterator, Iterable, Iterator
 from typing import assert_type
 
-from workpool import Pool, Results
+from workpool import Pool, Progress, Results
 
 
 def one(a: int) -> str:
@@ -100,6 +100,19 @@ def how(pool: Pool) -> None:
     )
     assert_type(pool.options(retries=1).map(one, INTS), Results[str])
     assert_type(pool.options(retries=1).map(two, INTS, STRS, chunksize=1), Results[bytes])
+
+
+def shows_progress(pool: Pool) -> None:
+    """Progress is drawn, or told to a function."""
+
+    def tell(progress: Progress) -> None:
+        assert_type(progress.done, int)
+        assert_type(progress.total, int | None)
+
+    assert_type(pool.map(one, INTS, progress=True), Results[str])
+    assert_type(pool.map(one, INTS, progress="rich", return_exceptions=True), Results[str | BaseException])
+    assert_type(pool.map(two, INTS, STRS, progress=tell), Results[bytes])
+    assert_type(pool.map(one, INTS, progress=lambda now: print(now.done)), Results[str])
 
 
 def errors_as_values(pool: Pool, yields: bool) -> None:

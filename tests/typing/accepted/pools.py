@@ -8,6 +8,7 @@ from concurrent.futures import BrokenExecutor, Executor
 from contextlib import contextmanager
 from contextvars import ContextVar
 from functools import partial
+from pathlib import Path
 from typing import Any, assert_type
 
 from typing_extensions import ParamSpec, TypeVar
@@ -15,6 +16,7 @@ from typing_extensions import ParamSpec, TypeVar
 from workpool import (
     BackendName,
     Current,
+    Group,
     InitializerFailed,
     JoinTimeout,
     NotPicklable,
@@ -209,6 +211,40 @@ def life(pool: Pool) -> None:
     pool.shutdown(False, cancel_futures=True)
     pool.close()
     pool.kill()
+
+
+def groups(pool: Pool) -> None:
+    """A group submits as its pool does, and its tasks have the same types."""
+    assert_type(pool.group(), Group)
+    with pool.group(kill_after=1.0) as group:
+        assert_type(group, Group)
+        task = group.submit(power, 2.0, modulo=3)
+        assert_type(task, Task[float])
+        assert_type(group.cancelled, bool)
+        group.cancel()
+    assert_type(task.result(), float)  # what a block made is known behind it
+    with pool.options(retries=1).group() as group:
+        group.submit(len, "abc")
+
+
+def number_of_a_group(pool: Pool) -> int:
+    """A block that a group ends is left by its return."""
+    with pool.group() as group:
+        task = group.submit(len, "abc")
+        return task.result()
+
+
+async def groups_async(pool: Pool) -> None:
+    """The same without blocking the loop."""
+    async with pool.group() as group:
+        assert_type(group, Group)
+        assert_type(await group.submit(len, "abc"), int)
+
+
+def observes(pool: Pool, path: Path) -> None:
+    """What a pool tells about its past."""
+    pool.timeline("trace.json")
+    pool.timeline(path)
 
 
 def surroundings() -> None:

@@ -16,6 +16,7 @@ from workpool import (
     PriorityQueue,
     Queue,
     RateLimiter,
+    RateLimiter,
     Semaphore,
     Shared,
     ShutDown,
@@ -40,6 +41,29 @@ def from_the_pool(pool: Pool) -> None:
     assert_type(pool.array((3, 4), "float32"), Array)
     jobs: Queue[str] = pool.queue(10)
     assert_type(jobs.get(), str)
+
+
+def limits_and_arrays(pool: Pool) -> None:
+    """A rate limit and an array, from the pool and alone."""
+    limit = pool.rate_limit(10, per=60.0)
+    assert_type(limit, RateLimiter)
+    assert_type(RateLimiter(10, 60.0, scope="process"), RateLimiter)
+    assert_type(limit.acquire(), bool)
+    assert_type(limit.acquire(timeout=1.0), bool)
+    assert_type(limit.calls, int)
+    assert_type(limit.per, float)
+    with limit:
+        pass
+    array = pool.array((2, 3), "float32")
+    assert_type(array, Array)
+    assert_type(pool.array(5), Array)
+    assert_type(array.shape, tuple[int, ...])
+    assert_type(array.dtype, str)
+    assert_type(array.nbytes, int)
+    assert_type(len(array), int)
+    with array.lock(timeout=1.0) as view:
+        view[0, 0] = 1.0
+    array[0] = array[1]
 
 
 def alone(scope: Scope) -> None:

@@ -136,6 +136,20 @@ def life(pool: Pool) -> None:
     pool.options(context=[1])  # E
 
 
+def groups(pool: Pool) -> None:
+    """A group takes what its pool takes."""
+    pool.group(1.0)  # E
+    pool.group(kill_after="1")  # E
+    with pool.group() as group:
+        group.submit(power, 2.0)
+        group.submit(power, "2")  # E
+        group.submit(power)  # E
+        group.map(power, [2.0])  # E
+        group.cancel(True)  # E
+    pool.timeline()  # E
+    pool.timeline(3.5)  # E
+
+
 async def runs(pool: Pool) -> None:
     """Run takes what the function takes, and has to be awaited."""
     number: float = await pool.run(power, 2.0)

@@ -27,6 +27,13 @@ def from_the_pool(pool: Pool) -> None:
     jobs: Queue[str] = pool.queue()
     jobs.put(1)  # E
     number: Shared[int] = pool.shared("a")  # E
+    pool.rate_limit()  # E
+    pool.rate_limit("10")  # E
+    pool.rate_limit(10, per="minute")  # E
+    pool.rate_limit(10, scope="process")  # E
+    pool.array()  # E
+    pool.array("5")  # E
+    pool.array((1.5,))  # E
     del number
 
 
