@@ -64,7 +64,7 @@ def default_handler() -> Generator[None]:
 
 
 def _consume(pool: Pool, **how: Any) -> None:
-    results: Results[int] = pool.map(tasks.double, range(8), **how)
+    results: Results[Any] = pool.map(tasks.double, range(8), **how)
     for value in results:
         assert value % 2 == 0
 

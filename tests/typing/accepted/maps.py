@@ -110,7 +110,9 @@ def shows_progress(pool: Pool) -> None:
         assert_type(progress.total, int | None)
 
     assert_type(pool.map(one, INTS, progress=True), Results[str])
-    assert_type(pool.map(one, INTS, progress="rich", return_exceptions=True), Results[str | BaseException])
+    assert_type(
+        pool.map(one, INTS, progress="rich", return_exceptions=True), Results[str | BaseException]
+    )
     assert_type(pool.map(two, INTS, STRS, progress=tell), Results[bytes])
     assert_type(pool.map(one, INTS, progress=lambda now: print(now.done)), Results[str])
 

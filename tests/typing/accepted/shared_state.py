@@ -16,7 +16,6 @@ from workpool import (
     PriorityQueue,
     Queue,
     RateLimiter,
-    RateLimiter,
     Semaphore,
     Shared,
     ShutDown,
