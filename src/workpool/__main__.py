@@ -24,6 +24,10 @@ __all__ = ["COMMANDS", "Command", "main"]
 
 # Where each command is, and what its line in the help says.
 COMMANDS = {
+    "map": (
+        "workpool.commands.map",
+        "call a function for each line of the input, on all workers",
+    ),
     "demo": (
         "workpool.commands.demo",
         "checksums and word counts of every file of a directory tree",

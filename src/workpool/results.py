@@ -42,6 +42,7 @@ class Results(Generic[R_co]):
         self._return_exceptions = return_exceptions
         self._values: list[Any] = []  # fetched and not yielded, the next one last
         self._errors: dict[int, BaseException] | None = None  # by number of values that follow
+        self._after = 0  # position of the item behind those fetched
         self._touched = False
         self._closed = False  # last: what is half made has nothing to close
 
@@ -129,6 +130,11 @@ class Results(Generic[R_co]):
             patience = guest.when_done(waking.set)
             await waking.wait(patience)
 
+    @property
+    def _position(self) -> int:
+        """Position in the input of what was yielded last."""
+        return self._after - len(self._values) - 1
+
     def _guests(self) -> list[Meter | Scribe]:
         """List whom to wait for: a journal only at the end, for what runs on after a close is kept too."""
         job = self._job
@@ -161,6 +167,7 @@ class Results(Generic[R_co]):
 
     def _take(self, piece: Piece) -> None:
         values = piece.values
+        self._after = piece.start + len(values)
         values.reverse()  # yielded from the end, so that nothing yielded is held
         self._values = values
         if piece.errors is None:

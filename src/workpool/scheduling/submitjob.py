@@ -50,7 +50,7 @@ class SubmitJob:
         self.scribe: Scribe | None = None
         # With a scribe: by position, tasks whose results are being kept; by task, what may be told.
         self._held: dict[int, Task[Any]] = {}
-        self._places: dict[Task[Any], int] = {}  # their positions
+        self._places: dict[Task[Any], int] = {}  # positions, where the order does not tell
         self._through: dict[Task[Any], Piece] = {}
         self._submit = submit
         self._source: Iterator[Any] | None = None
@@ -117,6 +117,7 @@ class SubmitJob:
         with self.host.lock:
             if self.scribe is not None:
                 self._held[self.pulled] = task
+            if self.scribe is not None or not self.ordered:
                 self._places[task] = self.pulled
             self.pulled += 1
             self._tasks.append(task)
@@ -178,7 +179,7 @@ class SubmitJob:
         self.consumed += 1
         if self.scribe is not None:
             return self._through.pop(task)
-        return self._piece_of(task, 0)
+        return self._piece_of(task, self._places.pop(task, self.consumed - 1))
 
     @staticmethod
     def _piece_of(task: Task[Any], position: int) -> Piece:

@@ -17,7 +17,7 @@ from workpool.integrations.progress.words import tell
 if TYPE_CHECKING:
     from workpool.integrations.progress.snapshot import Progress
 
-__all__ = ["display"]
+__all__ = ["display", "write"]
 
 _lock = threading.Lock()  # guards _board and all that is written by it
 _board: _Board | None = None  # while somebody is shown
@@ -27,6 +27,15 @@ def display(name: str, total: int | None) -> Plain:
     """Open a display on stderr."""
     del name, total
     return Plain()
+
+
+def write(line: str, stream: TextIO) -> None:
+    """Write a line above the living one."""
+    with _lock:
+        if _board is not None:
+            _board.line.clear()
+        stream.write(f"{line}\n")
+        stream.flush()
 
 
 class _Board:

@@ -2,19 +2,25 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TextIO
 
 import tqdm.auto
 
 if TYPE_CHECKING:
     from workpool.integrations.progress.snapshot import Progress
 
-__all__ = ["display"]
+__all__ = ["display", "write"]
 
 
 def display(name: str, total: int | None) -> Bar:
     """Open a bar; in the thread of the call, so that a notebook shows it in that cell."""
     return Bar(name, total)
+
+
+def write(line: str, stream: TextIO) -> None:
+    """Write a line above the bars."""
+    tqdm.auto.tqdm.write(line, file=stream)
+    stream.flush()
 
 
 class Bar:
