@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from contextlib import suppress
 from typing import TYPE_CHECKING, Any
 
 import attrs
@@ -57,6 +58,15 @@ def _yes_or_count(_: Any, attribute: attrs.Attribute[Any], value: object) -> Non
         raise ValueError(message)
 
 
+def _arguments(value: Any) -> tuple[Any, ...]:
+    # A lone string would go to the initializer letter by letter.
+    if not isinstance(value, (str, bytes)):
+        with suppress(TypeError):
+            return tuple(value)
+    message = f"initargs is a tuple of arguments, ({value!r},) for one alone; got {value!r}"
+    raise TypeError(message)
+
+
 @attrs.frozen(kw_only=True)
 class Settings:
     """What ``Pool(...)`` was given."""
@@ -66,7 +76,7 @@ class Settings:
     initializer: Callable[..., object] | None = attrs.field(
         default=None, validator=_callable_or_none
     )
-    initargs: tuple[Any, ...] = attrs.field(default=(), converter=tuple)
+    initargs: tuple[Any, ...] = attrs.field(default=(), converter=_arguments)
     worker_context: Callable[[], Any] | None = attrs.field(
         default=None, validator=_callable_or_none
     )

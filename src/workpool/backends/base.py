@@ -7,7 +7,7 @@ else (queue, chunks, retries, join, shutdown) is the scheduler's.
 from __future__ import annotations
 
 from importlib import import_module
-from typing import TYPE_CHECKING, Any, Literal, Protocol
+from typing import TYPE_CHECKING, Any, Literal, Protocol, cast
 
 import attrs
 
@@ -71,7 +71,7 @@ class Backend(Protocol):
 
 def find(name: str) -> type[Backend]:
     """Load the backend of that name."""
-    home = BACKENDS.get(name)
+    home = BACKENDS.get(name) if isinstance(cast("object", name), str) else None
     if home is None:
         import difflib
 

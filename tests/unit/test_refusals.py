@@ -1,0 +1,163 @@
+"""Wrong settings and terms are refused at the call: by name, with the value, and nothing is left of them."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Generator
+from typing import Any
+
+import pytest
+
+from workpool import Pool, UnknownBackend, Unsupported
+
+
+@pytest.fixture
+def pool() -> Generator[Pool]:
+    """Give a pool that runs in this thread."""
+    with Pool(backend="inline") as pool:
+        yield pool
+
+
+WRONG_ANYWHERE: list[tuple[str, object, type[Exception]]] = [
+    ("time_limit", 0, ValueError),
+    ("time_limit", -1.0, ValueError),
+    ("time_limit", float("nan"), ValueError),
+    ("time_limit", "5", TypeError),
+    ("time_limit", True, TypeError),
+    ("retries", -1, ValueError),
+    ("retries", 1.5, TypeError),
+    ("retries", True, TypeError),
+    ("retry_on", "OSError", TypeError),
+    ("retry_on", [OSError], TypeError),
+    ("retry_on", (OSError, 3), TypeError),
+    ("retry_on", OSError(), TypeError),
+    ("backoff", -0.1, ValueError),
+    ("backoff", float("nan"), ValueError),
+    ("backoff", "1", TypeError),
+    ("priority", 1.0, TypeError),
+    ("priority", "high", TypeError),
+    ("name", 3, TypeError),
+]
+WRONG_TERMS: list[tuple[str, object, type[Exception]]] = [
+    ("queue_timeout", -1, ValueError),
+    ("queue_timeout", "1", TypeError),
+]
+WRONG_SETTINGS: list[tuple[str, object, type[Exception]]] = [
+    ("max_workers", 0, ValueError),
+    ("max_workers", -3, ValueError),
+    ("max_workers", 2.0, TypeError),
+    ("max_workers", "4", TypeError),
+    ("max_workers", True, TypeError),
+    ("initializer", 3, TypeError),
+    ("initargs", 3, TypeError),
+    ("initargs", "word", TypeError),
+    ("initargs", b"bytes", TypeError),
+    ("worker_context", "connection", TypeError),
+    ("queue_size", -1, ValueError),
+    ("queue_size", None, TypeError),
+    ("queue_size", 1.5, TypeError),
+    ("max_tasks_per_worker", 0, ValueError),
+    ("max_tasks_per_worker", -1, ValueError),
+    ("max_tasks_per_worker", 1.5, TypeError),
+    ("start_method", 3, TypeError),
+    ("start_timeout", 0, ValueError),
+    ("start_timeout", "60", TypeError),
+    ("record", -1, ValueError),
+    ("record", "all", TypeError),
+]
+
+
+def refused(call: Callable[..., object], name: str, value: object, error: type[Exception]) -> None:
+    """See that a call says no to a keyword, and why."""
+    with pytest.raises(error) as caught:
+        call(**{name: value})
+    message = str(caught.value)
+    assert name in message
+    assert repr(value) in message
+
+
+@pytest.mark.parametrize(("name", "value", "error"), [*WRONG_ANYWHERE, *WRONG_SETTINGS])
+def test_a_wrong_setting_makes_no_pool(name: str, value: object, error: type[Exception]) -> None:
+    """The setting is named, with what was given, before anything is started."""
+    refused(Pool, name, value, error)
+
+
+@pytest.mark.parametrize(("name", "value", "error"), [*WRONG_ANYWHERE, *WRONG_TERMS])
+def test_a_wrong_term_makes_no_view(
+    pool: Pool, name: str, value: object, error: type[Exception]
+) -> None:
+    """The term is named, with what was given; the pool goes on."""
+    refused(pool.options, name, value, error)
+    assert pool.submit(abs, -1).result(timeout=0) == 1
+
+
+@pytest.mark.parametrize(
+    ("name", "near"),
+    [
+        ("proces", "process"),
+        ("threads", "thread"),
+        ("in-line", "inline"),
+        ("quantum", None),
+        (None, None),
+        (["thread"], "thread"),
+    ],
+)
+def test_an_unknown_backend_is_refused_with_the_nearest(name: Any, near: str | None) -> None:
+    """A slip of the keyboard is answered by the name that was meant, anything by the names there are."""
+    with pytest.raises(UnknownBackend, match="There are: ") as caught:
+        Pool(backend=name)
+    assert isinstance(caught.value, ValueError)
+    message = str(caught.value)
+    assert repr(name) in message
+    assert ("Did you mean" in message) == (near is not None)
+    if near is not None:
+        assert f"Did you mean {near!r}?" in message
+
+
+def test_a_start_method_that_there_is_not(monkeypatch: pytest.MonkeyPatch) -> None:
+    """It is refused with those that there are, and with the backend that has any."""
+    method: Any = "vfork"
+    with pytest.raises(Unsupported, match=r"'vfork'.*'forkserver', 'spawn', 'fork'"):
+        Pool(backend="process", start_method=method)
+    with pytest.raises(Unsupported, match=r"'spawn'.*backend='thread'.*Only backend=\"process\""):
+        Pool(backend="thread", start_method="spawn")
+
+
+def test_a_limit_that_cannot_be_kept(pool: Pool) -> None:
+    """Where tasks run in the caller's own thread a time limit is refused, with backends that keep one."""
+    for call in (Pool, pool.options):
+        how: dict[str, Any] = {"backend": "inline"} if call is Pool else {}
+        with pytest.raises(Unsupported, match=r'time_limit=2\.5.*backend="process"'):
+            call(time_limit=2.5, **how)
+
+
+@pytest.mark.parametrize(
+    ("name", "value", "error"),
+    [
+        ("chunksize", 0, ValueError),
+        ("chunksize", 2.5, TypeError),
+        ("chunksize", True, TypeError),
+        ("buffersize", 0, ValueError),
+        ("buffersize", "9", TypeError),
+    ],
+)
+def test_a_wrong_way_to_map_starts_nothing(
+    pool: Pool, name: str, value: object, error: type[Exception]
+) -> None:
+    """Neither map nor starmap has taken an item when it refuses."""
+    taken: list[int] = []
+    refused(lambda **how: pool.map(taken.append, [1], **how), name, value, error)
+    refused(lambda **how: pool.starmap(taken.append, [(1,)], **how), name, value, error)
+    assert taken == []
+    assert pool.unfinished == 0
+
+
+def test_a_map_needs_a_function_and_items(pool: Pool) -> None:
+    """A call without items, or with something else in the function's place, is refused where it stands."""
+    call: Any = pool.map
+    with pytest.raises(TypeError, match="at least one iterable"):
+        call(abs)
+    with pytest.raises(TypeError, match=r"map\(\) calls a function with each item; got 'abs'"):
+        call("abs", [1])
+    with pytest.raises(TypeError, match="not iterable"):
+        call(abs, 3)
+    assert pool.unfinished == 0
