@@ -73,6 +73,13 @@ class Pool(Calls, Sharing, Observing, Executor):  # type: ignore[misc]  # pyrigh
         A worker process that is not ready by then is ended: ``InitializerFailed``.
     name : str or None
         For messages, thread names and ``workpool.current().pool``.
+    logs : bool
+        Bring what tasks log to this process's handlers, from wherever they run, before
+        their results. Log records get the attributes ``wp_pool``, ``wp_worker``,
+        ``wp_task`` and ``wp_task_id``, which are ``"-"`` outside of tasks.
+    capture : bool
+        Keep what tasks print in :attr:`Task.stdout` and :attr:`Task.stderr`; lines of
+        map items become log records of ``workpool.stdout`` and ``workpool.stderr``.
     record : bool or int, slices
         Remember when everything ran, for :meth:`timeline`: the latest 100,000 tasks
         and chunks of items (about 300 bytes each), or as many as the number says.
@@ -114,6 +121,8 @@ class Pool(Calls, Sharing, Observing, Executor):  # type: ignore[misc]  # pyrigh
         start_method: StartMethod | None = None,
         start_timeout: float | None = 60.0,
         name: str | None = None,
+        logs: bool = False,
+        capture: bool = False,
         record: bool | int = False,
     ) -> None:
         self._settings = settings = Settings(
@@ -127,6 +136,8 @@ class Pool(Calls, Sharing, Observing, Executor):  # type: ignore[misc]  # pyrigh
             start_method=start_method,
             start_timeout=start_timeout,
             name=name,
+            logs=logs,
+            capture=capture,
             record=record,
         )
         kind = settings.find_backend()

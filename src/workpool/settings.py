@@ -49,6 +49,12 @@ def _text(_: Any, attribute: attrs.Attribute[Any], value: object) -> None:
         raise TypeError(message)
 
 
+def _yes_or_no(_: Any, attribute: attrs.Attribute[Any], value: object) -> None:
+    if not isinstance(value, bool):
+        message = f"{attribute.name} is True or False; got {value!r}"
+        raise TypeError(message)
+
+
 def _yes_or_count(_: Any, attribute: attrs.Attribute[Any], value: object) -> None:
     if not isinstance(value, int):
         message = f"{attribute.name} is True, False, or how many slices to keep; got {value!r}"
@@ -85,6 +91,8 @@ class Settings:
     start_method: str | None = attrs.field(default=None, validator=_text)
     start_timeout: float | None = attrs.field(default=60.0, validator=positive_or_none)
     name: str | None = attrs.field(default=None, validator=_text)
+    logs: bool = attrs.field(default=False, validator=_yes_or_no)
+    capture: bool = attrs.field(default=False, validator=_yes_or_no)
     record: bool | int = attrs.field(default=False, validator=_yes_or_count)
 
     def find_backend(self) -> type[Backend]:
@@ -98,7 +106,19 @@ class Settings:
                 have = 'Only backend="process" starts processes.'
             message = f"start_method={self.start_method!r} is not there with backend={self.backend!r}. {have}"
             raise Unsupported(message)
+        if self.reports and not kind.capabilities.reports:
+            what = "logs" if self.logs else "capture"
+            message = (
+                f"{what}=True cannot be kept with backend={self.backend!r}: what its tasks log and print stays "
+                'where they run. Use backend="process" or backend="thread".'
+            )
+            raise Unsupported(message)
         return kind
+
+    @property
+    def reports(self) -> bool:
+        """Whether what tasks log or print is to be brought to the caller."""
+        return self.logs or self.capture
 
     @property
     def setup(self) -> Setup:

@@ -102,6 +102,7 @@ class Task(Future[R]):
     _terms: Any = None
     _epoch: Any = None
     _payload: Any = None
+    _printed: tuple[list[str], list[str]] | None = None
     _by_value = False  # pickled so that the worker need not import __main__
     _unwanted = False  # cancelled while it was with a worker: sees it, and begins no more
     _heed: tuple[Callable[[], object], ...] = ()  # to be called when it becomes unwanted
@@ -158,6 +159,16 @@ class Task(Future[R]):
         if not self._started_at:
             return 0.0
         return max(0.0, (self._ended_at or monotonic()) - self._started_at)
+
+    @property
+    def stdout(self) -> str:
+        """What the task has printed so far, with ``Pool(capture=True)``; also one whose worker died."""
+        return "" if self._printed is None else "".join(self._printed[0])
+
+    @property
+    def stderr(self) -> str:
+        """What the task has written to ``sys.stderr`` so far, with ``Pool(capture=True)``."""
+        return "" if self._printed is None else "".join(self._printed[1])
 
     def __repr__(self) -> str:
         """Show name, id and state."""
@@ -397,6 +408,12 @@ class Task(Future[R]):
             except BaseException:
                 # SystemExit too: the thread that settles has others to serve, and the task to count.
                 _log.exception("exception calling callback for %r", self)
+
+    def keep_printed(self, which: int, text: str) -> None:
+        """Keep what the task printed: 0 for stdout, 1 for stderr. By one thread at a time."""
+        if self._printed is None:
+            self._printed = ([], [])
+        self._printed[which].append(text)
 
     def _drop_call(self) -> None:
         call = self._call

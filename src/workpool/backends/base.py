@@ -42,6 +42,7 @@ class Capabilities:
     scope: Scope  # where shared state of its tasks must live
     time_limit: bool  # a task past its limit is given up and its worker replaced
     ends_tasks: bool  # what ran past its limit is truly ended, also in C code
+    reports: bool = False  # what its tasks log and print can be brought to the caller
     start_methods: tuple[str, ...] = ()
     most_workers: int | None = None  # what max_workers comes down to; None: as many as asked for
 

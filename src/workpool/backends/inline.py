@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any
 
 from workpool import task
 from workpool.backends.base import Capabilities
-from workpool.backends.local import LocalRunner
+from workpool.backends.local import LocalRunner, begin_reports, end_reports
 from workpool.errors import InitializerFailed, brief
 from workpool.ipc.calm import Listening, calmly
 from workpool.scheduling import scheduler, state, waiting
@@ -42,7 +42,12 @@ class InlineBackend:
     """
 
     capabilities = Capabilities(
-        name="inline", scope="thread", time_limit=False, ends_tasks=False, most_workers=1
+        name="inline",
+        scope="thread",
+        time_limit=False,
+        ends_tasks=False,
+        reports=True,
+        most_workers=1,
     )
     pack = None
     default_workers = 1
@@ -54,6 +59,7 @@ class InlineBackend:
         self.entered = ExitStack()
         self.ready = False  # the initializer has run, the context is entered
         self.resource: Any = None
+        begin_reports(settings)
 
     def make_worker(self, scheduler: Scheduler, index: int) -> InlineWorker:
         """Make a worker for one burst of tasks."""
@@ -64,8 +70,11 @@ class InlineBackend:
         return ""
 
     def close(self) -> None:
-        """Leave the worker context."""
-        self.entered.close()
+        """Leave the worker context, and give back the streams that were captured."""
+        try:
+            self.entered.close()
+        finally:
+            end_reports(self.settings)
 
 
 class InlineWorker(LocalRunner):
@@ -78,6 +87,7 @@ class InlineWorker(LocalRunner):
     def __init__(self, backend: InlineBackend, scheduler: Scheduler, index: int) -> None:
         super().__init__(scheduler, index)
         self._backend = backend
+        self.captures = backend.settings.capture
         self._away = threading.Event()  # set when the thread has drained
         self._listening = Listening(_keeps_books)
         self.started = False

@@ -20,15 +20,17 @@ from workpool.situation import Situation
 from workpool.task import Task, function_name
 
 if TYPE_CHECKING:
+    from workpool.printing import Lines, Who
     from workpool.scheduling.scheduler import Scheduler
 
-__all__ = ["LocalRunner"]
+__all__ = ["Item", "LocalRunner", "begin_reports", "end_reports"]
 
 
 class LocalRunner:
     """Runs units in the calling thread, settles them, and knows what runs now."""
 
     can_nest = True
+    captures = False  # what runs here and prints
     hand_over = None
 
     def __init__(self, scheduler: Scheduler, index: int) -> None:
@@ -40,6 +42,7 @@ class LocalRunner:
         self.task: Task[Any] | None = None  # what runs now, a task
         self.chunk: Chunk | None = None  # or a chunk
         self.began = 0.0
+        self._lines: Lines | None = None  # printed by items, once one has
         self._out: list[Any] = []  # results of the chunk so far
         self._errors: dict[int, BaseException] = {}
         self.handed_out = 0  # of them, delivered already; guarded by the scheduler's lock
@@ -129,6 +132,8 @@ class LocalRunner:
                 self._run_fast(chunk, began)
         finally:
             self.chunk = None
+            if self._lines is not None:
+                self._lines.end()
 
     def _run_fast(self, chunk: Chunk, began: float) -> None:
         job, todo = chunk.job, chunk.todo
@@ -280,6 +285,22 @@ class LocalRunner:
             chunk.job.close(reason)
             chunk.job.drop(left)
 
+    def printed(self, which: int, text: str) -> None:
+        """Take what the running task or item prints; in its thread."""
+        if self.task is not None:
+            self.task.keep_printed(which, text)
+            return
+        if self._lines is None:
+            from workpool.printing import Lines
+
+            self._lines = Lines()
+        self._lines.add(which, text, self._who())
+
+    def _who(self) -> Who:
+        from workpool.printing import Who
+
+        return Who(self.scheduler.name, self.index, self._task_name(), self._task_id())
+
     # ---------------------------------------------------------------- what runs now
 
     def running(self) -> list[tuple[str, float]]:
@@ -319,6 +340,26 @@ class LocalRunner:
         if task is not None:
             return task._attempts
         return 0 if chunk is None else chunk.attempts + 1
+
+
+def begin_reports(settings: Any) -> None:
+    """Name tasks in log records, and route what is printed, if the pool is to do so."""
+    if settings.logs:
+        from workpool.tasklog import name_tasks
+
+        name_tasks()
+    if settings.capture:
+        from workpool.printing import begin_routing
+
+        begin_routing()
+
+
+def end_reports(settings: Any) -> None:
+    """Put the streams back that were routed."""
+    if settings.capture:
+        from workpool.printing import end_routing
+
+        end_routing()
 
 
 class Item:

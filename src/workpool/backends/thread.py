@@ -18,7 +18,7 @@ from typing import TYPE_CHECKING, Any
 
 from workpool._compat import gil_enabled
 from workpool.backends.base import Capabilities
-from workpool.backends.local import Item, LocalRunner
+from workpool.backends.local import Item, LocalRunner, begin_reports, end_reports
 from workpool.errors import InitializerFailed, TimeLimitExceeded, WorkerLost, brief
 from workpool.ipc.calm import calmly
 from workpool.scheduling.mapjob import Piece
@@ -40,7 +40,9 @@ _log = logging.getLogger("workpool")
 class ThreadBackend:
     """Makes workers that are threads of this process."""
 
-    capabilities = Capabilities(name="thread", scope="thread", time_limit=True, ends_tasks=False)
+    capabilities = Capabilities(
+        name="thread", scope="thread", time_limit=True, ends_tasks=False, reports=True
+    )
     pack = None
     # The standard library's rule for threads (ThreadPoolExecutor).
     default_workers: int = min(32, (getattr(os, "process_cpu_count", os.cpu_count)() or 1) + 4)
@@ -49,6 +51,7 @@ class ThreadBackend:
         self.pool = pool
         self.setup = setup
         self.settings = settings
+        begin_reports(settings)
 
     def make_worker(self, scheduler: Scheduler, index: int) -> ThreadWorker:
         """Make the worker of that index."""
@@ -59,7 +62,8 @@ class ThreadBackend:
         return "" if gil_enabled() else "free-threaded"
 
     def close(self) -> None:
-        """Nothing is shared between the threads of a pool."""
+        """Give back the streams that were captured; nothing else is shared between threads."""
+        end_reports(self.settings)
 
 
 class ThreadWorker(LocalRunner):
@@ -68,6 +72,7 @@ class ThreadWorker(LocalRunner):
     def __init__(self, backend: ThreadBackend, scheduler: Scheduler, index: int) -> None:
         super().__init__(scheduler, index)
         self._setup = backend.setup
+        self.captures = backend.settings.capture
         self._most = backend.settings.max_tasks_per_worker
         self._asleep = threading.Lock()  # held, but for the moment of a wake-up
         self._asleep.acquire()

@@ -21,6 +21,7 @@ from workpool.ipc.calm import deaf_to_ctrl_c
 from workpool.ipc.depot import CONTROL_SIZE, Depot, Slots
 from workpool.ipc.frames import FrameReader, drop_written, pack
 from workpool.ipc.journal import Journal, make_journal
+from workpool.ipc.reportpipe import NO_REPORTS, ReportPipe
 from workpool.ipc.watcher import watch_fork
 
 if TYPE_CHECKING:
@@ -47,6 +48,7 @@ class WorkerHandle:
         os.close(journal_fd)
         self.reader = FrameReader(self.result_r)
         self._outbox: list[Any] = []  # pieces of frames that did not fit into the pipe yet
+        self.reports = NO_REPORTS  # the pipe that they come up, if any were asked for
         self.exitcode: int | None = None
         self.watcher = 0  # our child that looks after the worker, if it was forked from here
         self.dead = False
@@ -151,6 +153,7 @@ class WorkerHandle:
             if fd >= 0:
                 os.close(fd)
         self.depot_fd = -1
+        self.reports.close()
         for slots in (self.argument_slots, self.result_slots):
             if slots is not None:
                 slots.declare_void()  # the worker is dead, or this is a fork, which sends nothing
@@ -176,9 +179,17 @@ def pickle_setup(setup: Setup, pool: str) -> None:
 
 
 def launch(
-    method: str, setup: Setup, *, pool: str, index: int, depot: Depot | None = None
+    method: str,
+    setup: Setup,
+    *,
+    pool: str,
+    index: int,
+    depot: Depot | None = None,
+    reporting: dict[str, Any] | None = None,
 ) -> WorkerHandle:
     """Start a worker process and send it what it begins with.
+
+    With ``reporting`` it gets one pipe more, and is told what to report through it.
 
     Raises
     ------
@@ -199,7 +210,13 @@ def launch(
     with suppress(OSError):
         tracker_fd = resource_tracker.getfd()
         tracker = [] if tracker_fd is None else [tracker_fd]
-    plain = {"pool": pool, "index": index, "environ": dict(os.environ), "preparation": preparation}
+    plain = {
+        "pool": pool,
+        "index": index,
+        "environ": dict(os.environ),
+        "preparation": preparation,
+        "reporting": reporting,
+    }
     boot = pack(
         (
             worker.BOOT,
@@ -213,7 +230,7 @@ def launch(
     )
     theirs: list[int] = []
     ours: list[int] = []
-    journal_fd = depot_fd = -1
+    journal_fd = depot_fd = report_r = -1
     try:
         for mine_is_write in (True, False, True):
             r, w = os.pipe()
@@ -229,15 +246,19 @@ def launch(
             nameless.grow(depot_fd, 0, CONTROL_SIZE)
             lent = [depot_fd, depot.fd]
         given = [*theirs, journal_fd, *lent, *(fd for _, fd in exported), *inheriting.fds, *tracker]
+        if reporting is not None:
+            report_r, report_w = os.pipe()
+            theirs.append(report_w)
+            given.append(report_w)
         watcher = 0
         if method == "fork":
-            pid, status_r, watcher = _fork(given, ours)
+            pid, status_r, watcher = _fork(given, [fd for fd in (*ours, report_r) if fd >= 0])
         else:
             pid, status_r = keeper.keeper.start_worker(
                 keeper.SPAWN if method == "spawn" else keeper.FORK, given
             )
     except BaseException:
-        for fd in (*ours, journal_fd, depot_fd):
+        for fd in (*ours, journal_fd, depot_fd, report_r):
             if fd >= 0:
                 os.close(fd)
         raise
@@ -247,6 +268,8 @@ def launch(
     task_w, result_r, control_w = ours
     handle = WorkerHandle(pid, (task_w, result_r, control_w, status_r), journal_fd, depot_fd)
     handle.watcher = watcher
+    if report_r >= 0:
+        handle.reports = ReportPipe(report_r)
     handle.post(boot)
     return handle
 

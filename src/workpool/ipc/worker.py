@@ -18,7 +18,7 @@ import signal
 import sys
 import threading
 from contextlib import AbstractContextManager, suppress
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from workpool.ipc import inheritance, memory, pickling
 from workpool.ipc.batch import Batch
@@ -28,7 +28,10 @@ from workpool.ipc.frames import FrameReader, unpack_payload
 from workpool.ipc.journal import Journal
 from workpool.ipc.outbox import DONE, Outbox
 from workpool.ipc.runner import CALL, ITEM, PLAIN_ITEM, PLAIN_STAR, STAR, Runner
-from workpool.situation import Setup, Situation
+from workpool.situation import Setup, Situation, here
+
+if TYPE_CHECKING:
+    from workpool.ipc.reporting import Reporter
 
 __all__ = ["BACK", "DONE", "FAILED", "READY", "main"]
 
@@ -117,6 +120,7 @@ class WorkerProcess:
     def _boot(self, header: Any, payloads: memoryview) -> AbstractContextManager[None]:
         """Become a process like the parent: paths, ``__main__``, environment, shared memory."""
         _, plain, tokens, extras, setup_size, lends = header
+        report_w = self._more.pop() if plain["reporting"] is not None else -1
         if lends:
             depot_fd, self._arguments_fd, *self._more = self._more
             control = mmap.mmap(depot_fd, CONTROL_SIZE)
@@ -144,10 +148,19 @@ class WorkerProcess:
         situation.task_name = runner.task_name
         situation.attempt = lambda: runner.attempt
         situation.cancelled = lambda: runner.running in self._cancelled
+        reporter: Reporter | None = None
+        if report_w >= 0:
+            from workpool.ipc.reporting import Reporter
+
+            reporter = Reporter(report_w, lambda: runner.running)
+            here.situation = situation
+            reporter.begin(plain["reporting"], situation)
         # A script without a __main__ guard would make its pool again here.
         process.current_process()._inheriting = True  # type: ignore[attr-defined]
         try:
             spawn.prepare(preparation)
+            if reporter is not None:
+                reporter.set_levels(plain["reporting"])  # __main__, imported, may have set its own
             inheritance.inherited[:] = inherited
             setup: Setup = pickling.loads(payloads[:setup_size])
         finally:

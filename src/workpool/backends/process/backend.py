@@ -29,6 +29,7 @@ class ProcessBackend:
         scope="process",
         time_limit=True,
         ends_tasks=True,
+        reports=True,
         start_methods=keeper.START_METHODS,
     )
 
@@ -42,6 +43,11 @@ class ProcessBackend:
         self.setup = setup
         self.settings = settings
         self.default_workers = usable_cpus()
+        if settings.logs:
+            from workpool import tasklog
+
+            tasklog.name_tasks()
+        self.reporting = (settings.logs, settings.capture) if settings.reports else None
         self.start_method = settings.start_method or keeper.default_start_method()
         if self.start_method != "fork":
             keeper.keeper.warm()  # it gets ready while the pool is made and the first task submitted
@@ -70,6 +76,15 @@ class ProcessBackend:
                 task._payload = self._dump_call(*call, f"a task ({task._name})")
             except NotPicklable as error:
                 task._payload = error
+
+    def asked_of_worker(self) -> dict[str, Any] | None:
+        """Give what a worker that starts now is to report, at the levels that loggers have now."""
+        if self.reporting is None:
+            return None
+        from workpool import tasklog
+
+        logs, capture = self.reporting
+        return {"levels": tasklog.levels() if logs else None, "capture": capture}
 
     def describe(self) -> str:
         """Say how processes start, and of how many CPUs this process may use."""

@@ -22,6 +22,7 @@ from workpool.task import RUNNING, Task
 
 if TYPE_CHECKING:
     from workpool.backends.process.backend import ProcessBackend
+    from workpool.backends.process.hearing import Hearing
     from workpool.ipc.launch import WorkerHandle
     from workpool.ipc.watch import Watch
     from workpool.scheduling.scheduler import Scheduler
@@ -56,6 +57,11 @@ class Books:
         self._watch: Watch | None = None  # what the driver sleeps on
         self._poller = select.poll()  # what a thread that waits for a result sleeps on
         self._flights = Flights(index)
+        self._hearing: Hearing | None = None
+        if backend.reporting is not None:
+            from workpool.backends.process.hearing import Hearing
+
+            self._hearing = Hearing(scheduler.name, index, self._flights)
         self._serving = False  # the process is ready, and was not told to leave
         self._in_doubt = False  # somebody was interrupted while it was their turn
         self._batch = 1  # calls in the latest batch

@@ -104,6 +104,7 @@ class ProcessWorker(Reckoning):
             and not self._in_doubt
             and self._doomed is None
             and not handle.pending
+            and self._hearing is None  # log handlers of this process run in the driver's thread
             and self._due(handle) is None
         )
 
@@ -169,11 +170,14 @@ class ProcessWorker(Reckoning):
                 pool=backend.pool,
                 index=self.index,
                 depot=backend.depot,
+                reporting=backend.asked_of_worker(),
             )
         except OSError as error:
             return self._could_not_start(error)
         self._flights.slots = handle.argument_slots
         fds = [handle.result_r, handle.status_r, self._wake_r]
+        if self._hearing is not None:
+            fds.append(handle.reports.fd)
         self._watch = Watch(fds)
         self._poller = select.poll()
         for fd in fds:
@@ -201,8 +205,13 @@ class ProcessWorker(Reckoning):
                 handle.kill()
             if self._wake_r in ready:
                 self._obey(handle)
-            if handle.result_r in ready:
-                self._take_in(handle, handle.receive())
+            # Outcomes are read, then reports, then outcomes settled: no result overtakes its records.
+            frames = handle.receive() if handle.result_r in ready else []
+            if frames or handle.reports.fd in ready:
+                self._hear(handle)
+            self._take_in(handle, frames)
+            if frames and self._hearing is not None and not self._flights:
+                self._hearing.pause()
             if handle.status_r in ready:
                 return
             self._look_at_the_clock(handle)
@@ -236,7 +245,9 @@ class ProcessWorker(Reckoning):
             ready = self._sleep(handle, until)
             if self._wake_r in ready:
                 self._obey(handle)
-            for header, _ in handle.receive():
+            frames = handle.receive()
+            self._hear(handle)
+            for header, _ in frames:
                 if header[0] == worker.READY:
                     return True
                 entering = entering or header[0] == worker.ENTERING

@@ -124,6 +124,11 @@ class Feeding(Books):
                 self._used_depot()
         return take_outcomes(self.scheduler, self._flights, outcomes)
 
+    def _hear(self, handle: WorkerHandle) -> None:
+        """Take in what the worker reports, as much as was there when this began."""
+        if self._hearing is not None:
+            self._hearing.take(handle.reports.receive())
+
     def _take_in(self, handle: WorkerHandle, frames: list[Any]) -> None:
         """Settle what frames from the worker say."""
         for header, payloads in frames:

@@ -184,6 +184,10 @@ class Flights:
         """The flight that the worker is busy with, as far as is known."""
         return self._flights[0] if self._flights else None
 
+    def task_at(self, number: int) -> Task[Any] | None:
+        """Give the task that has this number; None if it is an item, or nobody's."""
+        return next((f.task for f in self._flights if f.first == number), None)
+
     def number_of(self, task: Task[Any]) -> int | None:
         """Give the number of a task that was sent and not answered."""
         return next((flight.first for flight in self._flights if flight.task is task), None)

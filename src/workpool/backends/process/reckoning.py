@@ -42,7 +42,11 @@ class Reckoning(Feeding):
         """Account for a process that has ended; tell whether it should have a successor."""
         scheduler, flights = self.scheduler, self._flights
         handle.reap()
-        self._take_in(handle, handle.receive_rest())
+        rest = handle.receive_rest()
+        if self._hearing is not None:
+            self._hearing.take(handle.reports.receive(to_the_end=True))
+            self._hearing.pause()
+        self._take_in(handle, rest)
         begun, outcomes, sliced = handle.journal.last_words()
         began = int(handle.journal.begun()[1] * 1e9)
         self._settle(handle, [outcome for outcome in outcomes if self._unanswered(outcome[0])])
