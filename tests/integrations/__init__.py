@@ -1,0 +1,1 @@
+"""workpool where its users already work: each integration, with the real thing."""
