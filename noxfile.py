@@ -71,6 +71,13 @@ def tests(session: nox.Session) -> None:
 
 
 @nox.session
+def engines(session: nox.Session) -> None:
+    """Test with the heavy ones: scikit-learn, tornado, gRPC, botocore's transfers, dask, ray."""
+    install(session, "engines")
+    session.run("python", "-m", "pytest", "tests/engines", *session.posargs)
+
+
+@nox.session
 def coverage(session: nox.Session) -> None:
     """Run the suite under coverage, worker processes included, and hold it to the limit."""
     install(session, "test")

@@ -374,8 +374,8 @@ class Pool(Calls, Sharing, Observing, Executor):  # type: ignore[misc]  # pyrigh
         try:
             await call_beside(self.shutdown)
         except BaseException as error:
-            if is_cancellation(type(error)):
-                self.shutdown(wait=False, cancel_futures=True)
+            # Or no thread could be had to wait in: closed at least, so that the workers end.
+            self.shutdown(wait=False, cancel_futures=is_cancellation(type(error)))
             raise
 
     def __repr__(self) -> str:

@@ -162,7 +162,7 @@ class Task(Future[R]):
 
     @property
     def stdout(self) -> str:
-        """What the task has printed so far, with ``Pool(capture=True)``; also one whose worker died."""
+        """What all attempts of the task have printed so far, with ``Pool(capture=True)``; kept if its worker dies."""
         return "" if self._printed is None else "".join(self._printed[0])
 
     @property

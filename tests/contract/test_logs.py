@@ -20,6 +20,8 @@ from tests.support.scripts import printed_by
 
 LOGGER = "tests.logs"
 
+pytestmark = pytest.mark.needs("reports")
+
 
 class Kept(logging.Handler):
     """Keeps what it is given."""

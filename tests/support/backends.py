@@ -13,7 +13,9 @@ from workpool.backends.base import BackendName
 
 __all__ = ["KINDS", "Ability", "Kind"]
 
-Ability = Literal["concurrent", "pickles", "limits", "ends_tasks", "writes_off", "own_threads"]
+Ability = Literal[
+    "concurrent", "pickles", "limits", "ends_tasks", "writes_off", "own_threads", "reports"
+]
 
 
 @dataclass(frozen=True)
@@ -38,8 +40,9 @@ def kind(name: BackendName, *abilities: Ability) -> Kind:
 # ends_tasks   what is ended is truly ended, also in C code
 # writes_off   what is ended may go on for itself, unseen
 # own_threads  tasks run in threads of this process which are not the caller's
+# reports      what tasks log and print can be brought to the caller
 KINDS = [
-    kind("thread", "concurrent", "limits", "writes_off", "own_threads"),
-    kind("inline"),
-    kind("process", "concurrent", "pickles", "limits", "ends_tasks"),
+    kind("thread", "concurrent", "limits", "writes_off", "own_threads", "reports"),
+    kind("inline", "reports"),
+    kind("process", "concurrent", "pickles", "limits", "ends_tasks", "reports"),
 ]

@@ -8,6 +8,8 @@ from typing import Any
 
 import pytest
 
+from workpool import Unsupported, settings
+from workpool.backends.base import Capabilities
 from workpool.ipc.frames import FrameReader, write_all
 from workpool.ipc.reporting import Reporter
 
@@ -73,3 +75,18 @@ def test_a_fork_does_not_write(pipe: tuple[int, int], monkeypatch: pytest.Monkey
     monkeypatch.undo()
     reporter.send(("whole",))
     assert frames_in(pipe[0]) == [("whole",)]
+
+
+class Silent:
+    """A backend whose tasks cannot be heard."""
+
+    capabilities = Capabilities(name="silent", scope="process", time_limit=False, ends_tasks=False)
+
+
+@pytest.mark.parametrize("asked", ["logs", "capture"])
+def test_a_backend_that_cannot_report_says_so(monkeypatch: pytest.MonkeyPatch, asked: str) -> None:
+    """What would be lost is refused at the call, by name, with the way out."""
+    monkeypatch.setattr(settings, "find", lambda _: Silent)
+    how: dict[str, Any] = {asked: True}
+    with pytest.raises(Unsupported, match=rf"{asked}=True .* Use backend=\"process\""):
+        settings.Settings(backend="silent", **how).find_backend()
