@@ -11,11 +11,12 @@ from collections.abc import Callable
 from concurrent.futures import Executor
 from functools import partial
 from itertools import count
-from typing import TYPE_CHECKING, Any, Self, TypeVarTuple, cast
+from typing import TYPE_CHECKING, Any, TypeVarTuple, cast
 
 import attrs
 
 from workpool.calls import Calls, Options, later_submit
+from workpool.entering import Entering
 from workpool.observing import Observing, recorder_for
 from workpool.scheduling import exit as at_exit
 from workpool.scheduling.scheduler import Scheduler
@@ -41,7 +42,7 @@ _numbers = count()
 
 
 # Calls.map is narrower than Executor.map on purpose: items that do not fit the function are refused.
-class Pool(Calls, Sharing, Observing, Executor):  # type: ignore[misc]  # pyright: ignore[reportIncompatibleMethodOverride]
+class Pool(Calls, Sharing, Observing, Entering, Executor):  # type: ignore[misc]  # pyright: ignore[reportIncompatibleMethodOverride]
     """Workers that drain one shared queue; a :class:`concurrent.futures.Executor`.
 
     Parameters
@@ -351,31 +352,6 @@ class Pool(Calls, Sharing, Observing, Executor):  # type: ignore[misc]  # pyrigh
             self.shutdown(wait=True)
         except KeyboardInterrupt:
             self.kill()
-            raise
-
-    async def __aenter__(self) -> Self:
-        return self
-
-    async def __aexit__(
-        self,
-        exc_type: type[BaseException] | None,
-        exc_val: BaseException | None,
-        exc_tb: TracebackType | None,
-    ) -> None:
-        from workpool.eventloops import call_beside, is_cancellation
-
-        scheduler = self._scheduler
-        if exc_type is not None and is_cancellation(exc_type):
-            self.shutdown(wait=False, cancel_futures=True)
-            return
-        if exc_type is not None:
-            scheduler.close()  # what was not pulled is not wanted any more
-        scheduler.refuse_inside("shutdown")
-        try:
-            await call_beside(self.shutdown)
-        except BaseException as error:
-            # Or no thread could be had to wait in: closed at least, so that the workers end.
-            self.shutdown(wait=False, cancel_futures=is_cancellation(type(error)))
             raise
 
     def __repr__(self) -> str:
