@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Any, TypeVarTuple, cast
 
 import attrs
 
+import workpool.backends.thread  # noqa: F401 - the default one is there when the first pool is made
 from workpool.calls import Calls, Options, later_submit
 from workpool.entering import Entering
 from workpool.observing import Observing, recorder_for

@@ -1,0 +1,48 @@
+"""What is loaded when: a pool costs what it uses."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+
+import pytest
+
+LOADED = "import sys; {}; print(' '.join(sorted(sys.modules)))"
+HEAVY = {"multiprocessing", "asyncio", "numpy", "cloudpickle", "sqlite3", "tqdm", "rich", "joblib"}
+
+
+def modules_after(code: str) -> set[str]:
+    """Run code in a fresh interpreter; give the names of all modules that were loaded."""
+    ran = subprocess.run(
+        [sys.executable, "-c", LOADED.format(code)],
+        capture_output=True,
+        text=True,
+        check=True,
+        timeout=60,
+        # What measures coverage is loaded first, and loads much.
+        env={name: value for name, value in os.environ.items() if not name.startswith("COVERAGE")},
+    )
+    return set(ran.stdout.split())
+
+
+def test_importing_workpool_loads_nothing_that_works() -> None:
+    """``import workpool`` gives names; what they stand for is loaded when they are used."""
+    loaded = modules_after("import workpool")
+    assert not loaded & (HEAVY | {"attr", "concurrent.futures", "logging", "threading"})
+
+
+def test_a_pool_of_threads_loads_no_processes() -> None:
+    """Threads need no multiprocessing, no asyncio, no pickling, and no help with types."""
+    loaded = modules_after(
+        "from workpool import Pool; pool = Pool(1); pool.submit(int).result(); pool.shutdown()"
+    )
+    assert not loaded & (HEAVY | {"ctypes", "typing_extensions", "workpool.ipc.pickling"})
+
+
+@pytest.mark.parametrize("use", ["pool.submit(int).result()", "list(pool.map(abs, range(9)))"])
+def test_the_first_task_loads_nothing(use: str) -> None:
+    """All that the default pool needs is there when it has been imported: the first task does not wait."""
+    before = modules_after("from workpool import Pool")
+    after = modules_after(f"from workpool import Pool; pool = Pool(1); {use}; pool.shutdown()")
+    assert after - before == set()
