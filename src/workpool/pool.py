@@ -11,7 +11,7 @@ from collections.abc import Callable
 from concurrent.futures import Executor
 from functools import partial
 from itertools import count
-from typing import TYPE_CHECKING, Any, TypeVarTuple, cast
+from typing import TYPE_CHECKING, Any, Literal, TypeVarTuple, cast
 
 import attrs
 
@@ -82,6 +82,10 @@ class Pool(Calls, Sharing, Observing, Entering, Executor):  # type: ignore[misc]
     capture : bool
         Keep what tasks print in :attr:`Task.stdout` and :attr:`Task.stderr`; lines of
         map items become log records of ``workpool.stdout`` and ``workpool.stderr``.
+    blas_threads : int, "auto" or None, threads
+        How many threads BLAS, OpenMP and their kind may use in each worker process:
+        ``"auto"`` shares the usable cores among the workers, ``None`` leaves it to them.
+        A variable such as ``OMP_NUM_THREADS`` that is set already has its way.
     record : bool or int, slices
         Remember when everything ran, for :meth:`timeline`: the latest 100,000 tasks
         and chunks of items (about 300 bytes each), or as many as the number says.
@@ -125,6 +129,7 @@ class Pool(Calls, Sharing, Observing, Entering, Executor):  # type: ignore[misc]
         name: str | None = None,
         logs: bool = False,
         capture: bool = False,
+        blas_threads: int | Literal["auto"] | None = "auto",
         record: bool | int = False,
     ) -> None:
         self._settings = settings = Settings(
@@ -140,6 +145,7 @@ class Pool(Calls, Sharing, Observing, Entering, Executor):  # type: ignore[misc]
             name=name,
             logs=logs,
             capture=capture,
+            blas_threads=blas_threads,
             record=record,
         )
         kind = settings.find_backend()

@@ -73,6 +73,14 @@ def _arguments(value: Any) -> tuple[Any, ...]:
     raise TypeError(message)
 
 
+def _threads(instance: Any, attribute: attrs.Attribute[Any], value: object) -> None:
+    if isinstance(value, str) and value != "auto":
+        message = f'{attribute.name} is a whole number of threads, "auto" or None; got {value!r}'
+        raise ValueError(message)
+    if value != "auto":
+        _one_or_more(instance, attribute, value)
+
+
 @attrs.frozen(kw_only=True)
 class Settings:
     """What ``Pool(...)`` was given."""
@@ -93,6 +101,7 @@ class Settings:
     name: str | None = attrs.field(default=None, validator=_text)
     logs: bool = attrs.field(default=False, validator=_yes_or_no)
     capture: bool = attrs.field(default=False, validator=_yes_or_no)
+    blas_threads: int | str | None = attrs.field(default="auto", validator=_threads)
     record: bool | int = attrs.field(default=False, validator=_yes_or_count)
 
     def find_backend(self) -> type[Backend]:
@@ -111,6 +120,12 @@ class Settings:
             message = (
                 f"{what}=True cannot be kept with backend={self.backend!r}: what its tasks log and print stays "
                 'where they run. Use backend="process" or backend="thread".'
+            )
+            raise Unsupported(message)
+        if isinstance(self.blas_threads, int) and kind.capabilities.name != "process":
+            message = (
+                f"blas_threads={self.blas_threads} cannot be kept with backend={self.backend!r}: its tasks share the "
+                'libraries of this process. Use backend="process", or set OMP_NUM_THREADS for the program.'
             )
             raise Unsupported(message)
         return kind

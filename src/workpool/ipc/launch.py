@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Any
 
 from workpool._compat import LINUX
 from workpool.errors import NotPicklable, brief
-from workpool.ipc import inheritance, keeper, memory, nameless, pickling, worker
+from workpool.ipc import blas, inheritance, keeper, memory, nameless, pickling, worker
 from workpool.ipc.calm import deaf_to_ctrl_c
 from workpool.ipc.depot import CONTROL_SIZE, Depot, Slots
 from workpool.ipc.frames import FrameReader, drop_written, pack
@@ -186,6 +186,7 @@ def launch(
     index: int,
     depot: Depot | None = None,
     reporting: dict[str, Any] | None = None,
+    blas_threads: int | None = None,
 ) -> WorkerHandle:
     """Start a worker process and send it what it begins with.
 
@@ -196,16 +197,11 @@ def launch(
     OSError
         The system has no process, memory or file descriptor to give.
     """
-    from multiprocessing import resource_tracker, spawn
+    from multiprocessing import resource_tracker
 
     with inheritance.spawning() as inheriting:
         setup_pickle = pickling.dumps(setup)
     exported = memory.exported()
-    preparation = {
-        key: bytes(value) if key == "authkey" else value
-        for key, value in spawn.get_preparation_data(f"{pool}-{index}").items()
-        if key != "start_method"
-    }
     tracker: list[int] = []
     with suppress(OSError):
         tracker_fd = resource_tracker.getfd()
@@ -213,9 +209,8 @@ def launch(
     plain = {
         "pool": pool,
         "index": index,
-        "environ": dict(os.environ),
-        "preparation": preparation,
         "reporting": reporting,
+        **_surroundings(f"{pool}-{index}", method, blas_threads),
     }
     boot = pack(
         (
@@ -272,6 +267,24 @@ def launch(
         handle.reports = ReportPipe(report_r)
     handle.post(boot)
     return handle
+
+
+def _surroundings(name: str, method: str, blas_threads: int | None) -> dict[str, Any]:
+    """Tell a worker how to become a process like this one."""
+    from multiprocessing import spawn
+
+    environ = dict(os.environ)
+    share = {} if blas_threads is None else blas.shares(environ, blas_threads)
+    return {
+        "environ": {**environ, **share},
+        # What is loaded here is loaded in a fork, and has looked at the environment already.
+        "blas": (blas_threads, share) if method == "fork" else (None, {}),
+        "preparation": {
+            key: bytes(value) if key == "authkey" else value
+            for key, value in spawn.get_preparation_data(name).items()
+            if key != "start_method"
+        },
+    }
 
 
 def _widen(fd: int) -> None:

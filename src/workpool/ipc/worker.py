@@ -138,6 +138,11 @@ class WorkerProcess:
             resource_tracker._resource_tracker._fd = tracker[0]  # type: ignore[attr-defined]
         os.environ.clear()
         os.environ.update(plain["environ"])
+        threads, share = plain["blas"]
+        if share:
+            from workpool.ipc import blas
+
+            blas.limit_loaded(threads, share)
         util._close_stdin()  # type: ignore[attr-defined]
         preparation = plain["preparation"]
         if "authkey" in preparation:

@@ -42,7 +42,11 @@ class ProcessBackend:
         self.pool = pool
         self.setup = setup
         self.settings = settings
-        self.default_workers = usable_cpus()
+        self.default_workers = cpus = usable_cpus()
+        wanted = settings.blas_threads
+        self.blas_threads: int | None = wanted
+        if wanted == "auto":  # its share of the cores
+            self.blas_threads = max(1, cpus // (settings.max_workers or cpus))
         if settings.logs:
             from workpool import tasklog
 
@@ -89,7 +93,8 @@ class ProcessBackend:
     def describe(self) -> str:
         """Say how processes start, and of how many CPUs this process may use."""
         return (
-            f"start_method={self.start_method!r}, {usable_cpus()} of {os.cpu_count()} CPUs usable"
+            f"start_method={self.start_method!r}, {usable_cpus()} of {os.cpu_count()} CPUs usable, "
+            f"blas_threads={self.blas_threads}"
         )
 
     def close(self) -> None:

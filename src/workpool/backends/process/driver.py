@@ -171,6 +171,7 @@ class ProcessWorker(Reckoning):
                 index=self.index,
                 depot=backend.depot,
                 reporting=backend.asked_of_worker(),
+                blas_threads=backend.blas_threads,
             )
         except OSError as error:
             return self._could_not_start(error)
