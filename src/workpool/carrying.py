@@ -60,6 +60,11 @@ class Wrapped:
     def __repr__(self) -> str:
         return f"<{type(self).__name__} of {self.func!r}>"
 
+    @property
+    def known_as(self) -> Callable[..., Any]:
+        """What a journal is to know of it: function and seed."""
+        return self.func if self.call is None else partial(self.func, self.call)
+
     def __call__(self, *args: Any, **kwargs: Any) -> Any:
         """Call the function, with all of that around it."""
         if self.call is None:

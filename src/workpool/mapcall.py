@@ -111,7 +111,9 @@ class MapCall:
     def _kept(self, journal: Any) -> Scribe:
         from workpool.journal.scribe import Scribe
 
-        return Scribe(journal, self._fn, star=self._star)
+        # What goes along with the function, such as the trace of this very run, is no part of it.
+        fn: Callable[..., Any] = getattr(self._fn, "known_as", self._fn)
+        return Scribe(journal, fn, star=self._star)
 
     def _watched(self, progress: Any) -> Meter | None:
         from workpool.integrations.progress import watch

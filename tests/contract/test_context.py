@@ -190,6 +190,18 @@ def test_what_is_no_context_is_refused(pool: Pool, wrong: Any) -> None:
         pool.options(context=wrong)
 
 
+def test_a_journal_does_not_know_the_context(pool: Pool, tmp_path: Path) -> None:
+    """A map call that goes on in another context has its kept results, and runs the rest in that one."""
+    journal = tmp_path / "run.sqlite"
+    assert (
+        list(pool.options(context=True).map(seen, range(3), journal=journal)) == [("r1", "ann")] * 3
+    )
+    token = request.set("r2")
+    again = list(pool.options(context=True).map(seen, iter(range(5)), journal=journal))
+    request.reset(token)
+    assert again == [("r1", "ann")] * 3 + [("r2", "ann")] * 2
+
+
 # ---------------------------------------------------------------------- OpenTelemetry
 
 

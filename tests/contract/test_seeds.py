@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import random
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -123,6 +124,16 @@ def test_without_a_seed_there_is_none(pool: Pool) -> None:
     assert pool.submit(own_seed).result(DEADLINE) is None
     with pytest.raises(RuntimeError, match=r"Pool\(seed=...\)"):
         pool.submit(draw).result(DEADLINE)
+
+
+def test_a_journal_knows_the_seed(pool: Pool, tmp_path: Path) -> None:
+    """A map call that goes on draws what it would have drawn; on another seed it is another call."""
+    journal = tmp_path / "run.sqlite"
+    whole = list(pool.options(seed=9).map(draw, range(6)))
+    first = list(pool.options(seed=9).map(draw, iter(range(3)), journal=journal))
+    assert first + list(pool.options(seed=9).map(draw, range(6), journal=journal))[3:] == whole
+    with pytest.raises(ValueError, match="journal"):
+        list(pool.options(seed=10).map(draw, range(6), journal=journal))
 
 
 @pytest.mark.parametrize("wrong", ["1", 1.0, True])
