@@ -28,6 +28,10 @@ COMMANDS = {
         "workpool.commands.map",
         "call a function for each line of the input, on all workers",
     ),
+    "doctor": (
+        "workpool.commands.doctor",
+        "what this machine gives a pool, a try of each backend, and advice",
+    ),
     "demo": (
         "workpool.commands.demo",
         "checksums and word counts of every file of a directory tree",
