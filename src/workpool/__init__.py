@@ -34,6 +34,7 @@ if TYPE_CHECKING:
     from workpool.group import Group as Group
     from workpool.integrations.progress.snapshot import Progress as Progress
     from workpool.journal.settings import Journal as Journal
+    from workpool.observe.stacks import WorkerStack as WorkerStack
     from workpool.observe.stats import Stats as Stats
     from workpool.pool import Options as Options
     from workpool.pool import Pool as Pool
@@ -91,6 +92,7 @@ _HOME = {
     "UnknownBackend": "workpool.errors",
     "Unsupported": "workpool.errors",
     "WorkerLost": "workpool.errors",
+    "WorkerStack": "workpool.observe.stacks",
     "WorkerStartFailed": "workpool.errors",
     "WorkerTraceback": "workpool.errors",
     "WorkpoolError": "workpool.errors",

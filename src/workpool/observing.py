@@ -8,6 +8,7 @@ if TYPE_CHECKING:
     import os
 
     from workpool.observe.recording import Recorder
+    from workpool.observe.stacks import WorkerStack
     from workpool.observe.stats import Stats
     from workpool.scheduling.scheduler import Scheduler
     from workpool.settings import Settings
@@ -33,6 +34,21 @@ class Observing:
         from workpool.observe.stats import snapshot
 
         return snapshot(self._scheduler)
+
+    def stacks(self) -> list[WorkerStack]:
+        """Tell where each worker stands, also one that hangs in C code or waits for a lock.
+
+        No task is disturbed by it. Workers that do not answer within a second are
+        listed with the reason.
+
+        Returns
+        -------
+        list of WorkerStack
+            One for each worker, by index; ``print`` them.
+        """
+        from workpool.observe.stacks import take_stacks
+
+        return take_stacks(self._scheduler)
 
     def timeline(self, path: str | os.PathLike[str]) -> None:
         """Write what ran when, who waited, and what failed: for Perfetto, or as a page of its own.

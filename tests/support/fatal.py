@@ -6,6 +6,7 @@ import ctypes
 import os
 import signal
 import sys
+import threading
 from collections import Counter
 from collections.abc import Callable, Iterable
 from functools import partial
@@ -14,7 +15,7 @@ from types import FrameType
 from typing import Any, NoReturn
 
 from tests.support.dying import die
-from tests.support.gates import stop
+from tests.support.gates import say, stop
 from workpool.ipc import frames, journal, outbox, runner, worker
 
 __all__ = [
@@ -23,7 +24,10 @@ __all__ = [
     "die_if",
     "die_once",
     "die_while_held",
+    "hang",
+    "hang_item",
     "hold_first",
+    "nap",
     "note",
     "noted_bytes",
     "noted_size",
@@ -58,6 +62,7 @@ WAYS: dict[str, tuple[Callable[[], object], int, str]] = {
     "SIGKILL": (partial(by_signal, int(signal.SIGKILL)), -9, "SIGKILL"),
     "SIGTERM": (partial(by_signal, int(signal.SIGTERM)), -15, "SIGTERM"),
     "SIGSEGV": (partial(by_signal, int(signal.SIGSEGV)), -11, "SIGSEGV"),
+    "SIGFPE": (partial(by_signal, int(signal.SIGFPE)), -8, "SIGFPE"),
     "null read": (by_null_read, -11, "SIGSEGV"),
     "abort": (by_abort, -6, "SIGABRT"),
     "os._exit": (by_exit, 7, "exit code 7"),
@@ -110,6 +115,35 @@ def hold_first(gate: str, path: str, n: int) -> int:
     if n == 0:
         stop(gate, os.getpid())
     return n
+
+
+def hang(gate: str, how: str) -> None:
+    """Say that it begins, then never come back: in C code that holds the GIL, at a lock, or in a loop."""
+    say(gate, how)
+    if how == "C code":
+        ctypes.PyDLL(None).sleep(600)  # house: sleep - it is to hang
+    elif how == "C code, deaf":
+        signal.pthread_sigmask(signal.SIG_BLOCK, signal.valid_signals())
+        ctypes.PyDLL(None).sleep(600)  # house: sleep - it is to hang
+    elif how == "lock":
+        lock = threading.Lock()
+        lock.acquire()
+        lock.acquire()
+    while True:
+        pass
+
+
+def hang_item(gate: str, n: int) -> int:
+    if n == 1:
+        hang(gate, "lock")
+    return n
+
+
+def nap(gate: str, seconds: int) -> int:
+    """Sleep in C code that a signal would wake; tell how many seconds were left when it woke."""
+    say(gate, "asleep")
+    left: int = ctypes.CDLL(None).sleep(seconds)  # house: sleep - it is to be left alone
+    return left
 
 
 def die_while_held(thing: Any, gate: str) -> None:

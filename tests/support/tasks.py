@@ -365,6 +365,15 @@ def die(code: int = 7) -> NoReturn:
     os._exit(code)
 
 
+def crashing_child() -> int:
+    """Fork a child that crashes, and wait for it."""
+    child = os.fork()
+    if not child:
+        os.abort()
+    _, status = os.waitpid(child, 0)
+    return os.waitstatus_to_exitcode(status)
+
+
 # --------------------------------------------------------------- pools inside tasks
 
 

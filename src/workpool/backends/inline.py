@@ -100,6 +100,7 @@ class InlineWorker(LocalRunner):
             self._listening = listening
             try:
                 self.started = True
+                self.ident = threading.get_ident()
                 here.worker = self
                 if self._begin():
                     here.situation = self.situation

@@ -14,12 +14,15 @@ from time import monotonic
 from typing import TYPE_CHECKING, Any
 
 from workpool.errors import WorkerLost
+from workpool.ipc.stacktext import stack_of_thread
 from workpool.scheduling.mapjob import Chunk, Piece
 from workpool.scheduling.worker import describe, describe_item
 from workpool.situation import Situation
 from workpool.task import Task, function_name
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
     from workpool.printing import Lines, Who
     from workpool.scheduling.scheduler import Scheduler
 
@@ -32,6 +35,7 @@ class LocalRunner:
     can_nest = True
     captures = False  # what runs here and prints
     hand_over = None
+    ident: int | None = None  # of the thread in which it runs things, while it has one
 
     def __init__(self, scheduler: Scheduler, index: int) -> None:
         self.scheduler = scheduler
@@ -302,6 +306,11 @@ class LocalRunner:
         return Who(self.scheduler.name, self.index, self._task_name(), self._task_id())
 
     # ---------------------------------------------------------------- what runs now
+
+    def ask_for_stack(self) -> Callable[[float], str]:
+        """Look where the thread stands; there is nothing to wait for."""
+        text = stack_of_thread(self.ident)
+        return lambda _: text
 
     def running(self) -> list[tuple[str, float]]:
         """Name what runs now, with its age in seconds."""

@@ -104,6 +104,7 @@ class ThreadWorker(LocalRunner):
 
     def _run(self) -> None:
         here.worker = self
+        self.ident = threading.get_ident()
         entered = self._setup.entered(self.situation)
         retired = False
         try:

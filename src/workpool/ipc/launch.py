@@ -22,6 +22,7 @@ from workpool.ipc.depot import CONTROL_SIZE, Depot, Slots
 from workpool.ipc.frames import FrameReader, drop_written, pack
 from workpool.ipc.journal import Journal, make_journal
 from workpool.ipc.reportpipe import NO_REPORTS, ReportPipe
+from workpool.ipc.stacks import Stacks
 from workpool.ipc.watcher import watch_fork
 
 if TYPE_CHECKING:
@@ -40,9 +41,15 @@ class WorkerHandle:
     """The parent's ends of one worker process."""
 
     def __init__(
-        self, pid: int, fds: tuple[int, int, int, int], journal_fd: int, depot_fd: int = -1
+        self,
+        pid: int,
+        fds: tuple[int, int, int, int],
+        journal_fd: int,
+        stack_r: int,
+        depot_fd: int = -1,
     ) -> None:
         self.pid = pid
+        self.stacks = Stacks(stack_r, pid)
         self._task_w, self.result_r, self._control_w, self.status_r = fds
         self.journal = Journal(journal_fd)
         os.close(journal_fd)
@@ -154,6 +161,7 @@ class WorkerHandle:
                 os.close(fd)
         self.depot_fd = -1
         self.reports.close()
+        self.stacks.close()
         for slots in (self.argument_slots, self.result_slots):
             if slots is not None:
                 slots.declare_void()  # the worker is dead, or this is a fork, which sends nothing
@@ -197,15 +205,10 @@ def launch(
     OSError
         The system has no process, memory or file descriptor to give.
     """
-    from multiprocessing import resource_tracker
-
     with inheritance.spawning() as inheriting:
         setup_pickle = pickling.dumps(setup)
     exported = memory.exported()
-    tracker: list[int] = []
-    with suppress(OSError):
-        tracker_fd = resource_tracker.getfd()
-        tracker = [] if tracker_fd is None else [tracker_fd]
+    tracker = _tracker()
     plain = {
         "pool": pool,
         "index": index,
@@ -225,13 +228,15 @@ def launch(
     )
     theirs: list[int] = []
     ours: list[int] = []
-    journal_fd = depot_fd = report_r = -1
+    journal_fd = depot_fd = report_r = stack_r = -1
     try:
         for mine_is_write in (True, False, True):
             r, w = os.pipe()
             mine, other = (w, r) if mine_is_write else (r, w)
             ours.append(mine)
             theirs.append(other)
+        stack_r, stack_w = os.pipe()
+        theirs.append(stack_w)
         journal_fd = make_journal()
         for fd in (ours[0], ours[1]):
             _widen(fd)
@@ -240,20 +245,29 @@ def launch(
             depot_fd = nameless.make("depot")
             nameless.grow(depot_fd, 0, CONTROL_SIZE)
             lent = [depot_fd, depot.fd]
-        given = [*theirs, journal_fd, *lent, *(fd for _, fd in exported), *inheriting.fds, *tracker]
+        given = [
+            *theirs[:3],
+            journal_fd,
+            stack_w,
+            *lent,
+            *(fd for _, fd in exported),
+            *inheriting.fds,
+            *tracker,
+        ]
         if reporting is not None:
             report_r, report_w = os.pipe()
             theirs.append(report_w)
             given.append(report_w)
         watcher = 0
         if method == "fork":
-            pid, status_r, watcher = _fork(given, [fd for fd in (*ours, report_r) if fd >= 0])
+            private = [fd for fd in (*ours, report_r, stack_r) if fd >= 0]
+            pid, status_r, watcher = _fork(given, private)
         else:
             pid, status_r = keeper.keeper.start_worker(
                 keeper.SPAWN if method == "spawn" else keeper.FORK, given
             )
     except BaseException:
-        for fd in (*ours, journal_fd, depot_fd, report_r):
+        for fd in (*ours, journal_fd, depot_fd, report_r, stack_r):
             if fd >= 0:
                 os.close(fd)
         raise
@@ -261,12 +275,24 @@ def launch(
         for fd in theirs:
             os.close(fd)
     task_w, result_r, control_w = ours
-    handle = WorkerHandle(pid, (task_w, result_r, control_w, status_r), journal_fd, depot_fd)
+    fds = (task_w, result_r, control_w, status_r)
+    handle = WorkerHandle(pid, fds, journal_fd, stack_r, depot_fd)
     handle.watcher = watcher
     if report_r >= 0:
         handle.reports = ReportPipe(report_r)
     handle.post(boot)
     return handle
+
+
+def _tracker() -> list[int]:
+    """Give the descriptor of multiprocessing's resource tracker, if it can be had."""
+    from multiprocessing import resource_tracker
+
+    with suppress(OSError):
+        fd = resource_tracker.getfd()
+        if fd is not None:
+            return [fd]
+    return []
 
 
 def _surroundings(name: str, method: str, blas_threads: int | None) -> dict[str, Any]:
@@ -329,6 +355,7 @@ def _fork(given: list[int], ours: list[int]) -> tuple[int, int, int]:
 def _in_child() -> None:
     """In a forked child: close the ends that belong to the parent, or its workers would not see it go."""
     for handle in list(_handles):
+        handle.stacks.close_in_child()
         handle.close()
 
 

@@ -28,6 +28,7 @@ from workpool.ipc.frames import FrameReader, unpack_payload
 from workpool.ipc.journal import Journal
 from workpool.ipc.outbox import DONE, Outbox
 from workpool.ipc.runner import CALL, ITEM, PLAIN_ITEM, PLAIN_STAR, STAR, Runner
+from workpool.ipc.stacksignal import hear_for_others, leave_stacks
 from workpool.situation import Setup, Situation, here
 
 if TYPE_CHECKING:
@@ -49,7 +50,8 @@ def main(fds: list[int], parent: int) -> int:
     with suppress(OSError):
         os.setpgid(0, 0)
     die_with(parent)
-    task_r, result_w, control_r, journal_fd, *more = fds
+    task_r, result_w, control_r, journal_fd, stack_w, *more = fds
+    leave_stacks(stack_w)
     process = WorkerProcess(task_r, result_w, control_r, journal_fd, more)
     try:
         process.serve()
@@ -94,6 +96,8 @@ class WorkerProcess:
 
     def serve(self) -> None:
         """Begin, run what comes, and leave when told to or when the parent is gone."""
+        # Before anything else: an initializer may hang, and its stack is asked for too.
+        threading.Thread(target=self._obey, name="workpool-control", daemon=True).start()
         message = self._wait_for_frame()
         if message is None:
             return
@@ -105,7 +109,6 @@ class WorkerProcess:
         except BaseException as error:
             self._send((FAILED, pickling.dump_error(error, "the start of a worker")))
             return
-        threading.Thread(target=self._obey, name="workpool-control", daemon=True).start()
         self._send((READY,))
         try:
             self._run_all()
@@ -232,6 +235,7 @@ class WorkerProcess:
 
     def _obey(self) -> None:
         """Do what comes down the control pipe; its end means that the parent is gone."""
+        hear_for_others()
         control = self._control
         while True:
             while (frame := control.next_frame()) is None:

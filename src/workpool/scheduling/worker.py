@@ -57,6 +57,10 @@ class Worker(Protocol):
         """Wait for the worker's end; tell whether it came."""
         ...
 
+    def ask_for_stack(self) -> Callable[[float], str]:
+        """Ask where it stands; what this gives waits for the answer, until a moment at most."""
+        ...
+
     def running(self) -> list[tuple[str, float]]:
         """Name what runs now, each with its age in seconds."""
         ...

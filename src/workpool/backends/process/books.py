@@ -21,6 +21,8 @@ from workpool.scheduling.worker import describe, describe_item
 from workpool.task import RUNNING, Task
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
     from workpool.backends.process.backend import ProcessBackend
     from workpool.backends.process.hearing import Hearing
     from workpool.ipc.launch import WorkerHandle
@@ -128,6 +130,21 @@ class Books:
         if number < flight.first + flight.done:
             return []
         return [(name_of(flight, number), max(0.0, monotonic() - since))]
+
+    def ask_for_stack(self) -> Callable[[float], str]:
+        """Ask the process where it stands; whoever has the turn has no part in it."""
+        handle = self._handle
+        if handle is None or not handle.stacks.ask():
+            return lambda _: "(the worker is starting or ending)\n"
+        asked = handle.stacks
+
+        def answer(until: float) -> str:
+            text = asked.answer(until)
+            return (
+                text if text is not None else "(no answer: the worker is stopped, or has ended)\n"
+            )
+
+        return answer
 
     def _order(self, order: Order) -> None:
         self._orders.append(order)

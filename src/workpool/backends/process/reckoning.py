@@ -61,13 +61,19 @@ class Reckoning(Feeding):
             self._watch.close()
             self._watch = None
         exitcode = handle.exitcode
+        stack, place = handle.stacks.crash(exitcode)
         handle.close()
         unit = scheduler.stay_out(self)
         why, out_of_memory = cause_of_death(exitcode, self._kills_before)
         if not ordered:
             with scheduler.lock:
                 scheduler.tally.died(self.index, why)  # before anybody can see what follows from it
-        self._charge(begun, began, exitcode, why, out_of_memory=out_of_memory)
+        if place:
+            why = f"{why} in {place}"
+        lost = WorkerLost(
+            "", worker=self.index, exitcode=exitcode, out_of_memory=out_of_memory, stack=stack
+        )
+        self._charge(begun, began, why, lost)
         scheduler.give_back([*reset(flights.take_from(0)), *([] if unit is None else [unit])])
         self._recall_at = None
         if self._failed_starts >= _DEATHS_IN_A_ROW:
@@ -97,9 +103,7 @@ class Reckoning(Feeding):
             outcome = (first + known, VALUES, fresh, 0, 0, len(fresh))
             take_outcomes(self.scheduler, self._flights, [outcome])
 
-    def _charge(
-        self, begun: int, began: int, exitcode: int | None, why: str, *, out_of_memory: bool
-    ) -> None:
+    def _charge(self, begun: int, began: int, why: str, lost: WorkerLost) -> None:
         """Settle the one call that had begun (at so many nanoseconds) and has no outcome."""
         flight = self._flights.current
         if flight is None or begun < flight.first + flight.done:
@@ -112,14 +116,13 @@ class Reckoning(Feeding):
         else:
             if isinstance(doomed, str):
                 why = doomed
-            error = WorkerLost(
+            lost.task = flight.task._name if flight.task is not None else name
+            message = (
                 f"worker {self.index} of {self.scheduler.name} died of {why} while it ran {name}. "
-                "Other tasks are not affected; retries=1 would run this one again.",
-                task=flight.task._name if flight.task is not None else name,
-                worker=self.index,
-                exitcode=exitcode,
-                out_of_memory=out_of_memory,
+                "Other tasks are not affected; retries=1 would run this one again."
             )
+            lost.args = (message,)
+            error = lost
         self._flights.answered(flight.first + flight.done)
         task = flight.task
         if task is None:

@@ -1,0 +1,149 @@
+"""Stacks of a worker process, the parent's side: asked for while it lives, and left behind when it crashes.
+
+What comes down the pipe (see ``stacksignal.py``) has no end mark. So two dumps are
+asked for, and the first is whole when a thread turns up for the second time: while one is
+written, the signal for the other waits.
+"""
+
+from __future__ import annotations
+
+import os
+import re
+import select
+import signal
+import threading
+from contextlib import suppress
+from time import monotonic
+
+from workpool.ipc.stacksignal import SIGNAL
+from workpool.ipc.stacktext import Place, render, trimmed
+
+__all__ = ["Stacks"]
+
+_THREAD = re.compile(
+    r"^(?P<current>Current t|T)hread (?P<ident>0x[0-9a-f]+).*\(most recent call first\):$"
+)
+_FRAME = re.compile(r'^  File "(?P<file>.*)", line (?P<line>\d+|\?\?\?) in (?P<name>.*)$')
+_FATAL = "Fatal Python error: "
+_CRASHES = {
+    -int(number)
+    for number in (signal.SIGSEGV, signal.SIGABRT, signal.SIGFPE, signal.SIGBUS, signal.SIGILL)
+}
+
+
+class Stacks:
+    """The reading end of a worker's pipe."""
+
+    def __init__(self, fd: int, pid: int) -> None:
+        self._lock = threading.Lock()  # guards all below; held from ask to answer
+        self._fd = fd
+        self._pid = pid
+        self._main: int | None = None  # the thread that runs tasks, once it listens
+        os.set_blocking(fd, False)
+
+    def ask(self) -> bool:
+        """Ask the worker for its stacks; False when it cannot hear. With True, ``answer`` must be called."""
+        self._lock.acquire()
+        if self._fd >= 0 and SIGNAL is not None:
+            self._listen(self._read())  # and forget what nobody waited for
+            if self._main is not None:
+                with suppress(OSError):
+                    os.kill(self._pid, SIGNAL)
+                    return True
+        self._lock.release()
+        return False
+
+    def answer(self, until: float) -> str | None:
+        """Wait for the stack of the thread that runs tasks; None when it does not come in time."""
+        try:
+            poller = select.poll()
+            poller.register(self._fd, select.POLLIN)
+            text = ""
+            while True:
+                left = until - monotonic()
+                if left <= 0 or not poller.poll(left * 1000):
+                    return None
+                data = self._read()
+                if not data:
+                    return None  # it has ended
+                if not text and SIGNAL is not None:
+                    with suppress(OSError):
+                        os.kill(self._pid, SIGNAL)  # it waits while the first is being written
+                text += data
+                threads, whole = _threads(text)
+                if whole:
+                    return render(trimmed(threads.get(self._main or 0, [])))
+        finally:
+            self._lock.release()
+
+    def crash(self, exitcode: int | None) -> tuple[str, str]:
+        """Give the last stack of a worker that crashed, and in words where that was; empty when unknown."""
+        if exitcode not in _CRASHES:
+            return "", ""
+        with self._lock:
+            text = self._read() if self._fd >= 0 else ""
+        # The last one: a child of the worker may have left others, through the same pipe.
+        _, fatal, dump = text.rpartition(_FATAL)
+        places = _crashed(dump) if fatal else []
+        if not places:
+            return "", ""
+        last = places[-1]
+        return render(trimmed(places) or places), f"{last.name} ({last.file}:{last.line})"
+
+    def close(self) -> None:
+        """Close the pipe, when nobody waits for an answer any more."""
+        with self._lock:
+            self._close()
+
+    def close_in_child(self) -> None:
+        """Close the pipe in a forked child, where whoever waits for an answer is not."""
+        self._lock = threading.Lock()
+        self._close()
+
+    def _close(self) -> None:
+        fd, self._fd = self._fd, -1
+        if fd >= 0:
+            os.close(fd)
+
+    def _listen(self, text: str) -> None:
+        if self._main is None and text.startswith("listening "):
+            self._main = int(text.split("\n", 1)[0].split()[1], 16)
+
+    def _read(self) -> str:
+        data = b""
+        with suppress(BlockingIOError):
+            while more := os.read(self._fd, 1 << 16):
+                data += more
+        return data.decode(errors="replace")
+
+
+def _threads(text: str) -> tuple[dict[int, list[Place]], bool]:
+    """Cut a dump into threads, each oldest call first; tell whether the first dump is whole."""
+    threads: dict[int, list[Place]] = {}
+    places: list[Place] | None = None
+    for line in text.splitlines():
+        if (thread := _THREAD.match(line)) is not None:
+            ident = int(thread["ident"], 16)
+            if ident in threads:
+                return threads, True
+            places = threads[ident] = []
+        elif places is not None and (frame := _FRAME.match(line)) is not None:
+            places.insert(0, _place(frame))
+    return threads, False
+
+
+def _crashed(text: str) -> list[Place]:
+    """Find the thread that crashed, oldest call first."""
+    places: list[Place] = []
+    inside = False
+    for line in text.splitlines():
+        if (thread := _THREAD.match(line)) is not None:
+            inside = thread["current"] != "T"
+        elif inside and (frame := _FRAME.match(line)) is not None:
+            places.insert(0, _place(frame))
+    return places
+
+
+def _place(frame: re.Match[str]) -> Place:
+    line = frame["line"]
+    return Place(frame["file"], int(line) if line.isdigit() else 0, frame["name"])
