@@ -250,4 +250,5 @@ def test_a_killed_pool_ends_the_display(make_pool: MakePool, gate: Gate) -> None
     gate.arrival()
     in_background(pool.kill).result()
     watcher.until(ended=True)
+    gate.open()
     del results

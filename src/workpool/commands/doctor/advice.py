@@ -56,11 +56,12 @@ def _about_python(facts: dict[str, Any]) -> Iterator[str]:
             "Python code runs in one thread at a time here (the GIL): threads are for what waits or computes in C, "
             'backend="process" for Python code on all CPUs.'
         )
-    if facts["packages"].get("numpy") is not None and not facts["blas_threads"]:
-        yield (
-            "numpy's BLAS uses threads of its own in each process, as many as there are CPUs: if tasks compute with "
-            "it, set OMP_NUM_THREADS=1, or share the CPUs out among the workers."
-        )
+    for name, threads in facts["blas_threads"].items():
+        if threads.isdecimal() and int(threads) > 1:
+            yield (
+                f"{name}={threads} is set, and so holds in each worker process: {cpus['usable']} of them start up to "
+                f"{cpus['usable'] * int(threads)} threads. Unset it, and each gets its share of the CPUs."
+            )
 
 
 def _about_system(facts: dict[str, Any]) -> Iterator[str]:

@@ -42,8 +42,7 @@ def lines_of(facts: dict[str, Any], trials: list[Trial], advice: list[str]) -> I
     yield from _row("system", f"{system['name']} {system['release']} on {system['machine']}")
     yield from _row("CPUs", _cpus(facts["cpus"]))
     yield from _row("start methods", _start_methods(facts["start_methods"]))
-    blas = facts["blas_threads"]
-    yield from _row("BLAS threads", ", ".join(f"{k}={v}" for k, v in blas.items()) or "not capped")
+    yield from _row("BLAS threads", _blas(facts["blas_threads"]))
     yield from _row("memory", _memory(facts["memory"]))
     shared = facts["shared_memory"]
     told = f"{size(shared['free'])} free of {size(shared['size'])}" if shared else "not there"
@@ -106,6 +105,12 @@ def _start_methods(methods: dict[str, Any]) -> str:
     }[default]
     others = [method for method in methods["there"] if method != default]
     return f"{default} by default ({why}); also {', '.join(others)}"
+
+
+def _blas(variables: dict[str, str]) -> str:
+    if not variables:
+        return "not set, so worker processes get their share of the CPUs each"
+    return f"set for all: {', '.join(f'{name}={value}' for name, value in variables.items())}"
 
 
 def _memory(memory: dict[str, Any]) -> str:
