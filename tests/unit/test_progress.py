@@ -11,12 +11,13 @@ from typing import Any, TypeVar
 
 import pytest
 
-from tests.support.gates import DEADLINE, Gate
+from tests.support.gates import DEADLINE, Gate, Running, in_background
 from tests.support.tasks import double, fail_if_odd, holding
 from tests.support.watching import Watcher
 from workpool import Pool, Progress, Unsupported
 from workpool.integrations import progress as home
 from workpool.integrations.progress import meter as counting
+from workpool.integrations.progress.above import write_above
 from workpool.integrations.progress.line import Line
 from workpool.integrations.progress.meter import Meter
 from workpool.integrations.progress.words import clock, pace, tell
@@ -237,6 +238,26 @@ def test_tqdm_draws_the_bar(monkeypatch: pytest.MonkeyPatch) -> None:
     assert "10/10 [" in terminal.getvalue()
     assert "failed=5]" in terminal.getvalue()
     assert set(threading.enumerate()) <= before  # tqdm's own thread, which would stay, is not there
+
+
+def test_a_line_written_as_the_bar_ends_stands_above_or_below_it(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """While a bar is being closed, a line of another thread waits, and is not put behind the bar."""
+    terminal = shown_on(Terminal(), monkeypatch)
+    bar = import_module("workpool.integrations.progress.with_tqdm").display("m", 2)
+    bar.show(progress(done=1, total=2))
+    forget, writes = bar._bar._decr_instances, list[Running[None]]()
+
+    def forget_while_another_writes(_: object, instance: Any) -> None:
+        forget(instance)
+        writes.append(in_background(write_above, "a line", terminal))
+        writes[0].thread.join(0.2)  # long enough for it to go wrong
+
+    monkeypatch.setattr(type(bar._bar), "_decr_instances", forget_while_another_writes)
+    bar.close(progress(done=2, total=2, ended=True))
+    writes[0].result()
+    assert re.search(r"\] *\na line\n$", terminal.getvalue())
 
 
 def test_tqdm_does_not_count_what_was_restored_in_its_rate(monkeypatch: pytest.MonkeyPatch) -> None:

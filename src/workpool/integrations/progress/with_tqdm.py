@@ -57,4 +57,6 @@ class Bar:
             self.show(progress)
         if getattr(self._bar, "pos", 0):
             self._bar.clear()  # it is left in the first row, and what stood in its own would stay
-        self._bar.close()
+        # In one step: tqdm forgets the bar first, and a line written then would be put behind it.
+        with self._bar.get_lock():
+            self._bar.close()
