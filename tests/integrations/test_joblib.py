@@ -115,7 +115,7 @@ def test_an_error_ends_what_still_runs(own_workers: None) -> None:
         with pytest.raises(LookupError):
             loop(joblib.delayed(calls.fail_or_hold)(n, gate.path) for n in range(50))
         opener.result()
-        kept = integration._kept[2].pool
+        kept = integration._kept[2, None].pool
         kept.join(DEADLINE)  # what was running was ended, or this would be too late
         assert joblib.Parallel()(joblib.delayed(calls.square)(n) for n in range(3)) == [0, 1, 4]
 
@@ -164,13 +164,24 @@ def test_pools_of_other_sizes_are_ended(own_workers: None) -> None:
     """A pool of another size is ended when nobody uses it, and kept while somebody does."""
     with joblib.parallel_config("workpool", n_jobs=3):
         joblib.Parallel()(joblib.delayed(calls.square)(n) for n in range(3))
-        assert list(integration._kept) == [3]
-    first = integration._kept[3].pool
+        assert list(integration._kept) == [(3, None)]
+    first = integration._kept[3, None].pool
     with joblib.parallel_config("workpool", n_jobs=2), joblib.Parallel() as two:
         two(joblib.delayed(calls.square)(n) for n in range(3))
-        assert list(integration._kept) == [2]
+        assert list(integration._kept) == [(2, None)]
         with pytest.raises(RuntimeError):
             first.submit(calls.square, 1)
         joblib.Parallel(n_jobs=3)(joblib.delayed(calls.square)(n) for n in range(3))
-        assert sorted(integration._kept) == [2, 3]
+        assert sorted(integration._kept) == [(2, None), (3, None)]
         assert two(joblib.delayed(calls.square)(n) for n in range(3)) == [0, 1, 4]
+
+
+def test_inner_threads_can_be_limited(own_workers: None, monkeypatch: pytest.MonkeyPatch) -> None:
+    """inner_max_num_threads is what numeric libraries of each worker are told; a pool knows its own."""
+    monkeypatch.delenv("OMP_NUM_THREADS", raising=False)
+    with joblib.parallel_config("workpool", n_jobs=2, inner_max_num_threads=3):
+        told = joblib.Parallel()(joblib.delayed(calls.openmp_threads)(n) for n in range(2))
+    assert told == ["3", "3"]
+    given = joblib.parallel_config("workpool", pool=Pool(2), inner_max_num_threads=1)
+    with given, pytest.raises(ValueError, match="blas_threads"):
+        joblib.Parallel(n_jobs=2)(joblib.delayed(calls.square)(n) for n in range(2))

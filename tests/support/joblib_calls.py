@@ -25,6 +25,10 @@ def who(_: int) -> int:
     return os.getpid()
 
 
+def openmp_threads(_: int) -> str | None:
+    return os.environ.get("OMP_NUM_THREADS")
+
+
 def fail_at(n: int, at: int) -> int:
     if n == at:
         raise LookupError(n)

@@ -7,9 +7,9 @@ To import this module is to register the backend; joblib has no other way to lea
     with joblib.parallel_config("workpool", n_jobs=4):
         joblib.Parallel()(joblib.delayed(work)(n) for n in range(100))
 
-A pool of worker processes is made for each number of jobs and kept for the loops to
-come, so that what a worker has imported is imported once; :func:`close` ends those that
-nobody uses. ``parallel_config("workpool", pool=pool)`` uses a pool of yours instead.
+A pool of worker processes is made for each number of jobs (and of inner threads) and kept
+for the loops to come, so that what a worker has imported is imported once; :func:`close`
+ends those that nobody uses. ``parallel_config("workpool", pool=pool)`` uses a pool of yours instead.
 
 joblib batches small calls by itself; here each batch is a task.
 """
@@ -46,26 +46,34 @@ class _Kept:
 
 
 _lock = threading.Lock()  # guards _kept and the users in it
-_kept: dict[int, _Kept] = {}  # by number of workers
+# By number of workers, and of the threads that numeric libraries may start in each.
+_kept: dict[tuple[int, int | None], _Kept] = {}
 
 
 def close() -> None:
     """End the pools that are kept for the next loop and not in use."""
     with _lock:
-        idle = [_kept.pop(workers).pool for workers in list(_kept) if not _kept[workers].users]
+        idle = [_kept.pop(kind).pool for kind in list(_kept) if not _kept[kind].users]
     for pool in idle:
         pool.shutdown()
 
 
-def _take(workers: int) -> _Kept:
-    """Give a pool with so many workers, and end those of other sizes that nobody uses."""
+def _take(workers: int, threads: int | None) -> _Kept:
+    """Give a pool with so many workers, and end those of other kinds that nobody uses."""
+    kind = workers, threads
     with _lock:
-        if workers not in _kept:
-            _kept[workers] = _Kept(workpool.Pool(workers, backend="process", name="joblib"))
-        mine = _kept[workers]
+        if kind not in _kept:
+            pool = workpool.Pool(
+                workers,
+                backend="process",
+                blas_threads="auto" if threads is None else threads,
+                name="joblib",
+            )
+            _kept[kind] = _Kept(pool)
+        mine = _kept[kind]
         mine.users += 1
-        others = [n for n, kept in _kept.items() if not kept.users]
-        idle = [_kept.pop(n).pool for n in others]
+        others = [other for other, kept in _kept.items() if not kept.users]
+        idle = [_kept.pop(other).pool for other in others]
     for pool in idle:
         pool.shutdown(wait=False)
     return mine
@@ -87,10 +95,12 @@ class WorkpoolBackend(AutoBatchingMixin, ParallelBackendBase):  # type: ignore[m
     nesting_level : int or None
         How many loops are around this one; joblib counts.
     inner_max_num_threads : int or None
-        Not supported, and refused by joblib.
+        How many threads numeric libraries may start in each worker; ``None``: its share
+        of the cores. A pool that was given has its own ``blas_threads``.
     """
 
     supports_retrieve_callback = True
+    supports_inner_max_num_threads = True
     default_n_jobs = -1
 
     def __init__(
@@ -149,6 +159,15 @@ class WorkpoolBackend(AutoBatchingMixin, ParallelBackendBase):  # type: ignore[m
         What else joblib says concerns its own way of mapping large arrays into memory.
         """
         workers = self.effective_n_jobs(n_jobs)
+        threads: int | None = cast(
+            "Any", self
+        ).inner_max_num_threads  # joblib sets it after __init__
+        if self._given is not None and threads is not None:
+            message = (
+                f"inner_max_num_threads={threads} comes too late for a pool that is there already; "
+                "make it with Pool(..., blas_threads=...)"
+            )
+            raise ValueError(message)
         if workers == 1 and self._given is None:
             alone = SequentialBackend(nesting_level=self.nesting_level)  # pyright: ignore[reportUnknownMemberType, reportUnknownArgumentType]
             raise FallbackToBackend(alone)
@@ -157,7 +176,7 @@ class WorkpoolBackend(AutoBatchingMixin, ParallelBackendBase):  # type: ignore[m
         if self._given is None and not (
             self._taken and self._taken[-1].pool.max_workers == workers
         ):
-            self._taken.append(_take(workers))
+            self._taken.append(_take(workers, threads))
         return workers
 
     def terminate(self) -> None:
