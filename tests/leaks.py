@@ -24,6 +24,7 @@ from pathlib import Path
 from typing import Any
 
 __all__ = [
+    "STANDING",
     "Picture",
     "end_processes_since",
     "leaks_since",
@@ -44,6 +45,8 @@ SINGLETONS = (
     "multiprocessing.resource_tracker",
     "multiprocessing.forkserver",
 )
+# Processes that a whole run shares, such as a cluster: what starts below them is theirs.
+STANDING: set[int] = set()
 # A singleton that starts during a test brings so many descriptors at most (pipes, sockets, a pidfd).
 SINGLETON_DESCRIPTORS = 4
 
@@ -193,6 +196,8 @@ def _processes() -> list[Process]:
     found: list[Process] = []
     for process in everyone.values():
         if process.pid == mine or process.start < start:
+            continue
+        if process.pid in STANDING or any(_descends(process, one, everyone) for one in STANDING):
             continue
         if _descends(process, mine, everyone) or (mark and mark in _read(process.pid, "environ")):
             command = _read(process.pid, "cmdline").replace(b"\0", b" ").decode(errors="replace")

@@ -7,10 +7,12 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     import os
 
+    from workpool.backends.base import Backend
     from workpool.observe.recording import Recorder
     from workpool.observe.stacks import WorkerStack
     from workpool.observe.stats import Stats
     from workpool.scheduling.scheduler import Scheduler
+    from workpool.scheduling.terms import Terms
     from workpool.settings import Settings
 
 __all__ = ["Observing", "recorder_for"]
@@ -22,6 +24,33 @@ class Observing:
     _scheduler: Scheduler
     _settings: Settings
     _recorder: Recorder | None
+    _terms: Terms
+    _backend: Backend
+    _name: str
+    _max_workers: int
+
+    def __repr__(self) -> str:
+        """Show the sizes, limits and methods in force."""
+        settings, terms = self._settings, self._terms
+        shown = [f"{self._max_workers}", f"backend={settings.backend!r}", f"name={self._name!r}"]
+        if settings.queue_size:
+            shown.append(f"queue_size={settings.queue_size}")
+        given: dict[str, object] = {
+            "time_limit": terms.time_limit,
+            "retries": terms.retries,
+            "seed": terms.seeds,
+        }
+        given["context"] = terms.context if isinstance(terms.context, bool) else "listed"
+        shown += [f"{name}={value}" for name, value in given.items() if value]
+        if settings.max_tasks_per_worker:
+            shown.append(f"max_tasks_per_worker={settings.max_tasks_per_worker}")
+        extra = self._backend.describe()
+        if extra:
+            shown.append(extra)
+        state = "closed" if self._scheduler.closed else f"{len(self._scheduler.workers)} workers"
+        with self._scheduler.lock:
+            unfinished = self._scheduler.ledger.unfinished
+        return f"<Pool({', '.join(shown)}) {state}, {unfinished} unfinished>"
 
     def stats(self) -> Stats:
         """Tell what has happened so far.

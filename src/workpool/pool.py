@@ -7,7 +7,7 @@ let go can end itself while its tasks still run.
 from __future__ import annotations
 
 import weakref
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from concurrent.futures import Executor
 from functools import partial
 from itertools import count
@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING, Any, Literal, TypeVarTuple, cast
 import attrs
 
 import workpool.backends.thread  # noqa: F401 - the default one is there when the first pool is made
+from workpool.backends.base import capabilities_of
 from workpool.calls import Calls, Options, later_submit
 from workpool.entering import Entering
 from workpool.observing import Observing, recorder_for
@@ -52,8 +53,9 @@ class Pool(Calls, Sharing, Observing, Entering, Executor):  # type: ignore[misc]
         How many workers at most; they start on demand, then stay. ``None``: for
         processes the CPUs this process may really use (affinity and cgroup quota),
         for threads the standard library's rule.
-    backend : {"thread", "process", "inline"}
-        Who runs the tasks: daemon threads, processes, or the caller's own thread.
+    backend : {"thread", "process", "dask", "inline"}
+        Who runs the tasks: daemon threads, processes, the workers of a Dask cluster,
+        or the caller's own thread.
     initializer : callable or None
         Called with ``initargs`` in each worker before its first task.
     initargs : tuple
@@ -64,7 +66,7 @@ class Pool(Calls, Sharing, Observing, Entering, Executor):  # type: ignore[misc]
         ``workpool.current().resource``. It is left when the worker ends in order.
     queue_size : int, tasks
         With more than that many tasks queued, ``submit`` waits; 0 is no bound.
-    time_limit, retries, retry_on, backoff, priority, context, seed : as in options
+    time_limit, retries, retry_on, backoff, priority, context, seed, resources : as in options
         Terms for all calls; see :meth:`options`.
     max_tasks_per_worker : int or None, tasks
         After so many a worker ends in order and is replaced.
@@ -89,6 +91,9 @@ class Pool(Calls, Sharing, Observing, Entering, Executor):  # type: ignore[misc]
     record : bool or int, slices
         Remember when everything ran, for :meth:`timeline`: the latest 100,000 tasks
         and chunks of items (about 300 bytes each), or as many as the number says.
+    address, client, exclusive : str, distributed.Client, bool
+        The cluster of ``backend="dask"``, and whether nobody else uses it, so that its
+        workers may be ended; without one, a cluster on this machine.
 
     Raises
     ------
@@ -131,6 +136,10 @@ class Pool(Calls, Sharing, Observing, Entering, Executor):  # type: ignore[misc]
         capture: bool = False,
         blas_threads: int | Literal["auto"] | None = "auto",
         record: bool | int = False,
+        address: str | None = None,
+        client: Any = None,
+        exclusive: bool | None = None,
+        resources: Mapping[str, float] | None = None,
     ) -> None:
         self._settings = settings = Settings(
             max_workers=max_workers,
@@ -147,6 +156,9 @@ class Pool(Calls, Sharing, Observing, Entering, Executor):  # type: ignore[misc]
             capture=capture,
             blas_threads=blas_threads,
             record=record,
+            address=address,
+            client=client,
+            exclusive=exclusive,
         )
         kind = settings.find_backend()
         terms = Terms(
@@ -156,19 +168,20 @@ class Pool(Calls, Sharing, Observing, Entering, Executor):  # type: ignore[misc]
             priority=priority,
             context=context,
             seeds=seeds_of(seed),
+            resources=resources,
         )
         if retry_on is not None:
             terms = attrs.evolve(terms, retry_on=retry_on)
-        settings.check_terms(terms, kind)
+        settings.check_terms(terms, capabilities_of(kind, settings))
         self._terms = terms
         self._name = name if name is not None else f"Pool-{next(_numbers)}"
         self._backend: Backend = kind(pool=self._name, setup=settings.setup, settings=settings)
         self._inline = kind.capabilities.name == "inline"
         self._backend_pack = self._backend.pack
         self._pack = self._pack_on(terms)
-        self._ends_tasks = kind.capabilities.ends_tasks
+        self._ends_tasks = self._backend.capabilities.ends_tasks
         wanted = max_workers if max_workers is not None else self._backend.default_workers
-        self._max_workers = min(wanted, kind.capabilities.most_workers or wanted)
+        self._max_workers = min(wanted, self._backend.capabilities.most_workers or wanted)
         self._recorder = recorder_for(record)
         self._scheduler = scheduler = Scheduler(
             name=self._name,
@@ -211,6 +224,7 @@ class Pool(Calls, Sharing, Observing, Entering, Executor):  # type: ignore[misc]
         queue_timeout: float | None = None,
         context: Asked | None = None,
         seed: int | None = None,
+        resources: Mapping[str, float] | None = None,
     ) -> Options:
         """Give a view of this pool whose calls are on other terms.
 
@@ -239,6 +253,8 @@ class Pool(Calls, Sharing, Observing, Entering, Executor):  # type: ignore[misc]
         seed : int
             Each task has a seed of its own, made of this one and the task's place:
             ``workpool.current().seed`` and ``rng``; in processes also for ``random`` and numpy.
+        resources : mapping of str to float
+            What the task needs of its worker, such as ``{"GPU": 1}`` (Dask).
 
         Returns
         -------
@@ -260,11 +276,12 @@ class Pool(Calls, Sharing, Observing, Entering, Executor):  # type: ignore[misc]
             "queue_timeout": queue_timeout,
             "context": context,
             "seeds": seeds_of(seed),
+            "resources": resources,
         }
         terms = attrs.evolve(
             self._terms, **{term: value for term, value in given.items() if value is not None}
         )
-        self._settings.check_terms(terms, type(self._backend))
+        self._settings.check_terms(terms, self._backend.capabilities)
         return Options(self, terms)
 
     # -------------------------------------------------------------------- waiting
@@ -360,27 +377,6 @@ class Pool(Calls, Sharing, Observing, Entering, Executor):  # type: ignore[misc]
         except KeyboardInterrupt:
             self.kill()
             raise
-
-    def __repr__(self) -> str:
-        """Show the sizes, limits and methods in force."""
-        settings, terms = self._settings, self._terms
-        shown = [f"{self._max_workers}", f"backend={settings.backend!r}", f"name={self._name!r}"]
-        if settings.queue_size:
-            shown.append(f"queue_size={settings.queue_size}")
-        given: dict[str, object] = {
-            "time_limit": terms.time_limit,
-            "retries": terms.retries,
-            "seed": terms.seeds,
-        }
-        given["context"] = terms.context if isinstance(terms.context, bool) else "listed"
-        shown += [f"{name}={value}" for name, value in given.items() if value]
-        if settings.max_tasks_per_worker:
-            shown.append(f"max_tasks_per_worker={settings.max_tasks_per_worker}")
-        extra = self._backend.describe()
-        if extra:
-            shown.append(extra)
-        state = "closed" if self._scheduler.closed else f"{len(self._scheduler.workers)} workers"
-        return f"<Pool({', '.join(shown)}) {state}, {self.unfinished} unfinished>"
 
     def _submit_of(self) -> Callable[..., Task[Any]]:
         return later_submit(weakref.ref(self), Options(self, self._terms, keep=False))

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 import attrs
 
-from workpool.backends.base import Backend, find
+from workpool.backends.base import Backend, Capabilities, find
 from workpool.errors import Unsupported
 from workpool.scheduling.terms import Terms, no_sooner_than_zero, positive_or_none
 from workpool.situation import Setup
@@ -81,6 +81,13 @@ def _threads(instance: Any, attribute: attrs.Attribute[Any], value: object) -> N
         _one_or_more(instance, attribute, value)
 
 
+_ENGINES = {
+    "address": 'Use backend="dask" or backend="ray" for a cluster.',
+    "client": 'Use backend="dask" for a cluster with a client.',
+    "exclusive": 'Use backend="dask" for a cluster that others may use too.',
+}
+
+
 @attrs.frozen(kw_only=True)
 class Settings:
     """What ``Pool(...)`` was given."""
@@ -103,6 +110,10 @@ class Settings:
     capture: bool = attrs.field(default=False, validator=_yes_or_no)
     blas_threads: int | str | None = attrs.field(default="auto", validator=_threads)
     record: bool | int = attrs.field(default=False, validator=_yes_or_count)
+    # Of the engines:
+    address: str | None = attrs.field(default=None, validator=_text)
+    client: Any = attrs.field(default=None)
+    exclusive: bool | None = attrs.field(default=None)
 
     def find_backend(self) -> type[Backend]:
         """Load the backend, and refuse a start method that it does not have."""
@@ -128,7 +139,24 @@ class Settings:
                 'libraries of this process. Use backend="process", or set OMP_NUM_THREADS for the program.'
             )
             raise Unsupported(message)
+        self._check_engines(kind)
         return kind
+
+    def _check_engines(self, kind: type[Backend]) -> None:
+        """Refuse what only an engine could keep, or what it could not."""
+        for setting in ("address", "client", "exclusive"):
+            if getattr(self, setting) is not None and setting not in kind.capabilities.settings:
+                message = (
+                    f"{setting}= is nothing to backend={self.backend!r}: its workers are on this machine. "
+                    f"{_ENGINES[setting]}"
+                )
+                raise Unsupported(message)
+        if self.max_tasks_per_worker is not None and not kind.capabilities.recycles:
+            message = (
+                f"max_tasks_per_worker={self.max_tasks_per_worker} cannot be kept with backend={self.backend!r}: its "
+                'workers are not the pool\'s to replace. Use backend="process", "thread" or "ray".'
+            )
+            raise Unsupported(message)
 
     @property
     def reports(self) -> bool:
@@ -140,11 +168,17 @@ class Settings:
         """What each worker does first and last."""
         return Setup(self.initializer, self.initargs, self.worker_context)
 
-    def check_terms(self, terms: Terms, kind: type[Backend]) -> None:
+    def check_terms(self, terms: Terms, can: Capabilities) -> None:
         """Refuse terms that the backend cannot keep."""
-        if terms.time_limit is not None and not kind.capabilities.time_limit:
+        if terms.time_limit is not None and not can.time_limit:
             message = (
-                f"time_limit={terms.time_limit} cannot be kept with backend={self.backend!r}: tasks run in the "
-                'caller\'s own thread. Use backend="process" (the task is ended) or backend="thread".'
+                f"time_limit={terms.time_limit} cannot be kept with backend={self.backend!r}: {can.no_time_limit}. "
+                'Use backend="process" (the task is ended) or backend="thread".'
+            )
+            raise Unsupported(message)
+        if terms.resources and not can.resources:
+            message = (
+                f"resources={dict(terms.resources)} cannot be kept with backend={self.backend!r}, which knows of none. "
+                'Use backend="dask" or backend="ray".'
             )
             raise Unsupported(message)

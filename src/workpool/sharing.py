@@ -5,9 +5,13 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any, TypeVar
 
 if TYPE_CHECKING:
-    from workpool.backends.base import Backend, Scope
+    from collections.abc import Callable
+
+    from workpool.backends.base import Backend
     from workpool.queues import Queue
     from workpool.shared import Array, Counter, Event, Lock, RateLimiter, Semaphore, Shared
+    from workpool.shared.home import Home, Scope
+    from workpool.shared.in_engines import EngineHome
 
 __all__ = ["Sharing"]
 
@@ -20,8 +24,18 @@ class Sharing:
     _backend: Backend
 
     @property
-    def _scope(self) -> Scope:
-        return self._backend.capabilities.scope
+    def _scope(self) -> Scope | Home:
+        scope = self._backend.capabilities.scope
+        return self._engine if scope == "engine" else scope
+
+    @property
+    def _engine(self) -> EngineHome:
+        """What an engine keeps for this pool, and the way there."""
+        from workpool.shared.in_engines import EngineHome
+        from workpool.shared.in_engines.place import Place
+
+        host: Callable[..., Any] = getattr(self._backend, "host")  # noqa: B009 - engines have it
+        return EngineHome(host(Place))
 
     def counter(self, initial: int = 0) -> Counter:
         """Make a counter that all tasks of this pool can add to."""
@@ -70,4 +84,9 @@ class Sharing:
         # Once is enough: as with queue.Queue(), the annotation of the name it is bound to says it.
         from workpool.queues import Queue
 
-        return Queue(maxsize, scope=self._scope)
+        scope = self._backend.capabilities.scope
+        if scope == "engine":
+            from workpool.shared.in_engines.queue import make_queue
+
+            return make_queue(self._engine.channel, maxsize)
+        return Queue(maxsize, scope=scope)

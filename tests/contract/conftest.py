@@ -17,6 +17,7 @@ from typing import Any, Protocol
 import pytest
 
 from tests.support.backends import KINDS, Kind
+from tests.support.engines import shared_clusters
 from tests.support.gates import Gate, in_background
 from tests.support.holding import workers_busy
 from workpool import Pool
@@ -47,13 +48,20 @@ def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
     metafunc.parametrize("kind", kinds, ids=[k.name for k in kinds])
 
 
+@pytest.fixture(scope="session", autouse=True)
+def clusters() -> Generator[None]:
+    """Have the clusters of the engines under test."""
+    with shared_clusters(*(each.name for each in KINDS)):
+        yield
+
+
 @pytest.fixture
 def make_pool(kind: Kind) -> Generator[MakePool]:
     """Give a maker of pools, which are ended after the test."""
     pools: list[Pool] = []
 
     def make(max_workers: int | None = 2, **settings: Any) -> Pool:
-        made = Pool(max_workers, backend=kind.name, **settings)
+        made = Pool(max_workers, **kind.settings, **settings)
         pools.append(made)
         return made
 

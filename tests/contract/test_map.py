@@ -213,7 +213,7 @@ def test_chunksize_one_goes_through_submit(
     kind: Kind, make: Callable[[Iterable[int]], Iterable[int]]
 ) -> None:
     """A subclass that changes submit() sees each item, as with Executor.map."""
-    with Counting(2, backend=kind.name) as pool:
+    with Counting(2, **kind.settings) as pool:
         assert list(pool.map(tasks.double, make(range(5)), chunksize=1)) == [0, 2, 4, 6, 8]
         assert pool.submits == 5
 

@@ -131,7 +131,7 @@ def test_join_pulls_the_rest(pool: Pool, chunksize: int | None) -> None:
 @both_ways
 def test_shutdown_pulls_the_rest(kind: Kind, chunksize: int | None) -> None:
     """shutdown(wait=True) runs all of every map."""
-    pool = Pool(2, backend=kind.name)
+    pool = Pool(2, **kind.settings)
     source = Source(300)
     results = pool.map(tasks.double, source, buffersize=10, chunksize=chunksize)
     in_background(pool.shutdown).result()
@@ -143,7 +143,7 @@ def test_shutdown_pulls_the_rest(kind: Kind, chunksize: int | None) -> None:
 def test_the_end_of_the_block_pulls_the_rest(kind: Kind, chunksize: int | None) -> None:
     """A normal exit of the with block runs all of every map."""
     source = Source(300)
-    with Pool(2, backend=kind.name) as pool:
+    with Pool(2, **kind.settings) as pool:
         results = pool.map(tasks.double, source, buffersize=10, chunksize=chunksize)
     assert source.pulled == 300
     assert list(results) == [2 * n for n in range(300)]
@@ -155,7 +155,7 @@ def test_an_error_in_the_block_pulls_nothing_more(kind: Kind, chunksize: int | N
     source = Source()
 
     def use() -> None:
-        with Pool(2, backend=kind.name) as pool:
+        with Pool(2, **kind.settings) as pool:
             pool.map(tasks.double, source, buffersize=10, chunksize=chunksize)
             raise LookupError("in the block")
 
@@ -167,7 +167,7 @@ def test_an_error_in_the_block_pulls_nothing_more(kind: Kind, chunksize: int | N
 @both_ways
 def test_close_leaves_the_rest_unpulled(kind: Kind, chunksize: int | None) -> None:
     """shutdown(wait=False) does not wait for input, and cancels the map."""
-    pool = Pool(2, backend=kind.name)
+    pool = Pool(2, **kind.settings)
     source = Source()
     pool.map(tasks.double, source, buffersize=10, chunksize=chunksize)
     pool.close()
@@ -265,7 +265,7 @@ def test_a_yielded_result_is_not_kept(pool: Pool, chunksize: int | None) -> None
 @pytest.mark.parametrize("through", ["pool", "options"])
 def test_results_do_not_keep_the_pool(kind: Kind, chunksize: int | None, through: str) -> None:
     """A pool that only its results remember is let go, and they still come."""
-    pool = Pool(2, backend=kind.name)
+    pool = Pool(2, **kind.settings)
     calls = pool if through == "pool" else pool.options(name="x")
     results = calls.map(tasks.double, iter(range(100)), chunksize=chunksize, buffersize=100)
     assert next(results) == 0

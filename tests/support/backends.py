@@ -6,15 +6,26 @@ library's own capabilities, so that a promise cannot be dropped unseen.
 
 from __future__ import annotations
 
+import os
 from dataclasses import dataclass
-from typing import Literal
+from typing import Any, Literal
 
+from tests.support import loopback
+from tests.support.engines import shared_settings
 from workpool.backends.base import BackendName
 
 __all__ = ["KINDS", "Ability", "Kind"]
 
 Ability = Literal[
-    "concurrent", "pickles", "limits", "ends_tasks", "writes_off", "own_threads", "reports"
+    "concurrent",
+    "pickles",
+    "limits",
+    "ends_tasks",
+    "writes_off",
+    "own_threads",
+    "reports",
+    "memory",
+    "far",
 ]
 
 
@@ -22,15 +33,20 @@ Ability = Literal[
 class Kind:
     """A backend, and what a test may ask of it."""
 
-    name: BackendName
+    name: BackendName | Literal["loopback"]
     abilities: frozenset[Ability]
+
+    @property
+    def settings(self) -> dict[str, Any]:
+        """What makes a pool one of this kind: ``Pool(2, **kind.settings)``."""
+        return {"backend": self.name, **shared_settings(self.name)}
 
     def can(self, ability: Ability) -> bool:
         """Tell whether it has that ability."""
         return ability in self.abilities
 
 
-def kind(name: BackendName, *abilities: Ability) -> Kind:
+def kind(name: BackendName | Literal["loopback"], *abilities: Ability) -> Kind:
     return Kind(name, frozenset(abilities))
 
 
@@ -39,10 +55,25 @@ def kind(name: BackendName, *abilities: Ability) -> Kind:
 # limits       a time limit is kept, and cancel(kill=True) ends a running task
 # ends_tasks   what is ended is truly ended, also in C code
 # writes_off   what is ended may go on for itself, unseen
+# far          one thread here serves all workers; a trip to one of them may take milliseconds
 # own_threads  tasks run in threads of this process which are not the caller's
 # reports      what tasks log and print can be brought to the caller
-KINDS = [
-    kind("thread", "concurrent", "limits", "writes_off", "own_threads", "reports"),
-    kind("inline", "reports"),
-    kind("process", "concurrent", "pickles", "limits", "ends_tasks", "reports"),
+# memory       workers and caller have memory in common
+_DAILY = [
+    kind("thread", "concurrent", "limits", "writes_off", "own_threads", "reports", "memory"),
+    kind("inline", "reports", "memory"),
+    kind("process", "concurrent", "pickles", "limits", "ends_tasks", "reports", "memory"),
+    # The engines' common part, on threads: tests/support/loopback.py.
+    kind("loopback", "concurrent", "pickles", "limits", "writes_off", "far"),
 ]
+loopback.register()
+
+# The engines need packages and time of their own: WORKPOOL_TEST_BACKENDS=dask,ray asks for them,
+# and for nothing else (nox -s engines).
+ENGINES = [
+    kind("dask", "concurrent", "pickles", "limits", "ends_tasks", "far"),
+]
+_asked = os.environ.get("WORKPOOL_TEST_BACKENDS")
+KINDS = (
+    [each for each in [*_DAILY, *ENGINES] if each.name in _asked.split(",")] if _asked else _DAILY
+)

@@ -21,15 +21,25 @@ if TYPE_CHECKING:
     from workpool.situation import Setup
     from workpool.task import Task
 
-__all__ = ["BACKENDS", "Backend", "BackendName", "Capabilities", "Scope", "StartMethod", "find"]
+__all__ = [
+    "BACKENDS",
+    "Backend",
+    "BackendName",
+    "Capabilities",
+    "Scope",
+    "StartMethod",
+    "capabilities_of",
+    "find",
+]
 
-BackendName = Literal["thread", "process", "inline"]
+BackendName = Literal["thread", "process", "dask", "inline"]
 StartMethod = Literal["forkserver", "spawn", "fork"]
-Scope = Literal["thread", "process"]  # where shared state lives
+Scope = Literal["thread", "process", "engine"]  # where shared state lives
 
 BACKENDS: dict[str, tuple[str, str]] = {
     "thread": ("workpool.backends.thread", "ThreadBackend"),
     "process": ("workpool.backends.process", "ProcessBackend"),
+    "dask": ("workpool.backends.dask", "DaskBackend"),
     "inline": ("workpool.backends.inline", "InlineBackend"),
 }
 
@@ -45,12 +55,22 @@ class Capabilities:
     reports: bool = False  # what its tasks log and print can be brought to the caller
     start_methods: tuple[str, ...] = ()
     most_workers: int | None = None  # what max_workers comes down to; None: as many as asked for
+    no_time_limit: str = ""  # why there is none
+    resources: bool = False  # a task may ask for resources by name
+    recycles: bool = True  # max_tasks_per_worker is kept
+    settings: frozenset[str] = frozenset()  # of the pool, beside those that all backends have
+
+
+def capabilities_of(kind: type[Backend], settings: Any) -> Capabilities:
+    """Tell what a backend can keep with these settings; most can with any the same."""
+    with_these: Callable[[Any], Capabilities] | None = getattr(kind, "capabilities_with", None)
+    return kind.capabilities if with_these is None else with_these(settings)
 
 
 class Backend(Protocol):
     """How tasks are run: makes the workers of one pool."""
 
-    capabilities: Capabilities
+    capabilities: Capabilities  # with these settings; see capabilities_of
     default_workers: int
     # Prepares a task for its journey, in the thread that submits.
     pack: Callable[[Task[Any]], None] | None

@@ -45,6 +45,7 @@ class InlineBackend:
         name="inline",
         scope="thread",
         time_limit=False,
+        no_time_limit="tasks run in the caller's own thread",
         ends_tasks=False,
         reports=True,
         most_workers=1,

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from collections.abc import Mapping
+from types import MappingProxyType
+from typing import TYPE_CHECKING, Any, cast
 
 import attrs
 
@@ -94,6 +96,26 @@ def _checked_context(wanted: Any) -> Wanted:
     return checked(wanted)
 
 
+def _amounts(_: Any, attribute: attrs.Attribute[Any], value: Any) -> None:
+    for name, amount in value.items():
+        fits = isinstance(amount, (int, float)) and not isinstance(amount, bool) and amount >= 0
+        if not isinstance(name, str) or not fits:
+            message = f"{attribute.name} says of each resource how much, such as {{'GPU': 1}}; got {dict(value)!r}"
+            raise TypeError(message)
+
+
+def _as_amounts(value: Any) -> Any:
+    if value is None:
+        return _NOTHING
+    if not isinstance(value, Mapping):
+        message = f"resources says of each resource how much, such as {{'GPU': 1}}; got {value!r}"
+        raise TypeError(message)
+    return MappingProxyType(dict(cast("Mapping[str, float]", value)))
+
+
+_NOTHING: Mapping[str, float] = MappingProxyType({})
+
+
 @attrs.frozen(kw_only=True)
 class Terms:
     """What a call may ask for; one object is shared by all calls on the same terms."""
@@ -107,6 +129,9 @@ class Terms:
     priority: int = attrs.field(default=0, validator=_whole)
     name: str | None = attrs.field(default=None, validator=_text_or_none)
     queue_timeout: float | None = attrs.field(default=None, validator=_seconds_or_none)
+    resources: Mapping[str, float] = attrs.field(
+        default=None, converter=_as_amounts, validator=_amounts
+    )
     context: Wanted = attrs.field(default=False, converter=_checked_context)
     seeds: Seeds | None = None
 

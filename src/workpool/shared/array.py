@@ -10,7 +10,7 @@ from types import TracebackType
 from typing import Any, Protocol, SupportsIndex, cast
 
 from workpool.errors import WouldDeadlock
-from workpool.shared.home import Handle, Scope, home_of
+from workpool.shared.home import Handle, Home, Scope, home_of
 
 __all__ = ["Array", "ArrayHome"]
 
@@ -99,7 +99,11 @@ class Array(Handle[ArrayHome]):
     __slots__ = ()
 
     def __init__(
-        self, shape: int | tuple[int, ...], dtype: Any = "float64", *, scope: Scope = "thread"
+        self,
+        shape: int | tuple[int, ...],
+        dtype: Any = "float64",
+        *,
+        scope: Scope | Home = "thread",
     ) -> None:
         home = home_of(scope)
         name, size = _type(dtype)

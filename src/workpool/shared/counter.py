@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Protocol
 
-from workpool.shared.home import Handle, Scope, home_of
+from workpool.shared.home import Handle, Home, Scope, home_of
 
 __all__ = ["Counter", "CounterHome"]
 
@@ -54,7 +54,7 @@ class Counter(Handle[CounterHome]):
 
     __slots__ = ()
 
-    def __init__(self, initial: int = 0, *, scope: Scope = "thread") -> None:
+    def __init__(self, initial: int = 0, *, scope: Scope | Home = "thread") -> None:
         home = home_of(scope)
         try:
             self._set_home(home.make_counter(initial), scope)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Protocol
 
-from workpool.shared.home import Handle, Scope, home_of
+from workpool.shared.home import Handle, Home, Scope, home_of
 
 __all__ = ["Event", "EventHome"]
 
@@ -43,7 +43,7 @@ class Event(Handle[EventHome]):
 
     __slots__ = ()
 
-    def __init__(self, *, scope: Scope = "thread") -> None:
+    def __init__(self, *, scope: Scope | Home = "thread") -> None:
         self._set_home(home_of(scope).make_event(), scope)
 
     def __repr__(self) -> str:

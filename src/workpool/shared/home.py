@@ -24,7 +24,8 @@ if TYPE_CHECKING:
 __all__ = ["Handle", "Home", "Scope", "StaysInProcess", "home_of"]
 
 #: Who may use a piece of shared state: the threads of this process, or any process it is sent to.
-Scope = Literal["thread", "process"]
+#: "engine" is said of what a pool on Dask or Ray has made; it alone knows where that is.
+Scope = Literal["thread", "process", "engine"]
 
 _MODULES = {
     "thread": "workpool.shared.in_threads",
@@ -36,7 +37,10 @@ H_co = TypeVar("H_co", covariant=True)
 
 
 class Home(Protocol):
-    """A place where shared state lives; a module with these functions is one."""
+    """A place where shared state lives; a module with these functions is one.
+
+    One that stands for itself, such as a pool's on an engine, is passed as the scope.
+    """
 
     def make_counter(self, initial: int) -> CounterHome:
         """Make what a `Counter` stands for."""
@@ -91,9 +95,10 @@ class Handle(Generic[H_co]):
     def __reduce__(self) -> tuple[object, ...]:
         return _rebuild, (type(self), self._home, self._scope)
 
-    def _set_home(self, home: H_co, scope: Scope) -> None:  # type: ignore[misc]  # covariant, set once
+    def _set_home(self, home: H_co, scope: Scope | Home) -> None:  # type: ignore[misc]  # covariant, set once
         self._home = home
-        self._scope = scope
+        # A home that stands for itself is an engine's.
+        self._scope = scope if isinstance(scope, str) else "engine"
 
 
 class StaysInProcess:
@@ -110,14 +115,16 @@ class StaysInProcess:
         raise NotPicklable(message, part="argument")
 
 
-def home_of(scope: str) -> Home:
-    """Find the place of that name.
+def home_of(scope: Scope | Home) -> Home:
+    """Find the place of that name; a place is found at once.
 
     Raises
     ------
     ValueError
         There is none; the message lists them.
     """
+    if not isinstance(scope, str):
+        return scope
     module = _MODULES.get(scope)
     if module is None:
         names = " or ".join(repr(name) for name in _MODULES)

@@ -5,7 +5,7 @@ from __future__ import annotations
 from types import TracebackType
 from typing import Protocol
 
-from workpool.shared.home import Handle, Scope, home_of
+from workpool.shared.home import Handle, Home, Scope, home_of
 
 __all__ = ["Lock", "LockHome"]
 
@@ -48,7 +48,7 @@ class Lock(Handle[LockHome]):
 
     __slots__ = ()
 
-    def __init__(self, *, scope: Scope = "thread") -> None:
+    def __init__(self, *, scope: Scope | Home = "thread") -> None:
         self._set_home(home_of(scope).make_lock(), scope)
 
     def __repr__(self) -> str:

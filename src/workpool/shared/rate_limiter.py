@@ -6,7 +6,7 @@ import math
 from types import TracebackType
 from typing import Protocol, cast
 
-from workpool.shared.home import Handle, Scope, home_of
+from workpool.shared.home import Handle, Home, Scope, home_of
 from workpool.shared.window import LONGEST
 
 __all__ = ["RateLimiter", "RateLimiterHome"]
@@ -66,7 +66,7 @@ class RateLimiter(Handle[RateLimiterHome]):
 
     __slots__ = ()
 
-    def __init__(self, calls: int, per: float = 1.0, *, scope: Scope = "thread") -> None:
+    def __init__(self, calls: int, per: float = 1.0, *, scope: Scope | Home = "thread") -> None:
         if not isinstance(cast("object", calls), int) or isinstance(calls, bool):
             message = f"calls must be a whole number of calls, not {calls!r}"
             raise TypeError(message)

@@ -5,7 +5,7 @@ from __future__ import annotations
 from types import TracebackType
 from typing import Protocol
 
-from workpool.shared.home import Handle, Scope, home_of
+from workpool.shared.home import Handle, Home, Scope, home_of
 
 __all__ = ["Semaphore", "SemaphoreHome"]
 
@@ -50,7 +50,7 @@ class Semaphore(Handle[SemaphoreHome]):
 
     __slots__ = ()
 
-    def __init__(self, value: int = 1, *, scope: Scope = "thread") -> None:
+    def __init__(self, value: int = 1, *, scope: Scope | Home = "thread") -> None:
         if value < 1:
             message = (
                 f"a semaphore has at least 1 permit, not {value!r}; to signal, use Event or Queue"

@@ -7,7 +7,7 @@ from types import TracebackType
 from typing import Generic, Protocol, TypeVar
 
 from workpool.errors import WouldDeadlock
-from workpool.shared.home import Handle, Scope, home_of
+from workpool.shared.home import Handle, Home, Scope, home_of
 
 __all__ = ["Box", "Shared", "SharedHome"]
 
@@ -64,7 +64,7 @@ class Shared(Handle[SharedHome[T]], Generic[T]):
 
     __slots__ = ()
 
-    def __init__(self, value: T, *, scope: Scope = "thread") -> None:
+    def __init__(self, value: T, *, scope: Scope | Home = "thread") -> None:
         self._set_home(home_of(scope).make_shared(value), scope)
 
     def __repr__(self) -> str:

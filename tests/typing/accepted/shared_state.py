@@ -22,7 +22,7 @@ from workpool import (
     Task,
 )
 
-Scope = Literal["thread", "process"]
+Scope = Literal["thread", "process", "engine"]
 
 
 def from_the_pool(pool: Pool) -> None:
@@ -65,7 +65,7 @@ def limits_and_arrays(pool: Pool) -> None:
     array[0] = array[1]
 
 
-def alone(scope: Scope) -> None:
+def alone(scope: Literal["thread", "process"]) -> None:
     """The same made alone, where a scope may be named."""
     assert_type(Counter(), Counter)
     assert_type(Counter(1, scope="process").scope, Scope)

@@ -1,0 +1,154 @@
+"""What runs in Dask's own processes: orders in its workers, a guard in its scheduler.
+
+Dask runs a task again when its worker dies: good for pure functions, and not what a
+pool promises. The guard is a plugin of the scheduler that has ours fail at the first
+death instead, without changing a setting that others on the same cluster rely on.
+"""
+
+from __future__ import annotations
+
+import os
+import pickle
+import signal
+import threading
+from importlib import import_module
+from typing import TYPE_CHECKING, Any
+
+from workpool.backends.engine.remote import Life, dump_failure
+from workpool.errors import SharedStateLost
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+__all__ = [
+    "MARK",
+    "Guard",
+    "ask_to_end",
+    "forget",
+    "host",
+    "kill_worker",
+    "leave",
+    "offset",
+    "run_order",
+]
+
+_SchedulerPlugin: Any = import_module("distributed.diagnostics.plugin").SchedulerPlugin
+
+MARK = "-workpool-"  # in the key of every task of ours
+
+_lock = threading.Lock()  # guards _lives; held while one is begun, so that it is begun once
+_lives: dict[str, Life] = {}  # by pool, as its token names it
+
+
+def run_order(
+    token: str, pool: str, setup: bytes | None, order: tuple[Any, ...]
+) -> tuple[Any, ...]:
+    """Run an order in this worker; the first one of a pool begins the pool's life here."""
+    life = _lives.get(token)
+    if life is None:
+        with _lock:
+            life = _lives.get(token)
+            if life is None:
+                try:
+                    life = Life(pool, order[1], setup)
+                except BaseException as error:
+                    return dump_failure(error)
+                _lives[token] = life
+    return life.run(order)
+
+
+def leave(token: str) -> None:
+    """End a pool's life in this worker."""
+    with _lock:
+        life = _lives.pop(token, None)
+    if life is not None:
+        life.leave()
+
+
+async def ask_to_end(token: str, number: int) -> None:
+    """Let an order see that it is not wanted any more; in the worker's loop, so it waits for no slot."""
+    life = _lives.get(token)
+    if life is not None:
+        life.ask_to_end(number)
+
+
+async def offset(token: str, number: int) -> int:
+    """Tell which item of an order runs here."""
+    life = _lives.get(token)
+    return -1 if life is None else life.offset(number)
+
+
+def kill_worker(dask_worker: Any) -> None:
+    """Kill the worker that a nanny minds; runs in the nanny."""
+    pid = dask_worker.pid
+    if pid is not None:
+        os.kill(pid, signal.SIGKILL)
+
+
+class Guard(_SchedulerPlugin):  # type: ignore[misc]  # Dask has no types; it asks for this base
+    """Lets no task of ours be run a second time because its worker died; keeps what pools share."""
+
+    name = "workpool-guard"
+    idempotent = True
+
+    def __init__(self) -> None:
+        self._scheduler: Any = None
+        self._places: dict[
+            str, tuple[str, Any]
+        ] = {}  # by pool: the client it ends with, and the place
+
+    async def start(self, scheduler: Any) -> None:
+        """Take up the work in a scheduler."""
+        self._scheduler = scheduler
+        scheduler.handlers["workpool_place"] = self.call_place
+
+    def transition(self, key: Any, start: str, finish: str, *args: Any, **kwargs: Any) -> None:
+        """Bring a task of ours that goes to a worker to the brink of what Dask lets pass."""
+        del start, args, kwargs
+        if finish == "processing" and type(key) is str and MARK in key:
+            task = self._scheduler.tasks[key]
+            task.suspicious = max(task.suspicious, self._scheduler.allowed_failures)
+
+    def host(self, token: str, client: str, make: Callable[[], Any]) -> None:
+        """Keep a place for a pool."""
+        self._places[token] = client, make()
+
+    def forget(self, token: str) -> None:
+        """Let a pool's place go."""
+        self._places.pop(token, None)
+
+    async def call_place(
+        self, token: str, owner: list[Any], number: int, name: str, arguments: bytes
+    ) -> bytes:
+        """Make a call of a pool's place; a handler of the scheduler, in its loop."""
+        _, place = self._places.get(token, ("", None))
+        if place is None:
+            lost = SharedStateLost("this shared state is no more: the pool that made it has ended")
+            return pickle.dumps((False, lost))
+        result: bytes = await place.call(tuple(owner), number, name, arguments)
+        return result
+
+    def remove_worker(self, scheduler: Any, worker: str, **kwargs: Any) -> None:
+        """Free what a worker owned that has ended."""
+        del scheduler, kwargs
+        for _, place in self._places.values():
+            place.ended(worker)
+
+    def remove_client(self, scheduler: Any, client: str) -> None:
+        """Let the places go of a program that has ended; free what it owned elsewhere."""
+        del scheduler
+        for token, (owner, place) in list(self._places.items()):
+            if owner == client:
+                self.forget(token)
+            else:
+                place.ended(client)
+
+
+def host(token: str, client: str, make: Callable[[], Any], *, dask_scheduler: Any) -> None:
+    """Have the guard keep a place; runs in the scheduler."""
+    dask_scheduler.plugins[Guard.name].host(token, client, make)
+
+
+def forget(token: str, *, dask_scheduler: Any) -> None:
+    """Have the guard let a place go; runs in the scheduler."""
+    dask_scheduler.plugins[Guard.name].forget(token)

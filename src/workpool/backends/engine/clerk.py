@@ -1,0 +1,115 @@
+"""The one thread of an engine's pool, and what it asks of the engine.
+
+Whatever happens to a slot is an event: it is woken, an outcome lands, its far end dies,
+somebody wants a task ended. The clerk goes through the events in order.
+"""
+
+from __future__ import annotations
+
+import logging
+import threading
+from queue import SimpleQueue
+from time import monotonic
+from typing import TYPE_CHECKING, Any, Protocol
+
+from workpool.situation import here
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from workpool.backends.engine.orders import Order
+    from workpool.backends.engine.slots import Slot
+
+__all__ = ["Clerk", "Engine", "Flight"]
+
+_log = logging.getLogger("workpool")
+
+
+class Engine(Protocol):
+    """What runs orders; every call is made by the clerk, but for ``offset``."""
+
+    @property
+    def ends_tasks(self) -> bool:
+        """Whether it can end what runs, and tells when that is done."""
+        ...
+
+    @property
+    def most_calls(self) -> int | None:
+        """After how many calls a worker ends in order and is replaced."""
+        ...
+
+    def begin(self, slot: Slot) -> None:
+        """Make the slot's far end; ``slot.ready`` or ``slot.died`` is posted when that is done."""
+
+    def send(self, slot: Slot, flight: Flight, order: Order) -> None:
+        """Send an order; ``slot.landed`` or ``slot.died`` is posted when it is over."""
+
+    def ask_to_end(self, slot: Slot, flight: Flight) -> None:
+        """Let the order see that it is not wanted any more."""
+
+    def end(self, slot: Slot) -> None:
+        """End the far end at once; or, where that cannot be, forget what it does."""
+
+    def leave(self, slot: Slot) -> None:
+        """Let the far end go in order."""
+
+    def offset(self, slot: Slot, flight: Flight) -> int:
+        """Tell which item of a chunk runs, as far as can be known quickly."""
+        ...
+
+
+class Flight:
+    """An order on its way, and what is known of it."""
+
+    __slots__ = ("began", "doomed", "number", "ticket", "timer", "unit")
+
+    def __init__(self, number: int, unit: Any) -> None:
+        self.number = number
+        self.unit = unit
+        self.began = monotonic()
+        self.ticket: Any = None  # the engine's own
+        self.timer: Any = None
+        # Why its far end is being ended: an error, or the event to be set when it is.
+        self.doomed: BaseException | threading.Event | None = None
+
+
+class Clerk:
+    """The one thread of an engine's pool: goes through events in the order they came."""
+
+    def __init__(self, pool: str, engine: Engine) -> None:
+        self.engine = engine
+        self._events: SimpleQueue[tuple[Slot, Callable[[], object]] | None] = SimpleQueue()
+        self.put = self._events.put
+        self._thread = threading.Thread(target=self._run, name=f"{pool}-clerk", daemon=True)
+        self._starting = threading.Lock()  # guards the start of the thread
+
+    @property
+    def is_this_thread(self) -> bool:
+        """Whether the caller is the clerk."""
+        return threading.current_thread() is self._thread
+
+    def start(self) -> None:
+        """Start the thread, once."""
+        with self._starting:
+            if self._thread.ident is None:
+                self._thread.start()
+
+    def close(self) -> None:
+        """End the thread, once it has gone through the events that are there."""
+        self.put(None)
+        if self._thread.ident is not None and not self.is_this_thread:
+            self._thread.join()
+
+    def _run(self) -> None:
+        get = self._events.get
+        while (event := get()) is not None:
+            slot, call = event
+            here.worker = slot
+            try:
+                call()
+            except BaseException as error:
+                # A fault of ours must not hang anybody: everything fails with it.
+                _log.exception("worker %d of %s failed", slot.index, slot.scheduler.name)
+                slot.give_up(error)
+            here.worker = None
+            del slot, call, event

@@ -1,0 +1,361 @@
+"""The workers of an engine: many slots, and one thread here that feeds them all.
+
+A slot is what the scheduler takes for a worker. It has no thread: whatever happens to
+it (it is woken, an outcome lands, its far end dies, somebody wants a task ended) is an
+event, and the one thread of the pool, the *clerk*, goes through the events in order.
+So a slot's state is touched by that thread alone and needs no lock, and a pool of a
+thousand workers costs one thread here.
+
+A slot has one order in flight at most. What is not with a worker is in the pool's own
+queue, and so priorities, cancelling and joins are the scheduler's, as everywhere.
+
+States of a slot: beginning (its far end is not there yet), idle, busy (``flight``),
+doomed (busy, and its far end is being ended for a reason of ours), gone.
+
+- An order lands once: what comes back for a flight that is no longer the slot's is dropped.
+- A far end that dies takes the order with it that it was running, which is charged to
+  the unit; then the slot begins anew, with the same index.
+"""
+
+from __future__ import annotations
+
+import threading
+from functools import partial
+from time import monotonic
+from typing import TYPE_CHECKING, Any
+
+from workpool.backends.engine import landing, orders, remote
+from workpool.backends.engine.clerk import Flight
+from workpool.errors import InitializerFailed, TimeLimitExceeded, WorkerLost, WorkerStartFailed
+from workpool.scheduling.mapjob import Chunk
+from workpool.task import RUNNING, Task
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from workpool.backends.engine.clerk import Clerk
+    from workpool.scheduling.scheduler import Scheduler
+
+__all__ = ["Slot"]
+
+_DEATHS_IN_A_ROW = 5  # far ends that never became ready before the pool gives up
+_GRACE = 10.0  # seconds that an engine may take to tell of the end of what it was told to end
+
+
+class Slot:
+    """One worker of an engine, as the scheduler sees it."""
+
+    can_nest = False
+    hand_over = None
+
+    def __init__(self, clerk: Clerk, scheduler: Scheduler, index: int) -> None:
+        self.clerk = clerk
+        self.scheduler = scheduler
+        self.index = index
+        self.inbox: Any = None
+        self.lent = False
+        self.written_off = False
+        self.started = False
+        self.far: Any = None  # the engine's own: what the slot's far end is
+        self.flight: Flight | None = None
+        self.wake = partial(clerk.put, (self, self._look))
+        self._engine = clerk.engine
+        self._ready = False
+        self._leaving = False
+        self._ran: int = 0  # calls, in this life of the far end
+        self._failed_starts = 0  # in a row
+        self._gone = threading.Event()
+
+    # ------------------------------------------------------- what others ask, in any thread
+
+    def start(self) -> None:
+        """Have the clerk begin; a RuntimeError if there is no thread to be had."""
+        self.clerk.start()
+        self.post(self._begin)
+        self.started = True
+
+    def post(self, call: Callable[[], object]) -> None:
+        """Have the clerk make a call for this slot."""
+        self.clerk.put((self, call))
+
+    def join(self, timeout: float | None) -> bool:
+        """Wait until the slot is gone."""
+        return self._gone.wait(timeout)
+
+    def kill(self) -> None:
+        """Have the far end ended; what runs there is lost."""
+        self.post(self._kill)
+
+    def ask_to_end(self, task: Task[Any]) -> None:
+        """Let the task see that it is not wanted any more, if it runs here."""
+        self.post(partial(self._ask_to_end, task))
+
+    def end_task(self, task: Task[Any]) -> bool:
+        """End the far end if it runs the task; waits until that is settled."""
+        if not self._engine.ends_tasks:
+            self.ask_to_end(task)
+            return False
+        if task._state is not RUNNING:
+            return False
+        heard = threading.Event()
+        if self.clerk.is_this_thread:
+            self._end_task(
+                task, heard
+            )  # a callback; it is settled when the engine tells of the end
+            return heard.is_set() and task.cancelled()
+        self.post(partial(self._end_task, task, heard))
+        heard.wait()
+        return task.cancelled()
+
+    def running(self) -> list[tuple[str, float]]:
+        """Name what runs now, with its age in seconds."""
+        flight = self.flight
+        if flight is None:
+            return []
+        offset = 0
+        if flight.unit.__class__ is Chunk and flight.unit.size > 1:
+            offset = max(0, self._engine.offset(self, flight))
+        return [(landing.name_of(flight.unit, offset), monotonic() - flight.began)]
+
+    # ----------------------------------------------------------------- events, by the clerk
+
+    def _begin(self) -> None:
+        if self._should_leave():
+            # The look takes out of the queue what stands there for nothing, such as a closed
+            # map call: else somebody would be hired for it again, and again.
+            unit = self.scheduler.next_unit(self)
+            if unit is None:
+                self._left()
+                return
+            self.scheduler.give_back([unit])
+        self._ready, self._ran = False, 0
+        self._engine.begin(self)
+
+    def ready(self) -> None:
+        """The far end is there."""
+        self._ready = True
+        self._failed_starts = 0
+        self._look()
+
+    def failed(self, data: bytes) -> None:
+        """The far end could not set itself up: nobody's can."""
+        reason = landing.initializer_failed(self.scheduler.name, self.index, data)
+        self._fail_for_good(reason)
+
+    def died(
+        self, far: Any, why: str, exitcode: int | None = None, *, entering: bool = False
+    ) -> None:
+        """A far end is dead: charge what it ran, and begin anew."""
+        if far is not self.far or self._gone.is_set():
+            return  # another's
+        flight, self.flight = self.flight, None
+        was_ready, self._ready = self._ready, False
+        self.far = None
+        scheduler = self.scheduler
+        with scheduler.lock:
+            scheduler.tally.died(self.index, why)  # before anybody can see what follows from it
+        unit = scheduler.stay_out(self)
+        if flight is not None:
+            self._charge(flight, why, exitcode)
+        if unit is not None:
+            scheduler.give_back([unit])
+        self._failed_starts = 0 if was_ready else self._failed_starts + 1
+        if entering and not was_ready:
+            self._fail_for_good(
+                InitializerFailed(
+                    f"worker {self.index} of {scheduler.name} died of {why} in its initializer or worker_context; "
+                    "the pool takes no more tasks."
+                )
+            )
+        elif self._failed_starts >= _DEATHS_IN_A_ROW:
+            self._fail_for_good(
+                WorkerStartFailed(
+                    f"worker {self.index} of {scheduler.name} died at each of its last {self._failed_starts} starts, "
+                    f"the last time of {why}; the pool takes no more tasks."
+                )
+            )
+        else:
+            self._begin()
+
+    def landed(self, flight: Flight, outcome: tuple[Any, ...]) -> None:
+        """An order is over."""
+        if flight is not self.flight:
+            return  # it was settled otherwise
+        self.flight = None
+        self._disarm(flight)
+        if outcome[0] == remote.FAILED:
+            reason = landing.initializer_failed(self.scheduler.name, self.index, outcome[1])
+            self._fail_for_good(reason, flight)
+            return
+        self._ran += len(outcome[3])
+        landing.land(self.scheduler, flight.unit, outcome, self)
+        if isinstance(flight.doomed, threading.Event):
+            flight.doomed.set()  # it was too late to end it
+        del flight, outcome
+        self._look()
+
+    def refused(self, flight: Flight, error: BaseException) -> None:
+        """The engine could not run an order at all: that is the unit's error."""
+        if flight is self.flight:
+            self.flight = None
+            self._disarm(flight)
+            landing.fail_unit(self.scheduler, flight.unit, error, self)
+            self._look()
+
+    def give_up(self, error: BaseException) -> None:
+        """Fail everything for a fault of ours."""
+        self._fail_for_good(error, self.flight)
+
+    # --------------------------------------------------------------------------- feeding
+
+    def _look(self) -> None:
+        """Take the next unit, or be idle, or leave."""
+        while self._ready and self.flight is None and not self._leaving:
+            most = self._engine.most_calls
+            if most is not None and self._ran >= most:
+                self._retire()
+                return
+            unit = self.scheduler.next_unit(self)
+            if unit is None:
+                if self._should_leave():
+                    self._left()
+                return
+            self._send(unit, None if most is None else most - self._ran)
+
+    def _should_leave(self) -> bool:
+        with self.scheduler.lock:
+            return self.scheduler.should_leave()
+
+    def _send(self, unit: Any, most: int | None) -> None:
+        scheduler = self.scheduler
+        number = next(orders.numbers)
+        if unit.__class__ is Task:
+            task: Task[Any] = unit
+            limit = task._terms.time_limit
+            task._started_at, task._ended_at = monotonic(), 0.0
+            if task._payload.__class__ is not tuple:
+                scheduler.settle(task, None, task._payload)
+                return
+            task._worker = self.index
+            task._attempts += 1
+            order: orders.Order | None = orders.task_order(task, number, self.index)
+        else:
+            limit = unit.job.terms.time_limit
+            # Under a time limit each item goes alone: the clock is that of one call.
+            self._cut(unit, 1 if limit is not None else most)
+            order = orders.chunk_order(scheduler, unit, number, self.index)
+        if order is None:
+            return
+        self.flight = flight = Flight(number, unit)
+        if limit is not None:
+            flight.timer = scheduler.timers.after(
+                limit, partial(self.post, partial(self._overdue, flight, limit))
+            )
+        self._engine.send(self, flight, order)
+
+    def _cut(self, chunk: Chunk, most: int | None) -> None:
+        """Leave so many items in a chunk; the others go back to the queue."""
+        if most is None or chunk.size <= most:
+            return
+        rest = Chunk(chunk.job, chunk.start + most, chunk.items[most:], chunk.attempts)
+        chunk.items, chunk.size = chunk.items[:most], most
+        self.scheduler.give_back([rest])
+
+    # ---------------------------------------------------------------------------- ending
+
+    def _ask_to_end(self, task: Task[Any]) -> None:
+        flight = self.flight
+        if flight is not None and flight.unit is task:
+            self._engine.ask_to_end(self, flight)
+
+    def _end_task(self, task: Task[Any], heard: threading.Event) -> None:
+        flight = self.flight
+        if flight is None or flight.unit is not task or flight.doomed is not None:
+            heard.set()  # it has ended, or its worker is being ended
+            return
+        self._doom(flight, heard)
+
+    def _overdue(self, flight: Flight, limit: float) -> None:
+        if flight is not self.flight or flight.doomed is not None:
+            return
+        name = landing.name_of(flight.unit)
+        error = TimeLimitExceeded(
+            f"{name} ran longer than its time limit of {limit} s; its worker was ended and replaced.",
+            time_limit=limit,
+            task=flight.unit._name if flight.unit.__class__ is Task else name,
+        )
+        self._doom(flight, error)
+
+    def _doom(self, flight: Flight, reason: BaseException | threading.Event) -> None:
+        """End the far end; the flight is settled when the engine tells of its death, or has had time to."""
+        flight.doomed = reason
+        far = self.far
+        self._engine.end(self)
+        late = partial(self.post, partial(self.died, far, "an order to end"))
+        self.scheduler.timers.after(_GRACE, late)
+
+    def _charge(self, flight: Flight, why: str, exitcode: int | None) -> None:
+        self._disarm(flight)
+        doomed, unit = flight.doomed, flight.unit
+        if isinstance(doomed, threading.Event):
+            self.scheduler.settle_cancelled(unit)
+            doomed.set()
+            return
+        if isinstance(doomed, TimeLimitExceeded):
+            landing.fail_unit(self.scheduler, unit, doomed, self)
+            return
+        name = landing.name_of(unit)
+        if unit.__class__ is Chunk and unit.size > 1:
+            name = f"{name}, with {unit.size - 1} short ones that travelled with it"
+        error = doomed or WorkerLost(
+            f"worker {self.index} of {self.scheduler.name} died of {why} while it ran {name}. "
+            "Other tasks are not affected; retries=1 would run this one again.",
+            task=unit._name if unit.__class__ is Task else name,
+            worker=self.index,
+            exitcode=exitcode,
+        )
+        landing.fail_unit(self.scheduler, unit, error, self)
+
+    def _kill(self) -> None:
+        if self._gone.is_set():
+            return
+        self._engine.end(self)
+        flight, self.flight = self.flight, None
+        if flight is not None:
+            flight.doomed = flight.doomed or WorkerLost(
+                f"{landing.name_of(flight.unit)} was running when {self.scheduler.name} was killed.",
+                task=flight.unit._name if flight.unit.__class__ is Task else "",
+                worker=self.index,
+            )
+            self._charge(flight, "Pool.kill()", None)
+        self._left()
+
+    def _retire(self) -> None:
+        """End in order after enough calls, and begin anew."""
+        self._engine.leave(self)
+        self.far = None
+        self._begin()
+
+    def _fail_for_good(self, reason: BaseException, flight: Flight | None = None) -> None:
+        self.scheduler.fail_all(reason, for_good=True)
+        if flight is not None:
+            self.flight = None
+            self._disarm(flight)
+            landing.fail_unit(self.scheduler, flight.unit, reason, None)
+            if isinstance(flight.doomed, threading.Event):
+                flight.doomed.set()
+        self._left()
+
+    def _left(self) -> None:
+        """Be gone."""
+        if self._gone.is_set():
+            return
+        self._leaving = True
+        self._engine.leave(self)
+        self.scheduler.left(self)
+        self._gone.set()
+
+    def _disarm(self, flight: Flight) -> None:
+        timer, flight.timer = flight.timer, None
+        if timer is not None:
+            timer.cancel()
