@@ -54,7 +54,7 @@ def kind(name: BackendName | Literal["loopback"], *abilities: Ability) -> Kind:
 # pickles      values are copied on their way to a task and back
 # limits       a time limit is kept, and cancel(kill=True) ends a running task
 # ends_tasks   what is ended is truly ended, also in C code
-# writes_off   what is ended may go on for itself, unseen
+# writes_off   what is ended may go on for itself, unseen, until it is struck by an exception
 # far          one thread here serves all workers; a trip to one of them may take milliseconds
 # own_threads  tasks run in threads of this process which are not the caller's
 # reports      what tasks log and print can be brought to the caller
@@ -64,7 +64,7 @@ _DAILY = [
     kind("inline", "reports", "memory"),
     kind("process", "concurrent", "pickles", "limits", "ends_tasks", "reports", "memory"),
     # The engines' common part, on threads: tests/support/loopback.py.
-    kind("loopback", "concurrent", "pickles", "limits", "writes_off", "far"),
+    kind("loopback", "concurrent", "pickles", "limits", "far"),
 ]
 loopback.register()
 

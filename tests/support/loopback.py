@@ -66,6 +66,7 @@ class LoopbackEngine:
     """Takes orders to threads."""
 
     ends_tasks = True
+    writes_off = True
 
     def __init__(self, pool: str, setup: Setup, most_calls: int | None) -> None:
         self.pool = pool
@@ -100,6 +101,10 @@ class LoopbackEngine:
     def offset(self, slot: Slot, flight: Flight) -> int:
         life: Life | None = getattr(slot.far, "life", None)
         return -1 if life is None else life.offset(flight.number)
+
+    def stack(self, slot: Slot, flight: Flight, until: float) -> str:
+        life: Life | None = getattr(slot.far, "life", None)
+        return "" if life is None else life.stack(flight.number)
 
 
 class Loop:
@@ -137,7 +142,7 @@ class LoopbackChannel:
 class LoopbackBackend:
     """Makes slots whose far ends are threads."""
 
-    capabilities = Capabilities(name="loopback", scope="engine", time_limit=True, ends_tasks=True)
+    capabilities = Capabilities(name="loopback", scope="engine", time_limit=True, ends_tasks=False)
     default_workers = 2
 
     def __init__(self, *, pool: str, setup: Setup, settings: Any) -> None:

@@ -16,7 +16,12 @@ _PACKAGE = os.path.dirname(os.path.dirname(os.path.abspath(__file__)))
 # Where the library calls what users gave it: a task, an item, an initializer.
 _CALLERS = frozenset(
     os.path.join(_PACKAGE, *path)
-    for path in (("ipc", "runner.py"), ("backends", "local.py"), ("situation.py",))
+    for path in (
+        ("ipc", "runner.py"),
+        ("backends", "local.py"),
+        ("backends", "engine", "remote.py"),
+        ("situation.py",),
+    )
 )
 
 

@@ -18,6 +18,7 @@ import uuid
 from contextlib import suppress
 from functools import partial
 from importlib import import_module
+from time import monotonic
 from typing import TYPE_CHECKING, Any
 
 import attrs
@@ -108,6 +109,7 @@ class DaskEngine:
     """Takes orders to the workers of a Dask cluster."""
 
     most_calls: int | None = None
+    writes_off = False
 
     def __init__(self, pool: str, setup: Setup, settings: Any) -> None:
         distributed = _import()
@@ -227,8 +229,19 @@ class DaskEngine:
 
         with suppress(Exception):
             asked = asyncio.run_coroutine_threadsafe(self._tell(offset, flight), self._loop)
-            return max(asked.result(_PATIENCE) or [0])
+            offset_now: int = max(asked.result(_PATIENCE))
+            return offset_now
         return 0
+
+    def stack(self, slot: Slot, flight: Flight, until: float) -> str:
+        """Ask the workers where the order stands."""
+        del slot
+        from workpool.backends.dask.far import stack
+
+        with suppress(Exception):
+            asked = asyncio.run_coroutine_threadsafe(self._tell(stack, flight), self._loop)
+            return "".join(asked.result(max(0.0, until - monotonic())))
+        return "(no answer: the worker is busy in C code, or has ended)\n"
 
     def host(self, make: Callable[[], Any]) -> DaskChannel:
         """Have the guard keep a place for this pool, once."""
@@ -328,12 +341,12 @@ class DaskEngine:
                 kill_worker, workers=[address], nanny=True, on_error="ignore", asynchronous=True
             )
 
-    async def _tell(self, what: Callable[..., Any], flight: Flight) -> list[int]:
+    async def _tell(self, what: Callable[..., Any], flight: Flight) -> list[Any]:
         """Call a function in every worker's loop; one of them runs the order."""
         answers: dict[str, Any] = await self._client.run(
             what, self._token, flight.number, on_error="ignore", asynchronous=True
         )
-        return [answer for answer in answers.values() if isinstance(answer, int)]
+        return [answer for answer in answers.values() if isinstance(answer, (int, str))]
 
 
 def _terms(unit: Any) -> tuple[Terms, str]:

@@ -30,6 +30,7 @@ __all__ = [
     "leave",
     "offset",
     "run_order",
+    "stack",
 ]
 
 _SchedulerPlugin: Any = import_module("distributed.diagnostics.plugin").SchedulerPlugin
@@ -76,6 +77,12 @@ async def offset(token: str, number: int) -> int:
     """Tell which item of an order runs here."""
     life = _lives.get(token)
     return -1 if life is None else life.offset(number)
+
+
+async def stack(token: str, number: int) -> str:
+    """Write down where an order stands, if it runs here."""
+    life = _lives.get(token)
+    return "" if life is None else life.stack(number)
 
 
 def kill_worker(dask_worker: Any) -> None:

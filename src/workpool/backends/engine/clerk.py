@@ -26,11 +26,16 @@ _log = logging.getLogger("workpool")
 
 
 class Engine(Protocol):
-    """What runs orders; every call is made by the clerk, but for ``offset``."""
+    """What runs orders; every call is made by the clerk, but for ``offset`` and ``stack``."""
 
     @property
     def ends_tasks(self) -> bool:
         """Whether it can end what runs, and tells when that is done."""
+        ...
+
+    @property
+    def writes_off(self) -> bool:
+        """Whether what it ends may go on for itself, unseen."""
         ...
 
     @property
@@ -55,6 +60,10 @@ class Engine(Protocol):
 
     def offset(self, slot: Slot, flight: Flight) -> int:
         """Tell which item of a chunk runs, as far as can be known quickly."""
+        ...
+
+    def stack(self, slot: Slot, flight: Flight, until: float) -> str:
+        """Write down where the order stands; in brackets, why that cannot be told by then."""
         ...
 
 

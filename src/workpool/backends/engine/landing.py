@@ -87,13 +87,17 @@ def _deliver(
         scheduler.deliver(chunk.job, Piece(chunk.start + start, values, errors or None))
 
 
-def fail_unit(scheduler: Scheduler, unit: Any, error: BaseException, by: Any) -> None:
-    """Fail a unit as a whole: each of its calls runs again if its terms say so."""
+def fail_unit(scheduler: Scheduler, unit: Any, error: BaseException, by: Any, began: float) -> None:
+    """Fail a unit that began then as a whole: each of its calls runs again if its terms say so."""
     if unit.__class__ is Task:
         unit._ended_at = monotonic()
         scheduler.fail(unit, error, by=by)
         return
     chunk: Chunk = unit
+    now = monotonic()
+    with scheduler.lock:
+        times = chunk.queued_at, began, now, now - began
+        scheduler.tally.ran(by.index, chunk.job, chunk.start, chunk.size, chunk.size, times)
     for offset in range(chunk.size):
         if not scheduler.fail_item(chunk, offset, chunk.items[offset], error):
             scheduler.deliver(chunk.job, Piece(chunk.start + offset, [None], {0: error}))

@@ -16,6 +16,7 @@ from time import monotonic
 from typing import TYPE_CHECKING, Any
 
 from workpool.ipc import pickling
+from workpool.ipc.stacktext import stack_of_thread
 from workpool.situation import Setup, Situation, here
 from workpool.task import function_name
 
@@ -57,12 +58,13 @@ _MOST_FUNCTIONS = 64  # kept unpickled
 class Run:
     """One order while it runs; its situation is that of the thread which runs it."""
 
-    __slots__ = ("asked", "attempt", "fn", "name", "offset", "position", "situation")
+    __slots__ = ("asked", "attempt", "fn", "ident", "name", "offset", "position", "situation")
 
     def __init__(self, life: Life, order: tuple[Any, ...]) -> None:
         _, worker, self.position, self.name, self.attempt, *_ = order
         self.offset = 0  # of the item that runs
         self.fn: Any = None
+        self.ident = threading.get_ident()
         self.asked = False  # somebody wants it to end
         self.situation = situation = Situation(life.pool, worker)
         situation.resource = life.resource
@@ -117,6 +119,12 @@ class Life:
         with self._lock:
             run = self._runs.get(number)
         return -1 if run is None else run.offset
+
+    def stack(self, number: int) -> str:
+        """Write down where an order stands; nothing when it does not run here."""
+        with self._lock:
+            run = self._runs.get(number)
+        return "" if run is None else stack_of_thread(run.ident)
 
     # --------------------------------------------------------------------- an order
 

@@ -107,6 +107,14 @@ class Slot:
         heard.wait()
         return task.cancelled()
 
+    def ask_for_stack(self) -> Callable[[float], str]:
+        """Ask where it stands, when the answer is waited for: the engine has its own ways."""
+        flight = self.flight
+        if flight is None:
+            text = "" if self._ready else "(the worker is starting or ending)\n"
+            return lambda _: text
+        return partial(self._engine.stack, self, flight)
+
     def running(self) -> list[tuple[str, float]]:
         """Name what runs now, with its age in seconds."""
         flight = self.flight
@@ -152,8 +160,12 @@ class Slot:
         was_ready, self._ready = self._ready, False
         self.far = None
         scheduler = self.scheduler
-        with scheduler.lock:
-            scheduler.tally.died(self.index, why)  # before anybody can see what follows from it
+        given_up = flight is not None and flight.doomed is not None and self._engine.writes_off
+        with scheduler.lock:  # before anybody can see what follows from it
+            if given_up:
+                scheduler.tally.wrote_off(self.index)
+            else:
+                scheduler.tally.died(self.index, why)
         unit = scheduler.stay_out(self)
         if flight is not None:
             self._charge(flight, why, exitcode)
@@ -199,7 +211,7 @@ class Slot:
         if flight is self.flight:
             self.flight = None
             self._disarm(flight)
-            landing.fail_unit(self.scheduler, flight.unit, error, self)
+            landing.fail_unit(self.scheduler, flight.unit, error, self, flight.began)
             self._look()
 
     def give_up(self, error: BaseException) -> None:
@@ -302,7 +314,7 @@ class Slot:
             doomed.set()
             return
         if isinstance(doomed, TimeLimitExceeded):
-            landing.fail_unit(self.scheduler, unit, doomed, self)
+            landing.fail_unit(self.scheduler, unit, doomed, self, flight.began)
             return
         name = landing.name_of(unit)
         if unit.__class__ is Chunk and unit.size > 1:
@@ -314,7 +326,7 @@ class Slot:
             worker=self.index,
             exitcode=exitcode,
         )
-        landing.fail_unit(self.scheduler, unit, error, self)
+        landing.fail_unit(self.scheduler, unit, error, self, flight.began)
 
     def _kill(self) -> None:
         if self._gone.is_set():
@@ -341,7 +353,7 @@ class Slot:
         if flight is not None:
             self.flight = None
             self._disarm(flight)
-            landing.fail_unit(self.scheduler, flight.unit, reason, None)
+            landing.fail_unit(self.scheduler, flight.unit, reason, self, flight.began)
             if isinstance(flight.doomed, threading.Event):
                 flight.doomed.set()
         self._left()
