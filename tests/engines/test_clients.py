@@ -103,8 +103,8 @@ def test_s3_transfers_run_in_a_pool(monkeypatch: pytest.MonkeyPatch) -> None:
                 "ChecksumAlgorithm": stub.ANY,
             }
             stubbed.add_response("put_object", {}, expected)
-        # One thread, so that the answers come in the order in which they were put up.
-        config = manager.TransferConfig(max_request_concurrency=1)
+        # One worker a stage, so that requests come in the order in which the answers were put up.
+        config = manager.TransferConfig(max_request_concurrency=1, max_submission_concurrency=1)
         with manager.TransferManager(client, config, executor_cls=Pool) as transfers:
             futures = [transfers.upload(io.BytesIO(b"x" * 100), "box", key) for key in "abc"]
             for future in futures:
