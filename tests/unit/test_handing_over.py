@@ -2,11 +2,17 @@
 
 from __future__ import annotations
 
+import time
+from collections.abc import Generator
+from concurrent.futures import CancelledError
 from typing import Any
+
+import pytest
 
 from tests.support import tasks
 from tests.support.gates import DEADLINE, Gate
-from workpool import Pool
+from workpool import Pool, Task
+from workpool.ipc.worker import BACK
 
 
 def test_a_task_cancelled_on_its_way_to_a_process_does_not_run() -> None:
@@ -24,6 +30,22 @@ def test_a_task_cancelled_on_its_way_to_a_process_does_not_run() -> None:
         assert task.cancelled()
         assert gate.waiting() == []
         assert pool.submit(tasks.double, 2).result(DEADLINE) == 4
+
+
+@pytest.fixture
+def together() -> Generator[tuple[Pool, Gate, list[Task[bool]]]]:
+    """Give three tasks that are with one worker: the first has begun, and stands at the gate."""
+    with Gate() as opened, Gate() as gate, Pool(1, backend="process") as pool:
+        opened.open()
+        for _ in range(20):  # known to be short, they travel together
+            assert not pool.submit(tasks.cancelled_within, 0.0, opened.path).result(DEADLINE)
+        pool.join(DEADLINE)
+        worker: Any = pool._scheduler.workers[0]
+        with worker._turn:  # so that they gather
+            sent = [pool.submit(tasks.cancelled_within, 0.0, gate.path, n) for n in range(3)]
+        worker.wake()
+        assert gate.arrival() == "0"
+        yield pool, gate, sent
 
 
 def test_each_of_several_tasks_that_travel_together_is_told() -> None:
@@ -44,3 +66,46 @@ def test_each_of_several_tasks_that_travel_together_is_told() -> None:
         assert sent[0].result(0)
         assert all(task.cancelled() or task.result(0) for task in sent[1:])
         assert told[0] is False
+
+
+def test_a_task_that_waits_behind_another_in_a_worker_never_begins(
+    together: tuple[Pool, Gate, list[Task[bool]]],
+) -> None:
+    """It is taken back when it is cancelled; those around it are not affected."""
+    pool, gate, (first, second, third) = together
+    second.cancel()
+    with pytest.raises(CancelledError):
+        second.result(DEADLINE)
+    assert not first.done()
+    gate.open()
+    pool.join(DEADLINE)
+    assert (first.result(0), third.result(0)) == (False, False)
+
+
+def test_to_kill_a_task_that_waits_behind_another_ends_nobody(
+    together: tuple[Pool, Gate, list[Task[bool]]],
+) -> None:
+    """cancel(kill=True) of what has not begun takes it back, and the worker goes on."""
+    pool, gate, (first, second, third) = together
+    assert second.cancel(kill=True)
+    assert second.cancelled()
+    gate.open()
+    pool.join(DEADLINE)
+    assert (first.result(0), third.result(0)) == (False, False)
+    assert pool.stats().lost == 0
+
+
+def test_the_answer_to_a_recall_leaves_what_was_sent_since_to_be_recalled(
+    together: tuple[Pool, Gate, list[Task[bool]]],
+) -> None:
+    """A call that is sent between a recall and its answer does not wait for ever behind a slow one."""
+    pool, gate, _ = together
+    worker: Any = pool._scheduler.workers[0]
+    later = time.monotonic() + 3600.0
+    with worker._turn:
+        begun, _ = worker._handle.journal.begun()
+        worker._recall_at = later  # as it is set when a call is sent
+        worker._take_in(worker._handle, [((BACK, begun, begun), memoryview(b""))])
+        assert worker._recall_at == later
+        worker._recall_at = None
+    gate.open()

@@ -71,6 +71,7 @@ class Books:
         self._failed_starts = 0  # in a row
         self._kills_before = 0  # processes that the OOM killer had ended when this one started
         self._doomed: Order | BaseException | None = None  # why the process was killed by us
+        self._put_off: list[Order] = []  # until it is known whether a task has begun
         self._recall_at: float | None = None
         self._patience = 0.0  # seconds from sending to that
         self._trim_pause = 0.0

@@ -152,6 +152,8 @@ class ProcessWorker(Reckoning):
             self._turn.release()
             here.worker = None
             self.scheduler.left(self)
+            for order in self._put_off:
+                answer(order)
             while self._orders:
                 answer(self._orders.popleft())
             self._close_wake()

@@ -142,8 +142,10 @@ class Feeding(Books):
                         outcomes[place] = (*outcome[:2], payload, *outcome[3:])
                 self._ran += self._settle(handle, outcomes)
             elif kind == worker.BACK:
-                self._recall_at = None
+                # What was sent since the recall has a moment of its own to be recalled at.
                 self.scheduler.give_back(reset(self._flights.take_from(header[1] + 1, header[2])))
+                if self._put_off:
+                    self._obey_what_was_put_off(handle)
             elif kind == worker.GONE:
                 _log.error(
                     "worker_context of %s failed to leave worker %d",
@@ -192,32 +194,44 @@ class Feeding(Books):
                 self._patience *= 2
                 self._recall_at = now + self._patience
                 return
-            self._recall_at = None
-            handle.control((worker.RECALL, self._flights.next_number - 1))
+            self._recall(handle)
 
     def _obey(self, handle: WorkerHandle) -> None:
         """Do what others have asked of this worker."""
+        recall = False
         while self._orders:
             order = self._orders.popleft()
             if isinstance(order, str):
                 self._doomed = self._doomed or order
                 handle.kill()
                 continue
-            if isinstance(order, Task):
-                number = self._flights.number_of(order)
-                if number is not None:
-                    handle.control((worker.CANCEL, number))
-                continue
-            task, _ = order
-            flight = self._flights.current
+            task = order if isinstance(order, Task) else order[0]
+            number = self._flights.number_of(task)
             begun, _ = handle.journal.begun()
-            if (
-                flight is None
-                or flight.task is not task
-                or begun < flight.first
-                or self._doomed is not None
-            ):
-                answer(order)  # it has ended, or has not begun, or its worker is being ended
+            if number is None or begun > number or self._doomed is not None:
+                answer(order)  # it has ended, or its worker is being ended
+            elif begun < number:
+                # It is with the worker and has not begun: it comes back, or begins at this very moment.
+                recall = True
+                if isinstance(order, Task):
+                    handle.control((worker.CANCEL, number))
+                else:
+                    self._put_off.append(order)
+            elif isinstance(order, Task):
+                handle.control((worker.CANCEL, number))
             else:
                 self._doomed = order
                 handle.kill()
+        if recall:
+            self._recall(handle)
+
+    def _recall(self, handle: WorkerHandle) -> None:
+        """Have everything back that has not begun."""
+        self._recall_at = None
+        handle.control((worker.RECALL, self._flights.next_number - 1))
+
+    def _obey_what_was_put_off(self, handle: WorkerHandle) -> None:
+        """Look at orders again, now that it is known what has begun."""
+        put_off, self._put_off = self._put_off, []
+        self._orders.extendleft(reversed(put_off))
+        self._obey(handle)

@@ -76,6 +76,8 @@ class Reckoning(Feeding):
         self._charge(begun, began, why, lost)
         scheduler.give_back([*reset(flights.take_from(0)), *([] if unit is None else [unit])])
         self._recall_at = None
+        while self._put_off:
+            answer(self._put_off.pop())  # what had not begun was given back above
         if self._failed_starts >= _DEATHS_IN_A_ROW:
             scheduler.fail_all(
                 WorkerStartFailed(
