@@ -393,3 +393,8 @@ def run_own_process(n: int) -> int:
     code = process.exitcode
     assert code is not None
     return code
+
+
+def run_own_pool_and_tell(backend: Any, queue: Any) -> None:
+    """Do it, and put what came out into a queue."""
+    queue.put(run_own_pool(backend, 3))

@@ -9,8 +9,10 @@ What it promises
   The worker's pid goes through it first, its exit code at its death; then it is
   closed. No child of the worker can hold it open, so an end of it is an end.
 - When the parent is gone (its socket ends, or on Linux its pidfd says so,
-  whatever other process may hold the socket), every worker and the children in
-  its process group are killed, and the keeper leaves.
+  whatever other process may hold the socket), every worker and its children are
+  killed (``family.py``), and the keeper leaves.
+- When a worker dies otherwise than in order, the children in its process group
+  are killed.
 - When the keeper itself is killed, all status pipes end without an exit code, and
   on Linux the kernel kills the workers (``PR_SET_PDEATHSIG``). The parent
   starts a new keeper for the next worker.
@@ -30,6 +32,7 @@ from typing import Any
 
 from workpool._compat import LINUX
 from workpool.ipc.calm import deaf_to_ctrl_c
+from workpool.ipc.family import end_children, take_dead
 
 __all__ = [
     "START_METHODS",
@@ -38,7 +41,6 @@ __all__ = [
     "default_start_method",
     "die_with",
     "keeper",
-    "kill_group",
     "main",
     "read_status",
     "write_status",
@@ -232,8 +234,7 @@ def main(conn_fd: int, parent: int) -> None:
     finally:
         # In a forked worker this is never reached: it leaves by os._exit.
         conn.detach()
-        for pid in workers:
-            kill_group(pid)
+        end_children(list(workers))
 
 
 def _preload() -> None:
@@ -282,7 +283,7 @@ def _reap(workers: dict[int, int]) -> None:
     """Pass on the exit codes of all workers that have ended."""
     while True:
         try:
-            pid, status = os.waitpid(-1, os.WNOHANG)
+            pid, status = take_dead(-1)
         except ChildProcessError:
             return
         if not pid:
@@ -322,13 +323,6 @@ def _start(
             write_status(status_w, pid)
     for fd in passed:
         os.close(fd)
-
-
-def kill_group(pid: int) -> None:
-    """Kill a worker and the children in its process group."""
-    for kill in (os.killpg, os.kill):
-        with suppress(OSError):
-            kill(pid, signal.SIGKILL)
 
 
 def _spawn(fds: list[int]) -> int:

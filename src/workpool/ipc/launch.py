@@ -308,7 +308,8 @@ def _surroundings(name: str, method: str, blas_threads: int | None) -> dict[str,
         "preparation": {
             key: bytes(value) if key == "authkey" else value
             for key, value in spawn.get_preparation_data(name).items()
-            if key != "start_method"
+            # No file is behind "<stdin>": what is in there travels by value.
+            if key != "start_method" and (key != "init_main_from_path" or os.path.exists(value))
         },
     }
 

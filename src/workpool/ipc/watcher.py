@@ -1,8 +1,8 @@
 """The watcher: a keeper's duty for a single worker that is forked from the very process of the pool.
 
 ``start_method="fork"`` puts it between the two: it starts the worker, tells its pid
-and its exit code through the status pipe, and kills it and the children in its
-process group when the parent is gone.
+and its exit code through the status pipe, and kills it and its children when the
+parent is gone.
 """
 
 from __future__ import annotations
@@ -12,7 +12,8 @@ import select
 import signal
 from contextlib import suppress
 
-from workpool.ipc.keeper import death_of, kill_group, write_status
+from workpool.ipc.family import end_children, take_dead
+from workpool.ipc.keeper import death_of, write_status
 
 __all__ = ["watch_fork"]
 
@@ -40,8 +41,8 @@ def watch_fork(given: list[int], status_w: int, parent: int) -> int:
     write_status(status_w, pid)
     status = _end_of(pid, parent)
     if status is None:
-        kill_group(pid)
-        _, status = os.waitpid(pid, 0)
+        end_children([pid])
+        return 0
     with suppress(BrokenPipeError):  # there is nobody any more to be told
         write_status(status_w, os.waitstatus_to_exitcode(status))
     return 0
@@ -55,7 +56,7 @@ def _end_of(pid: int, parent: int) -> int | None:
         poller.register(child_fd, select.POLLIN)
         poller.register(parent_fd, select.POLLIN)
         ready = {fd for fd, _ in poller.poll()}
-        return os.waitpid(pid, 0)[1] if child_fd in ready else None
+        return take_dead(pid)[1] if child_fd in ready else None
     # A signal tells of the child. Nothing tells of the parent: look now and then.
     wake_r, wake_w = os.pipe()
     os.set_blocking(wake_w, False)
@@ -64,7 +65,7 @@ def _end_of(pid: int, parent: int) -> int | None:
     poller.register(wake_r, select.POLLIN)
     while True:
         # Looked for before each sleep, the first too: it may have ended before there was a handler.
-        ended, status = os.waitpid(pid, os.WNOHANG)
+        ended, status = take_dead(pid)
         if ended:
             return status
         if os.getppid() != parent:

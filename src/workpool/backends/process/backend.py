@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import sys
 from typing import TYPE_CHECKING, Any
 
 from workpool._compat import WINDOWS
@@ -39,6 +40,7 @@ class ProcessBackend:
                 'backend="process" needs POSIX pipes, which Windows has not. Use backend="thread".'
             )
             raise Unsupported(message)
+        _refuse_at_import(pool)
         self.pool = pool
         self.setup = setup
         self.settings = settings
@@ -101,3 +103,14 @@ class ProcessBackend:
         """Let go of the memory that large arguments lay in."""
         if self.depot is not None:
             self.depot.close()
+
+
+def _refuse_at_import(pool: str) -> None:
+    """Refuse a pool that a worker would make only because it imports the program that made its own."""
+    process = sys.modules.get("multiprocessing.process")
+    if process is not None and getattr(process.current_process(), "_inheriting", False):
+        message = (
+            f"{pool} is made at the import of the program, which each worker process imports in turn. Put what is "
+            'to run once, and the pool with it, under: if __name__ == "__main__":'
+        )
+        raise RuntimeError(message)

@@ -1,0 +1,101 @@
+"""Ending the processes that a worker has started: its group, and on Linux those that left the group.
+
+A child that a task starts belongs to the worker's process group, and one kill of the
+group ends them all. A child with a session of its own does not. Where ``/proc``
+shows who descends from whom, it is found nevertheless: the process that ends
+workers first asks to be given the orphans of its descendants, so nobody gets out
+of its sight by the death of a parent.
+
+What is not ended: a daemon, which has let go of its parents on purpose (two forks,
+of which the first has ended) while its worker was well.
+"""
+
+from __future__ import annotations
+
+import os
+import signal
+from contextlib import suppress
+
+from workpool._compat import LINUX
+
+__all__ = ["end_children", "kill_group", "take_dead"]
+
+_PR_SET_CHILD_SUBREAPER = 36
+_MOST_ROUNDS = 1_000  # somebody may fork as fast as we look; not for ever
+
+
+def kill_group(pid: int) -> None:
+    """Kill a worker and the children in its process group."""
+    for kill in (os.killpg, os.kill):
+        with suppress(OSError):
+            kill(pid, signal.SIGKILL)
+
+
+def take_dead(pid: int) -> tuple[int, int]:
+    """Take in the end of a child (``-1``: of any), if there is one: pid and wait status, or zeros.
+
+    One that did not end in order takes its group along, whose number is its own
+    as long as it is not taken in.
+    """
+    if hasattr(os, "waitid"):
+        which = os.P_ALL if pid < 0 else os.P_PID
+        dead = os.waitid(which, max(0, pid), os.WEXITED | os.WNOHANG | os.WNOWAIT)
+        if dead is None:
+            return 0, 0
+        pid = dead.si_pid
+        if dead.si_status:
+            kill_group(pid)
+        return os.waitpid(pid, 0)
+    ended, status = os.waitpid(pid, os.WNOHANG)
+    if ended and status:
+        with suppress(OSError):
+            os.killpg(ended, signal.SIGKILL)
+    return ended, status
+
+
+def end_children(workers: list[int]) -> None:
+    """Kill workers, which are children of this process, and all that descends from them."""
+    adopting = LINUX and _adopt_orphans()
+    for pid in workers:
+        kill_group(pid)
+    if not adopting:
+        return
+    for _ in range(_MOST_ROUNDS):
+        with suppress(OSError):
+            family = _descendants(os.getpid())
+            for pid in family:
+                with suppress(OSError):
+                    os.kill(pid, signal.SIGKILL)
+        try:
+            os.waitpid(-1, 0)  # one after the other; who had children has left them to us
+        except ChildProcessError:
+            return
+
+
+def _adopt_orphans() -> bool:
+    """Have the kernel give us the orphans among our descendants, instead of giving them to init."""
+    try:
+        import ctypes
+
+        return not ctypes.CDLL(None).prctl(_PR_SET_CHILD_SUBREAPER, 1, 0, 0, 0)
+    except (ImportError, OSError, AttributeError):
+        return False
+
+
+def _descendants(root: int) -> list[int]:
+    """List the processes that descend from one, as they are this moment."""
+    children: dict[int, list[int]] = {}
+    for entry in os.listdir("/proc"):
+        if entry.isdigit():
+            with suppress(OSError, ValueError, IndexError):
+                with open(f"/proc/{entry}/stat", "rb") as file:
+                    # "pid (name) state ppid ..."; the name may hold anything, also brackets.
+                    parent = int(file.read().rpartition(b")")[2].split()[1])
+                children.setdefault(parent, []).append(int(entry))
+    found: list[int] = []
+    left = [root]
+    while left:
+        below = children.get(left.pop(), [])
+        found += below
+        left += below
+    return found
