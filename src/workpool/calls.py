@@ -7,8 +7,9 @@ scheduler on the terms of whoever is asked.
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable
-from typing import TYPE_CHECKING, Any, ParamSpec, TypeVar, cast
+from typing import TYPE_CHECKING, Any, NoReturn, ParamSpec, TypeVar, cast
 
+from workpool.errors import NotPicklable
 from workpool.group import Grouping
 from workpool.mapcall import MapCall
 from workpool.maps import Maps
@@ -98,6 +99,13 @@ class Calls(Maps, Grouping):
         else:
             scheduler.submit(task)
         return await task
+
+    def __reduce__(self) -> NoReturn:
+        message = (
+            f"{self._scheduler.name} cannot leave the process that has its workers. Make a pool in the task, which "
+            "may have pools of its own, or submit from outside what the task would submit."
+        )
+        raise NotPicklable(message, part="argument")
 
     # -------------------------------------------------------------------- below
 

@@ -146,7 +146,8 @@ class TimeLimitExceeded(WorkpoolError, TimeoutError):
         The task's name.
     """
 
-    def __init__(self, message: str, *, time_limit: float = 0.0, task: str = "") -> None:
+    # Without a message it is sent into a thread that is written off.
+    def __init__(self, message: str = "", *, time_limit: float = 0.0, task: str = "") -> None:
         super().__init__(message)
         self.time_limit = time_limit
         self.task = task

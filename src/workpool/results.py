@@ -10,8 +10,9 @@ import threading
 from concurrent.futures import CancelledError
 from itertools import chain, repeat, starmap
 from time import monotonic
-from typing import TYPE_CHECKING, Any, Generic, Self, TypeVar, cast
+from typing import TYPE_CHECKING, Any, Generic, NoReturn, Self, TypeVar, cast
 
+from workpool.errors import NotPicklable
 from workpool.ipc.calm import calmly
 
 if TYPE_CHECKING:
@@ -107,6 +108,13 @@ class Results(Generic[R_co]):
         except BaseException:
             await self._farewell_async()
             raise
+
+    def __reduce__(self) -> NoReturn:
+        message = (
+            "the results of a map call cannot leave the process that waits for them. Pass the results themselves, such "
+            "as list(results)."
+        )
+        raise NotPicklable(message, part="argument")
 
     # -------------------------------------------------------------------- below
 

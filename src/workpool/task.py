@@ -31,7 +31,9 @@ from concurrent.futures._base import (
     RUNNING,
 )
 from time import monotonic
-from typing import TYPE_CHECKING, Any, Protocol, TypeVar, cast
+from typing import TYPE_CHECKING, Any, NoReturn, Protocol, TypeVar, cast
+
+from workpool.errors import NotPicklable
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Generator
@@ -169,6 +171,13 @@ class Task(Future[R]):
     def stderr(self) -> str:
         """What the task has written to ``sys.stderr`` so far, with ``Pool(capture=True)``."""
         return "" if self._printed is None else "".join(self._printed[1])
+
+    def __reduce__(self) -> NoReturn:
+        message = (
+            f"task {self.id} ({self._name}) cannot leave the process that waits for it. Pass the result of it, or "
+            "what the other side needs to make the call itself."
+        )
+        raise NotPicklable(message, part="argument")
 
     def __repr__(self) -> str:
         """Show name, id and state."""

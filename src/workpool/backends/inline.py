@@ -15,9 +15,10 @@ from typing import TYPE_CHECKING, Any
 from workpool import task
 from workpool.backends.base import Capabilities
 from workpool.backends.local import LocalRunner, begin_reports, end_reports
-from workpool.errors import InitializerFailed, brief
+from workpool.errors import InitializerFailed, WouldDeadlock, brief
 from workpool.ipc.calm import Listening, calmly
 from workpool.scheduling import scheduler, state, waiting
+from workpool.scheduling.worker import describe
 from workpool.situation import here
 from workpool.task import Task
 
@@ -167,11 +168,21 @@ class InlineWorker(LocalRunner):
                     raise
             del unit
 
+    def too_deep(self, task: Task[Any]) -> bool:
+        """Refuse what would overflow the one stack there is."""
+        if super().too_deep(task):
+            message = (
+                f"{describe(task)} was not begun: too many tasks of {self.scheduler.name} wait inside one another, and "
+                'the stack is too deep for one more. Use backend="thread", or wait for the tasks one after the other.'
+            )
+            raise WouldDeadlock(message)
+        return False
+
     def _return_loan(self) -> None:
         """Let the next wait of the same worker be helped again; lock held."""
         if self.index:
             self.scheduler._extra -= 1
-            self.scheduler.workers[self.index - 1].lent = False  # type: ignore[attr-defined]  # a LocalRunner
+            self.scheduler.workers[self.index - 1].lent = False
 
     def join(self, timeout: float | None) -> bool:
         """Wait until the thread that drains has drained."""

@@ -8,6 +8,7 @@ what has not started, even in the middle of the loop.
 
 from __future__ import annotations
 
+import sys
 from functools import partial
 from itertools import repeat, starmap
 from time import monotonic
@@ -29,6 +30,9 @@ if TYPE_CHECKING:
 __all__ = ["Item", "LocalRunner", "begin_reports", "end_reports"]
 
 
+_DEEP = 0.6  # of the frames that Python allows: the rest is for the task's own calls
+
+
 class LocalRunner:
     """Runs units in the calling thread, settles them, and knows what runs now."""
 
@@ -42,6 +46,8 @@ class LocalRunner:
         self.index = index
         self.inbox: Any = None
         self.lent = False
+        self.leaving = False
+        self.waits_on: Any = None  # a weak reference: a task or map call of another pool
         self.situation = Situation(scheduler.name, index)
         self.task: Task[Any] | None = None  # what runs now, a task
         self.chunk: Chunk | None = None  # or a chunk
@@ -100,6 +106,15 @@ class LocalRunner:
     def stopped(self) -> bool:
         """Tell whether what comes next is to be left to others, in the middle of a chunk."""
         return False
+
+    def too_deep(self, task: Task[Any]) -> bool:
+        """Tell whether the stack is so deep that another thread is to run what a task waits for."""
+        del task
+        try:
+            sys._getframe(int(_DEEP * sys.getrecursionlimit()))
+        except ValueError:
+            return False
+        return True
 
     def run_nested(self, task: Task[Any]) -> None:
         """Run a task that the task running here waits for."""

@@ -135,7 +135,7 @@ class ThreadWorker(LocalRunner):
         while True:
             unit = scheduler.next_unit(self)
             if unit is None:
-                if scheduler.should_leave():
+                if self.leaving or scheduler.should_leave():
                     return False
                 patience = scheduler.patience(self)
                 if patience is None:
@@ -266,7 +266,7 @@ class ThreadWorker(LocalRunner):
                 del self.scheduler.workers[self.index]
         self._over.set()
         ident = self._thread.ident
-        if ident is not None and self._thread.is_alive():
+        if ident is not None and ident != threading.get_ident() and self._thread.is_alive():
             import ctypes
 
             # Written off before it is sent: whatever it interrupts, this thread settles nothing more.

@@ -13,6 +13,7 @@ from typing import Any
 
 from workpool.errors import JoinTimeout
 from workpool.scheduling.mapjob import Chunk
+from workpool.scheduling.timers import Timers
 from workpool.scheduling.waiting import Waiting
 from workpool.situation import here
 from workpool.task import CANCELLED_AND_NOTIFIED, FINISHED, PENDING, Task
@@ -139,6 +140,9 @@ class Ending(Waiting):
     def orphan(self, reason: BaseException) -> None:
         """Become unusable in a forked child: no worker is here, and none can be."""
         self.broken = self._orphaned = reason
+        self.timers = Timers(
+            f"{self.name}-timers"
+        )  # a thread that is not here may have held the lock of those
         self.workers.clear()
         self.idle.clear()
         self.on_end = None

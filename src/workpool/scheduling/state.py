@@ -80,6 +80,7 @@ class State:
         self._orphaned: BaseException | None = None
         self._let_go = False  # its Pool is gone: to be closed when its open map calls are done
         self._extra: int = 0  # workers beyond max_workers, one for each that waits for its own pool
+        self._awaited: list[Any] = []  # weak references to what workers of other pools wait for
         self._delayed: set[Any] = set()  # units that wait for their next attempt
         self._make_worker = make_worker
         self._putters: deque[Any] = deque()  # held locks of submits that wait for room

@@ -29,8 +29,8 @@ class Taking(State):
     def next_unit(self, worker: Worker) -> Any | None:
         """Give the next task or chunk, or None; then the worker is idle, or must leave.
 
-        With None the worker was added to ``idle``, unless :meth:`should_leave`; it
-        sleeps until its ``wake`` is called and asks again.
+        With None the worker was added to ``idle``, unless :meth:`should_leave` or it is
+        ``leaving``; it sleeps until its ``wake`` is called and asks again.
         """
         with self.lock:
             unit = worker.inbox
@@ -41,6 +41,11 @@ class Taking(State):
 
     def _take(self, worker: Worker) -> Any | None:
         """Take from the queue, or become idle; lock held."""
+        if worker.lent:
+            self._return_loan(worker)
+        if worker.index >= self.max_workers and len(self.workers) > self.max_workers + self._extra:
+            worker.leaving = True  # it was lent, and is needed no more
+            return None
         if self.queue.head and not self.killed:
             unit = self.queue.pop(self.max_workers)
             if self._putters:
@@ -54,6 +59,14 @@ class Taking(State):
         if not self.should_leave() and worker not in self.idle:
             self.idle.append(worker)
         return None
+
+    def _return_loan(self, worker: Worker) -> None:
+        """Send home one of those that are more than ``max_workers``: who asks for work waits no more; lock held."""
+        worker.lent = False
+        self._extra -= 1
+        for other in [idle for idle in self.idle if idle.index >= self.max_workers]:
+            self.idle.remove(other)
+            other.wake()
 
     def _take_over(self, worker: Worker) -> Chunk | None:
         """Take half of what waits behind an item that takes long in another thread; lock held.

@@ -8,6 +8,7 @@ only wait for itself is refused.
 
 from __future__ import annotations
 
+import weakref
 from time import monotonic
 from typing import TYPE_CHECKING, Any
 
@@ -16,12 +17,11 @@ from workpool.scheduling.hiring import Hiring
 from workpool.scheduling.ledger import sleep_on
 from workpool.scheduling.worker import describe
 from workpool.situation import here
-from workpool.task import PENDING, RUNNING
+from workpool.task import PENDING, RUNNING, Task
 
 if TYPE_CHECKING:
     from workpool.scheduling.ledger import Epoch
     from workpool.scheduling.mapjob import MapJob
-    from workpool.task import Task
 
 __all__ = ["Waiting"]
 
@@ -109,6 +109,8 @@ class Waiting(Hiring):
             raise self._orphaned
         worker = here.worker
         if worker is None or worker.scheduler is not self:
+            if worker is not None:
+                self._avoid_circle(worker, task)
             # Outside: a worker may let the thread that waits read the result itself.
             runs = self.workers.get(task._worker) if task._worker is not None else None
             wait_for = getattr(runs, "wait_for", None)
@@ -121,8 +123,9 @@ class Waiting(Hiring):
                 "it. Submit from callbacks, or wait outside of them."
             )
             raise WouldDeadlock(message)
+        deep = task._state is PENDING and worker.too_deep(task)
         with self.lock:
-            claimed = task._state is PENDING and worker.can_nest
+            claimed = task._state is PENDING and worker.can_nest and not deep
             if claimed:
                 task._state = RUNNING
                 self.queue.waiting -= 1
@@ -135,15 +138,53 @@ class Waiting(Hiring):
 
     def before_foreign_wait(self, task: Task[Any]) -> None:
         """Add a worker when one of ours waits in ``concurrent.futures.wait`` or ``as_completed``."""
+        if self._orphaned is not None and not task.done():
+            raise self._orphaned
         worker = here.worker
-        if worker is not None and worker.scheduler is self and not task.done():
+        if worker is None or task.done():
+            return
+        if worker.scheduler is self:
             self.lend_worker(worker)
+        else:
+            self._avoid_circle(worker, task)
 
     def assist_job(self, job: Any) -> None:
         """Add a worker when one of ours is about to wait for a map call of its own pool."""
+        if self._orphaned is not None:
+            raise self._orphaned
         worker = here.worker
-        if worker is not None and worker.scheduler is self and not job.finished:
+        if worker is None or job.finished:
+            return
+        if worker.scheduler is self:
             self.lend_worker(worker)
+        else:
+            self._avoid_circle(worker, job)
+
+    def _avoid_circle(self, worker: Any, what: Any) -> None:
+        """Add a worker where one pool waits for another, whose workers all wait for other pools.
+
+        Two things make a circle: somebody waits for us, and none of our workers is
+        free. Whoever makes one of them true looks under our lock for the other, and so
+        one of two who do so at once sees both.
+        """
+        worker.waits_on = awaited = weakref.ref(what)
+        with self.lock:
+            self._awaited = [other for other in self._awaited if _lasts(other)]
+            self._awaited.append(awaited)
+        self._lend_if_all_wait()
+        worker.scheduler._lend_if_all_wait()
+
+    def _lend_if_all_wait(self) -> None:
+        with self.lock:
+            ours: list[Any] = list(self.workers.values())
+            if not self.queue or not any(map(_lasts, self._awaited)):
+                return
+            lender = next((one for one in ours if not one.lent), None)
+            if lender is None or not all(_lasts(one.waits_on) for one in ours):
+                return
+            lender.lent = True
+            self._extra += 1
+        self.hire()
 
     def lend_worker(self, worker: Any) -> None:
         """Allow one worker more, once for each worker that waits for its own pool."""
@@ -153,3 +194,11 @@ class Waiting(Hiring):
             worker.lent = True
             self._extra += 1
         self.hire()
+
+
+def _lasts(awaited: weakref.ref[Any] | None) -> bool:
+    """Tell whether a task or map call that somebody waits for is not done."""
+    what = None if awaited is None else awaited()
+    if what is None:
+        return False
+    return not (what.done() if what.__class__ is Task else what.finished)

@@ -18,11 +18,19 @@ class Worker(Protocol):
     """One worker, as the scheduler sees it: an inbox, a wake-up call and an end."""
 
     index: int
+    lent: bool  # one worker more is allowed, because this one waits for its own pool; guarded by the same lock
+    leaving: (
+        bool  # it is one too many, and to leave when it has nothing more to do; guarded likewise
+    )
     inbox: Any  # a task or chunk handed over; guarded by the scheduler's lock
 
     @property
     def can_nest(self) -> bool:
         """Whether it runs tasks in a thread of this process, and so one inside another."""
+        ...
+
+    def too_deep(self, task: Task[Any]) -> bool:
+        """Tell whether the stack is too deep to run a task inside another; WouldDeadlock if nobody else can."""
         ...
 
     @property

@@ -46,6 +46,8 @@ class Books:
         self.index = index
         self.inbox: Any = None
         self.lent = False
+        self.leaving = False
+        self.waits_on: Any = None  # its callbacks wait for other pools at their own risk
         self.written_off = False
         self._backend = backend
         self._turn = threading.Lock()  # guards all below but _orders; see above
@@ -76,6 +78,11 @@ class Books:
         self._patience = 0.0  # seconds from sending to that
         self._trim_pause = 0.0
         self._trim_at: float | None = None  # when memory of large payloads goes back, if none come
+
+    def too_deep(self, task: Task[Any]) -> bool:
+        """Tell that no task is ever run inside another here."""
+        del task
+        return False
 
     def start(self) -> None:
         """Start the thread; the process follows. An OSError or RuntimeError if the system has none to give."""

@@ -50,7 +50,7 @@ class Feeding(Books):
             if not flights:
                 unit = scheduler.next_unit(self)
                 if unit is None:
-                    return not scheduler.should_leave()
+                    return not (self.leaving or scheduler.should_leave())
             elif flights.outstanding > self._batch:
                 return True
             else:

@@ -88,7 +88,7 @@ class Reckoning(Feeding):
                 for_good=True,
             )
         with scheduler.lock:
-            return not scheduler.should_leave()
+            return not (self.leaving or scheduler.should_leave())
 
     def _unanswered(self, number: int) -> bool:
         flight = self._flights.current
