@@ -8,16 +8,14 @@ what has not started, even in the middle of the loop.
 
 from __future__ import annotations
 
-import sys
 from functools import partial
 from itertools import repeat, starmap
 from time import monotonic
 from typing import TYPE_CHECKING, Any
 
-from workpool.errors import WorkerLost
 from workpool.ipc.stacktext import stack_of_thread
 from workpool.scheduling.mapjob import Chunk, Piece
-from workpool.scheduling.worker import describe, describe_item
+from workpool.scheduling.worker import describe, describe_item, no_clock, stack_is_deep
 from workpool.situation import Situation
 from workpool.task import Task, function_name
 
@@ -28,9 +26,6 @@ if TYPE_CHECKING:
     from workpool.scheduling.scheduler import Scheduler
 
 __all__ = ["Item", "LocalRunner", "begin_reports", "end_reports"]
-
-
-_DEEP = 0.6  # of the frames that Python allows: the rest is for the task's own calls
 
 
 class LocalRunner:
@@ -83,7 +78,7 @@ class LocalRunner:
                 timer = self._limit(task)
             except RuntimeError as none:
                 self.task = None
-                self.scheduler.settle(task, None, _no_clock(describe(task), none), by=self)
+                self.scheduler.settle(task, None, no_clock(describe(task), none), by=self)
                 return
         error: BaseException | None = None
         value: Any = None
@@ -110,11 +105,7 @@ class LocalRunner:
     def too_deep(self, task: Task[Any]) -> bool:
         """Tell whether the stack is so deep that another thread is to run what a task waits for."""
         del task
-        try:
-            sys._getframe(int(_DEEP * sys.getrecursionlimit()))
-        except ValueError:
-            return False
-        return True
+        return stack_is_deep()
 
     def run_nested(self, task: Task[Any]) -> None:
         """Run a task that the task running here waits for."""
@@ -248,7 +239,7 @@ class LocalRunner:
                 timer = timers.after(limit, partial(self.overdue_item, item))
             except RuntimeError as none:
                 item.settled = True
-                failed = _no_clock(describe_item(chunk, offset), none)
+                failed = no_clock(describe_item(chunk, offset), none)
                 self.scheduler.deliver(job, Piece(chunk.start + offset, [None], {0: failed}))
                 continue
             began = item.began = monotonic()
@@ -403,12 +394,3 @@ class Item:
         chunk, began = self.chunk, self.began
         times = (chunk.queued_at, began, ended, ended - began)
         return worker, chunk.job, chunk.start + self.offset, 1, int(failed), times
-
-
-def _no_clock(name: str, error: RuntimeError) -> WorkerLost:
-    lost = WorkerLost(
-        f"{name} was not begun: the thread that would keep its time limit could not be started: {error}. "
-        "Free threads, and submit again."
-    )
-    lost.__cause__ = error
-    return lost

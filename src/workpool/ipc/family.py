@@ -15,8 +15,12 @@ from __future__ import annotations
 import os
 import signal
 from contextlib import suppress
+from typing import TYPE_CHECKING
 
 from workpool._compat import LINUX
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable
 
 __all__ = ["end_children", "kill_group", "take_dead"]
 
@@ -53,8 +57,8 @@ def take_dead(pid: int) -> tuple[int, int]:
     return ended, status
 
 
-def end_children(workers: list[int]) -> None:
-    """Kill workers, which are children of this process, and all that descends from them."""
+def end_children(workers: Iterable[int]) -> None:
+    """Kill all that descends from this process, first of all these groups of its children."""
     adopting = LINUX and _adopt_orphans()
     for pid in workers:
         kill_group(pid)

@@ -24,6 +24,7 @@ from workpool.ipc import inheritance, memory, pickling
 from workpool.ipc.batch import Batch
 from workpool.ipc.borrowing import Borrowed
 from workpool.ipc.depot import CONTROL_SIZE, Depot, Slots
+from workpool.ipc.family import end_children
 from workpool.ipc.frames import FrameReader, unpack_payload
 from workpool.ipc.journal import Journal
 from workpool.ipc.outbox import DONE, Outbox
@@ -55,6 +56,8 @@ def main(fds: list[int], parent: int) -> int:
     process = WorkerProcess(task_r, result_w, control_r, journal_fd, more)
     try:
         process.serve()
+    except BrokenPipeError:
+        _end_group()  # nobody is there any more to be told
     finally:
         _leave_in_order()
     return 0
@@ -257,6 +260,8 @@ class WorkerProcess:
 
 def _end_group() -> None:
     """End this process and its children at once."""
+    # Before anything else those that have left the group: once we are dead nobody knows whose they were.
+    end_children(())
     with suppress(OSError):
         os.killpg(0, signal.SIGKILL)
     os._exit(1)

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import sys
 from typing import TYPE_CHECKING, Any, Protocol
 
+from workpool.errors import WorkerLost
 from workpool.task import Task, function_name
 
 if TYPE_CHECKING:
@@ -11,7 +13,9 @@ if TYPE_CHECKING:
 
     from workpool.scheduling.mapjob import Chunk
 
-__all__ = ["Worker", "describe", "describe_item"]
+__all__ = ["Worker", "describe", "describe_item", "no_clock", "stack_is_deep"]
+
+_DEEP = 0.6  # of the frames that Python allows
 
 
 class Worker(Protocol):
@@ -83,3 +87,22 @@ def describe_item(chunk: Chunk, offset: int) -> str:
     """Name an item of a map call for messages: position and function."""
     name = chunk.job.terms.name or function_name(chunk.job.fn)
     return f"item {chunk.start + offset} of map({name})"
+
+
+def no_clock(name: str, error: RuntimeError) -> WorkerLost:
+    """Say that a call was not begun, because there is no thread that would keep its time limit."""
+    lost = WorkerLost(
+        f"{name} was not begun: the thread that would keep its time limit could not be started: {error}. "
+        "Free threads, and submit again."
+    )
+    lost.__cause__ = error
+    return lost
+
+
+def stack_is_deep() -> bool:
+    """Tell whether most of the frames that Python allows are used: the rest is for a task's own calls."""
+    try:
+        sys._getframe(int(_DEEP * sys.getrecursionlimit()))
+    except ValueError:
+        return False
+    return True
