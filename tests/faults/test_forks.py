@@ -6,11 +6,12 @@ import os
 
 import pytest
 
-from tests.support.backends import KINDS, Kind
+from tests.support.backends import Kind
 from tests.support.scripts import printed_by
 
-PROCESS = next(kind for kind in KINDS if kind.name == "process")
-every_backend = pytest.mark.parametrize("kind", KINDS, ids=[kind.name for kind in KINDS])
+PROCESS = Kind("process", frozenset())
+LOCAL = [Kind("thread", frozenset()), Kind("inline", frozenset()), PROCESS]
+every_backend = pytest.mark.parametrize("kind", LOCAL, ids=[kind.name for kind in LOCAL])
 fork_only = pytest.mark.skipif(not hasattr(os, "fork"), reason="this system has no fork")
 
 

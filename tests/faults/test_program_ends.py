@@ -10,14 +10,15 @@ from textwrap import dedent
 
 import pytest
 
-from tests.support.backends import KINDS, Kind
+from tests.support.backends import Kind
 from tests.support.gates import DEADLINE
 from tests.support.programs import Program
 from tests.support.scripts import PRELUDE, ROOT, outcome_of, printed_by
 
-PROCESS = next(kind for kind in KINDS if kind.name == "process")
+PROCESS = Kind("process", frozenset())
 METHODS = ["forkserver", "spawn", "fork"]
-every_backend = pytest.mark.parametrize("kind", KINDS, ids=[kind.name for kind in KINDS])
+LOCAL = [Kind("thread", frozenset()), Kind("inline", frozenset()), PROCESS]
+every_backend = pytest.mark.parametrize("kind", LOCAL, ids=[kind.name for kind in LOCAL])
 
 
 def run(*command: str, text: str = "", cwd: Path | None = None) -> subprocess.CompletedProcess[str]:

@@ -54,6 +54,8 @@ class Slot:
         self.index = index
         self.inbox: Any = None
         self.lent = False
+        self.leaving = False
+        self.waits_on: Any = None  # its callbacks wait for other pools at their own risk
         self.written_off = False
         self.started = False
         self.far: Any = None  # the engine's own: what the slot's far end is
@@ -138,6 +140,11 @@ class Slot:
             self.scheduler.give_back([unit])
         self._ready, self._ran = False, 0
         self._engine.begin(self)
+
+    def too_deep(self, task: Task[Any]) -> bool:
+        """Tell that no task is ever run inside another here."""
+        del task
+        return False
 
     def ready(self) -> None:
         """The far end is there."""
@@ -236,7 +243,7 @@ class Slot:
 
     def _should_leave(self) -> bool:
         with self.scheduler.lock:
-            return self.scheduler.should_leave()
+            return self.leaving or self.scheduler.should_leave()
 
     def _send(self, unit: Any, most: int | None) -> None:
         scheduler = self.scheduler

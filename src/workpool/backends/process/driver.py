@@ -151,7 +151,8 @@ class ProcessWorker(Reckoning):
             self._end_process()
             self._turn.release()
             here.worker = None
-            self.scheduler.left(self)
+            # Where others could start and this one could not, another would not fare better now.
+            self.scheduler.left(self, hire=not self._starved)
             for order in self._put_off:
                 answer(order)
             while self._orders:
@@ -175,13 +176,16 @@ class ProcessWorker(Reckoning):
                 reporting=backend.asked_of_worker(),
                 blas_threads=backend.blas_threads,
             )
+            self._watch = Watch([handle.result_r, handle.status_r, self._wake_r])
+            if self._hearing is not None:
+                self._watch.heed(handle.reports.fd)
         except OSError as error:
+            self._end_process()
             return self._could_not_start(error)
         self._flights.slots = handle.argument_slots
         fds = [handle.result_r, handle.status_r, self._wake_r]
         if self._hearing is not None:
             fds.append(handle.reports.fd)
-        self._watch = Watch(fds)
         self._poller = select.poll()
         for fd in fds:
             self._poller.register(fd, select.POLLIN)

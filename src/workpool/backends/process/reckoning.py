@@ -162,6 +162,7 @@ class Reckoning(Feeding):
             others = any(other is not self for other in scheduler.workers.values())
         if unit is not None:
             scheduler.give_back([unit])
+        self._starved = others
         if not others:
             scheduler.fail_all(lost)
         return False
