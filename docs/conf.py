@@ -56,7 +56,7 @@ nitpick_ignore_regex = [
     # Choices and types that signatures name as the source does; the text beside them says what they are.
     (
         r"py:class",
-        r"AbstractContextManager|Asked|BackendName|Future|Random|Scope|StartMethod|workpool\..*\.(_\w+|MapTerms)",
+        r"AbstractContextManager|Asked|BackendName|Future|Random|Scope|StartMethod|workpool\..*\.(_\w+|Home|MapTerms)",
     ),
     # Words that numpydoc takes for types: "float or None, seconds", "{'thread', 'process'}".
     (r"py:class", r"optional|default.*|seconds|callable|iterable|sequence|iterator|of|.*['\" ].*"),

@@ -128,6 +128,7 @@ class Pool(Calls, Sharing, Observing, Entering, Executor):  # type: ignore[misc]
         priority: int = 0,
         context: Asked = False,
         seed: int | None = None,
+        resources: Mapping[str, float] | None = None,
         max_tasks_per_worker: int | None = None,
         start_method: StartMethod | None = None,
         start_timeout: float | None = 60.0,
@@ -139,7 +140,6 @@ class Pool(Calls, Sharing, Observing, Entering, Executor):  # type: ignore[misc]
         address: str | None = None,
         client: Any = None,
         exclusive: bool | None = None,
-        resources: Mapping[str, float] | None = None,
     ) -> None:
         self._settings = settings = Settings(
             max_workers=max_workers,
