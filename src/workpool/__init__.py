@@ -103,15 +103,18 @@ _HOME = {
 __all__ = [*_HOME]  # pyright: ignore[reportUnsupportedDunderAll]
 
 
-def __getattr__(name: str) -> object:
-    """Load a public name from its module (PEP 562)."""
-    home = _HOME.get(name)
-    if home is None:
-        message = f"module 'workpool' has no attribute {name!r}"
-        raise AttributeError(message)
-    value = getattr(importlib.import_module(home), name)
-    globals()[name] = value
-    return value
+# Unseen by whoever checks types, to whom every misspelt name would be an object.
+if not TYPE_CHECKING:
+
+    def __getattr__(name: str) -> object:
+        """Load a public name from its module (PEP 562)."""
+        home = _HOME.get(name)
+        if home is None:
+            message = f"module 'workpool' has no attribute {name!r}"
+            raise AttributeError(message)
+        value = getattr(importlib.import_module(home), name)
+        globals()[name] = value
+        return value
 
 
 def __dir__() -> list[str]:

@@ -108,6 +108,7 @@ def test_killed_at_any_instant_it_goes_on(tmp_path: Path, how: dict[str, object]
     (tmp_path / "script.py").write_text(SCRIPT)
     kept: set[int] = set()
     told: list[str] = []
+    kills = 0
     for kills in range(KILLS + 1):
         log = tmp_path / f"ran{kills}"
         # Killed from within when so many items have started, or from without when so many are told.
