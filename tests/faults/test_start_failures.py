@@ -1,0 +1,82 @@
+"""Workers that die at their start, before they come to anybody's code."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+PROGRAM = """\
+import os
+import sys
+from pathlib import Path
+
+STARTS = Path("starts")
+
+if __name__ != "__main__":
+    # A worker imports the program: this is where it dies, so many times.
+    with STARTS.open("a") as log:
+        log.write("start\\n")
+    if len(STARTS.read_text().splitlines()) <= int(Path("deaths").read_text()):
+        os._exit(7)
+
+from workpool import Pool, PoolClosed, WorkerStartFailed
+
+
+def double(n):
+    return 2 * n
+
+
+if __name__ == "__main__":
+    pool = Pool(1, backend="process", start_method=sys.argv[1])
+    tasks = [pool.submit(double, n) for n in range(3)]
+    items = pool.map(double, range(3))
+    for task in tasks:
+        error = task.exception(30)
+        print(task.result() if error is None else type(error).__name__)
+    try:
+        print(list(items))
+    except Exception as error:
+        print(type(error).__name__)
+    try:
+        print(pool.submit(double, 5).result(30))
+    except Exception as error:
+        print(type(error).__name__)
+    if isinstance(tasks[0].exception(), WorkerStartFailed):
+        print(tasks[0].exception())
+    pool.shutdown()
+"""
+
+
+def run(folder: Path, method: str, deaths: int) -> tuple[list[str], int]:
+    """Run the program, whose workers die at so many starts; give what it printed, and how many there were."""
+    (folder / "program.py").write_text(PROGRAM, encoding="utf-8")
+    (folder / "deaths").write_text(str(deaths), encoding="utf-8")
+    done = subprocess.run(
+        [sys.executable, "-W", "error", "program.py", method],
+        cwd=folder,
+        capture_output=True,
+        text=True,
+        timeout=50,
+        check=False,
+    )
+    assert (done.returncode, done.stderr) == (0, "")
+    return done.stdout.splitlines(), len((folder / "starts").read_text().splitlines())
+
+
+@pytest.mark.parametrize("method", ["forkserver", "spawn"])
+def test_dying_at_every_start_ends_the_pool(tmp_path: Path, method: str) -> None:
+    """After five starts in a row all that waits fails with the reason, and nothing is started for ever."""
+    printed, starts = run(tmp_path, method, deaths=10**6)
+    assert printed[:5] == ["WorkerStartFailed"] * 5
+    assert "died at each of its last 5 starts, the last time of exit code 7" in printed[5]
+    assert starts == 5
+
+
+def test_dying_at_some_starts_is_made_good(tmp_path: Path) -> None:
+    """Workers that come to life in the end do what waits; no task is charged for the deaths before."""
+    printed, starts = run(tmp_path, "forkserver", deaths=3)
+    assert printed == ["0", "2", "4", "[0, 2, 4]", "10"]
+    assert starts == 4
