@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any, Literal, TypeVarTuple, cast
 
 import attrs
 
-import workpool.backends.thread  # noqa: F401 - the default one is there when the first pool is made
+import workpool.backends.thread  # noqa: F401 - the default one is there when the first pool is made  # pyright: ignore[reportUnusedImport]
 from workpool.backends.base import capabilities_of
 from workpool.calls import Calls, Options, later_submit
 from workpool.entering import Entering
