@@ -66,7 +66,7 @@ class Pool(Calls, Sharing, Observing, Entering, Executor):  # type: ignore[misc]
         ``workpool.current().resource``. It is left when the worker ends in order.
     queue_size : int, tasks
         With more than that many tasks queued, ``submit`` waits; 0 is no bound.
-    time_limit, retries, retry_on, backoff, priority, context, seed, resources : as in options
+    time_limit, grace, retries, retry_on, backoff, priority, context, seed, resources : as in options
         Terms for all calls; see :meth:`options`.
     max_tasks_per_worker : int or None, tasks
         After so many a worker ends in order and is replaced.
@@ -122,6 +122,7 @@ class Pool(Calls, Sharing, Observing, Entering, Executor):  # type: ignore[misc]
         worker_context: Callable[[], AbstractContextManager[Any]] | None = None,
         queue_size: int = 0,
         time_limit: float | None = None,
+        grace: float | None = None,
         retries: int = 0,
         retry_on: type[BaseException] | tuple[type[BaseException], ...] | None = None,
         backoff: float = 0.0,
@@ -163,6 +164,7 @@ class Pool(Calls, Sharing, Observing, Entering, Executor):  # type: ignore[misc]
         kind = settings.find_backend()
         terms = Terms(
             time_limit=time_limit,
+            grace=grace,
             retries=retries,
             backoff=backoff,
             priority=priority,
@@ -216,6 +218,7 @@ class Pool(Calls, Sharing, Observing, Entering, Executor):  # type: ignore[misc]
         self,
         *,
         time_limit: float | None = None,
+        grace: float | None = None,
         retries: int | None = None,
         retry_on: type[BaseException] | tuple[type[BaseException], ...] | None = None,
         backoff: float | None = None,
@@ -234,6 +237,9 @@ class Pool(Calls, Sharing, Observing, Entering, Executor):  # type: ignore[misc]
             A task that runs longer fails with ``TimeLimitExceeded``. The clock starts
             when the task starts in its worker. Process: the worker is ended and
             replaced. Thread: it is written off and replaced.
+        grace : float, seconds
+            Past its limit a task gets ``TimeLimitExceeded`` raised in it, and so long
+            to tidy up before its worker is ended. Processes only.
         retries : int
             How often a task runs again after a failure of ``retry_on``.
         retry_on : exception type or tuple of them
@@ -268,6 +274,7 @@ class Pool(Calls, Sharing, Observing, Entering, Executor):  # type: ignore[misc]
         """
         given: dict[str, Any] = {
             "time_limit": time_limit,
+            "grace": grace,
             "retries": retries,
             "retry_on": retry_on,
             "backoff": backoff,

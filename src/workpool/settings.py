@@ -182,3 +182,16 @@ class Settings:
                 'Use backend="dask" or backend="ray".'
             )
             raise Unsupported(message)
+        if not terms.grace:
+            return
+        if terms.time_limit is None:
+            message = (
+                f"grace={terms.grace} is time to end in after a time_limit; give a time_limit, too"
+            )
+            raise ValueError(message)
+        if not kind.capabilities.warns_tasks:
+            message = (
+                f"grace={terms.grace} cannot be kept with backend={self.backend!r}: what waits there hears no "
+                'exception. Use backend="process", or let the task look at workpool.current().cancelled.'
+            )
+            raise Unsupported(message)

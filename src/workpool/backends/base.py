@@ -53,6 +53,9 @@ class Capabilities:
     time_limit: bool  # a task past its limit is given up and its worker replaced
     ends_tasks: bool  # what ran past its limit is truly ended, also in C code
     reports: bool = False  # what its tasks log and print can be brought to the caller
+    warns_tasks: bool = (
+        False  # a task past its limit can be told so by an exception, before it is ended
+    )
     start_methods: tuple[str, ...] = ()
     most_workers: int | None = None  # what max_workers comes down to; None: as many as asked for
     no_time_limit: str = ""  # why there is none

@@ -41,7 +41,11 @@ class ThreadBackend:
     """Makes workers that are threads of this process."""
 
     capabilities = Capabilities(
-        name="thread", scope="thread", time_limit=True, ends_tasks=False, reports=True
+        name="thread",
+        scope="thread",
+        time_limit=True,
+        ends_tasks=False,
+        reports=True,
     )
     pack = None
     # The standard library's rule for threads (ThreadPoolExecutor).
@@ -73,6 +77,7 @@ class ThreadWorker(LocalRunner):
         super().__init__(scheduler, index)
         self._setup = backend.setup
         self.captures = backend.settings.capture
+        self._outer: list[Task[Any] | None] = []  # tasks that wait here for the one that runs
         self._most = backend.settings.max_tasks_per_worker
         self._asleep = threading.Lock()  # held, but for the moment of a wake-up
         self._asleep.acquire()
@@ -202,6 +207,7 @@ class ThreadWorker(LocalRunner):
             now = monotonic()
             self.scheduler.tally.ran(*item.ran(self.index, now, failed=True))
             rest = item.chunk.take_back(item.chunk.size)
+            others = self._others(None)
         limit = job.terms.time_limit
         assert limit is not None
         error = TimeLimitExceeded(
@@ -215,6 +221,33 @@ class ThreadWorker(LocalRunner):
             self.scheduler.deliver(job, Piece(item.chunk.start + item.offset, [None], {0: error}))
         if rest is not None:
             self.scheduler.give_back([rest])
+        for other in others:  # it waited for them, and they ran in its thread
+            self.scheduler.fail(other, self._lost_with(None, other))
+
+    def run_nested(self, task: Task[Any]) -> None:
+        """Run a task that the task running here waits for, and know who waits."""
+        self._outer.append(self.task)
+        try:
+            super().run_nested(task)
+        finally:
+            self._outer.pop()
+
+    def _others(self, but: Task[Any] | None) -> list[Task[Any]]:
+        """List the tasks that are under way in this thread, one inside another, but for one; lock held.
+
+        None of them was settled, or will be by this thread, which is written off.
+        """
+        return [task for task in (*self._outer, self.task) if task is not None and task is not but]
+
+    def _lost_with(self, given_up: Task[Any] | None, task: Task[Any] | None = None) -> WorkerLost:
+        cause = "an item" if given_up is None else describe(given_up)
+        what = "a map call" if task is None else describe(task)
+        return WorkerLost(
+            f"{what} was lost with thread {self.index} of {self.scheduler.name}, in which it ran together with {cause} "
+            "that was given up: one waited for the other.",
+            task="" if task is None else task._name,
+            worker=self.index,
+        )
 
     def end_task(self, task: Task[Any]) -> bool:
         """Cancel the running task; its thread is written off."""
@@ -230,6 +263,7 @@ class ThreadWorker(LocalRunner):
                 return
             self.written_off = True
             task, chunk = self.task, self.chunk
+            others = self._others(task)
             lost = WorkerLost(
                 f"{self._task_name() or 'nothing'} was running when {self.scheduler.name} was killed.",
                 task=self._task_name(),
@@ -238,8 +272,9 @@ class ThreadWorker(LocalRunner):
             if chunk is not None:
                 self.drop_chunk(chunk, lost)
         self._abandon()
-        if task is not None:
-            self.scheduler.settle(task, None, lost)
+        for each in (*others, task):
+            if each is not None:
+                self.scheduler.settle(each, None, lost)
 
     def _write_off(self, task: Task[Any], attempt: int) -> bool:
         """Take the task from this thread, if it still runs that attempt of it."""
@@ -250,7 +285,12 @@ class ThreadWorker(LocalRunner):
             if not mine or self.written_off:
                 return False
             self.written_off = True
+            others = self._others(task)
+            if self.chunk is not None:  # an item of it waits for the task
+                self.drop_chunk(self.chunk, self._lost_with(task))
         self._abandon()
+        for other in others:
+            self.scheduler.fail(other, self._lost_with(task, other))
         for tell in task._heed:
             tell()
         return True

@@ -26,6 +26,7 @@ from workpool.ipc import borrowing, pickling
 from workpool.ipc.batch import Batch, Proof
 from workpool.ipc.depot import dump_note
 from workpool.ipc.outbox import ERROR, NO_FUNCTION, NUMBERS, UNREADABLE, VALUE, VALUES, Outbox
+from workpool.ipc.warning import Warnings
 from workpool.task import function_name
 
 if TYPE_CHECKING:
@@ -34,10 +35,12 @@ if TYPE_CHECKING:
     from workpool.ipc.depot import Depot, Slots
     from workpool.ipc.journal import Journal
 
-__all__ = ["CALL", "ITEM", "PLAIN_ITEM", "PLAIN_STAR", "STAR", "Runner"]
+__all__ = ["CALL", "ITEM", "PLAIN_ITEM", "PLAIN_STAR", "SOFT", "SOFT_CALL", "STAR", "Runner"]
 
 # How a call's data becomes arguments; from PLAIN_ITEM on it is not pickled any more:
 CALL, ITEM, STAR, PLAIN_ITEM, PLAIN_STAR = 0, 1, 2, 3, 4
+SOFT = -3  # added to one of the first three: the call can be warned before it is ended
+SOFT_CALL = CALL + SOFT
 
 _FNS_KEPT = 64  # functions kept unpickled, and what is known of them
 _SLICE_TIME = 2_000_000  # nanoseconds of work in a slice
@@ -66,6 +69,7 @@ class Runner:
         self.task_id = -1
         self.attempt = 0
         self.batch: Batch | None = None  # the batch whose slice runs
+        self.warnings = Warnings()
 
     def lend_from(self, depot: Depot, slots: Slots) -> None:
         """Lay large results down there, instead of sending them."""
@@ -173,8 +177,11 @@ class Runner:
                 value = fn(*args, **kwargs)
             elif shape in (ITEM, PLAIN_ITEM):
                 value = fn(argument)
-            else:
+            elif shape > CALL:
                 value = fn(*argument)
+            else:
+                args, kwargs = _arguments(argument, shape - SOFT)
+                value = self.warnings.call(self.running, fn, args, kwargs)
         except BaseException as error:
             trace = error.__traceback__
             return (
@@ -208,7 +215,7 @@ class Runner:
 
     def _label(self, shape: int) -> str:
         """Name the running call for messages, as the parent does."""
-        if shape == CALL:
+        if shape in (CALL, SOFT_CALL):
             return f"task {self.task_id} ({self.task_name()})"
         return f"item {self.task_id} of map({self.task_name()})"
 
@@ -335,6 +342,14 @@ class Runner:
             self._journal.end_slice_at(len(values))
             self._outbox.add_sliced(outcomes)
             self._outbox.flush()
+
+
+def _arguments(argument: Any, shape: int) -> tuple[Any, dict[str, Any]]:
+    """Give positional and keyword arguments of a call."""
+    if shape == CALL:
+        args, kwargs = argument
+        return args, kwargs
+    return ((argument,) if shape == ITEM else argument), {}
 
 
 def _call_failed(raised: BaseException | None, places: Iterator[int]) -> bool:

@@ -28,7 +28,7 @@ from workpool.ipc.family import end_children
 from workpool.ipc.frames import FrameReader, unpack_payload
 from workpool.ipc.journal import Journal
 from workpool.ipc.outbox import DONE, Outbox
-from workpool.ipc.runner import CALL, ITEM, PLAIN_ITEM, PLAIN_STAR, STAR, Runner
+from workpool.ipc.runner import CALL, ITEM, PLAIN_ITEM, PLAIN_STAR, SOFT, SOFT_CALL, STAR, Runner
 from workpool.ipc.stacksignal import hear_for_others, leave_stacks
 from workpool.situation import Setup, Situation, here
 
@@ -39,7 +39,8 @@ __all__ = ["BACK", "DONE", "FAILED", "READY", "main"]
 
 # Kinds of frames. To the worker:
 BOOT, CALLS, ITEMS, LEAVE = 0, 1, 2, 3
-RECALL, CANCEL, TRIM = 4, 5, 6  # on the control pipe
+RECALL, CANCEL, TRIM, WARN = 4, 5, 6, 7  # on the control pipe
+SOFT_CALLS = 8  # as CALLS, of tasks that can be warned
 # From the worker, beside DONE:
 READY, FAILED, BACK, GONE, ENTERING = 10, 11, 13, 14, 15
 
@@ -200,11 +201,12 @@ class WorkerProcess:
         """Put what came in a frame on the list of things to do."""
         at = 0
         entries: list[Any] = []
-        if header[0] == CALLS:
+        if header[0] in (CALLS, SOFT_CALLS):
+            shape = CALL if header[0] == CALLS else SOFT_CALL
             for number, (task_id, name, attempt, fn, args) in enumerate(header[2], header[1]):
                 function, at = self._payload(fn, payloads, at)
                 data, at = self._payload(args, payloads, at)
-                entries.append((number, (task_id, name, attempt, function, data, CALL)))
+                entries.append((number, (task_id, name, attempt, function, data, shape)))
         else:
             _, first, start, name, attempt, star, fn, items = header
             fn, at = self._payload(fn, payloads, at)
@@ -216,9 +218,10 @@ class WorkerProcess:
                 for part in items:
                     data, at = self._payload(part, payloads, at)
                     parts.append(data)
-                entries.append(
-                    Batch(first, start, name, attempt, fn, parts, STAR if star else ITEM)
-                )
+                shape = STAR if star & 1 else ITEM
+                if star > 1:  # its items can be warned
+                    shape += SOFT
+                entries.append(Batch(first, start, name, attempt, fn, parts, shape))
         with self._lock:
             self._runner.todo.extend(entries)
 
@@ -244,7 +247,7 @@ class WorkerProcess:
             while (frame := control.next_frame()) is None:
                 if not control.read_once():
                     _end_group()
-            kind, number = frame[0]
+            kind, number = frame[0][:2]
             if kind == RECALL:
                 with self._lock:
                     # What has not begun, here or still in the pipe, is not to begin.
@@ -252,6 +255,8 @@ class WorkerProcess:
             elif kind == TRIM:
                 if self._depot is not None:
                     self._depot.trim()
+            elif kind == WARN:
+                self._runner.warnings.warn(number, *frame[0][2:])
             elif kind == CANCEL:
                 # Those before the one that runs are over.
                 running = self._runner.running

@@ -121,6 +121,7 @@ class Terms:
     """What a call may ask for; one object is shared by all calls on the same terms."""
 
     time_limit: float | None = attrs.field(default=None, validator=positive_or_none)
+    grace: float | None = attrs.field(default=None, validator=_seconds_or_none)
     retries: int = attrs.field(default=0, validator=no_sooner_than_zero)
     retry_on: tuple[type[BaseException], ...] = attrs.field(
         default=(WorkerLost,), converter=_as_tuple, validator=_error_types

@@ -29,6 +29,7 @@ class ProcessBackend:
         name="process",
         scope="process",
         time_limit=True,
+        warns_tasks=True,
         ends_tasks=True,
         reports=True,
         start_methods=keeper.START_METHODS,

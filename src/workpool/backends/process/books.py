@@ -76,6 +76,7 @@ class Books:
         self._doomed: Order | BaseException | None = None  # why the process was killed by us
         self._put_off: list[Order] = []  # until it is known whether a task has begun
         self._recall_at: float | None = None
+        self._warned = -1  # number of the call that was last told to end
         self._patience = 0.0  # seconds from sending to that
         self._trim_pause = 0.0
         self._trim_at: float | None = None  # when memory of large payloads goes back, if none come

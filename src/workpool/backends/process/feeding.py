@@ -25,6 +25,7 @@ from workpool.scheduling.pace import TARGET
 from workpool.task import Task
 
 if TYPE_CHECKING:
+    from workpool.backends.process.flights import Flight
     from workpool.ipc.launch import WorkerHandle
 
 __all__ = ["Feeding"]
@@ -165,8 +166,11 @@ class Feeding(Books):
         limit = flight.time_limit
         if limit is not None:
             number, since = handle.journal.begun()
-            # Not begun (or not seen yet): look again when it could be due at the earliest.
-            late = (since if number >= flight.first + flight.done else monotonic()) + limit
+            if number >= flight.first + flight.done:
+                late = since + limit + (flight.grace if number == self._warned else 0.0)
+            else:
+                # Not begun (or not seen yet): look again when it could be due at the earliest.
+                late = monotonic() + max(limit, _SHORTEST_PATIENCE)
             due = late if due is None else min(due, late)
         return due
 
@@ -180,14 +184,17 @@ class Feeding(Books):
         if limit is not None:
             number, since = handle.journal.begun()
             if number >= flight.first + flight.done and now >= since + limit:
-                name = name_of(flight, number)
-                self._doomed = TimeLimitExceeded(
-                    f"{name} ran longer than its time limit of {limit} s; its worker was ended and replaced.",
-                    time_limit=limit,
-                    task=flight.task._name if flight.task is not None else name,
-                )
-                handle.kill()
-                return
+                grace = flight.grace
+                if not grace or now >= since + limit + grace:
+                    self._doomed = _too_long(
+                        flight, number, limit, grace, "its worker was ended and replaced"
+                    )
+                    handle.kill()
+                    return
+                if number != self._warned:
+                    self._warned = number
+                    late = _too_long(flight, number, limit, grace, "it was told to end")
+                    handle.control((worker.WARN, number, str(late), limit, late.task))
         if self._recall_at is not None and now >= self._recall_at:
             if handle.journal.begun()[0] < flight.first + flight.done:
                 # On its way still, and large: recalled now it would be sent anew, and again, for ever.
@@ -235,3 +242,15 @@ class Feeding(Books):
         put_off, self._put_off = self._put_off, []
         self._orders.extendleft(reversed(put_off))
         self._obey(handle)
+
+
+def _too_long(
+    flight: Flight, number: int, limit: float, grace: float, end: str
+) -> TimeLimitExceeded:
+    name = name_of(flight, number)
+    given = f" (grace: {grace} s)" if grace else ""
+    return TimeLimitExceeded(
+        f"{name} ran longer than its time limit of {limit} s{given}; {end}.",
+        time_limit=limit,
+        task=flight.task._name if flight.task is not None else name,
+    )

@@ -17,6 +17,7 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from workpool.ipc.depot import Slots
+    from workpool.scheduling.terms import Terms
     from workpool.task import Task
 
 __all__ = ["Flight", "Flights"]
@@ -87,6 +88,16 @@ class Flight:
         times = (chunk.queued_at, began / 1e9, ended / 1e9, ran / 1e9)
         failed += len(self.errors)
         return self.worker, chunk.job, chunk.start + self.done - count, count, failed, times
+
+    @property
+    def grace(self) -> float:
+        """Seconds between the limit of a call in it and the end of its worker."""
+        terms = self.task._terms if self.task is not None else self._chunk_terms()
+        return terms.grace or 0.0
+
+    def _chunk_terms(self) -> Terms:
+        assert self.chunk is not None
+        return self.chunk.job.terms
 
     def piece(self) -> Piece | None:
         """Take what came since the last piece, as a piece of the map call."""

@@ -56,7 +56,9 @@ def pack_tasks(
         calls.append((task.id, task._terms.name, task._attempts, fn, args))
     if not calls:
         return None
-    return pack((worker.CALLS, first, calls), large)
+    # What can be warned travels alone (see Feeding), so one look is enough.
+    kind = worker.SOFT_CALLS if tasks[0]._terms.grace else worker.CALLS
+    return pack((kind, first, calls), large)
 
 
 def pack_chunk(
@@ -87,7 +89,8 @@ def pack_chunk(
     flights.add_chunk(chunk, items)
     behind: list[Any] = []
     fn = flights.address(blob, behind)
-    header = (worker.ITEMS, first, chunk.start, name, chunk.attempts + 1, job.star, fn, packed)
+    how = job.star + 2 * bool(job.terms.grace)
+    header = (worker.ITEMS, first, chunk.start, name, chunk.attempts + 1, how, fn, packed)
     return pack(header, behind + large)
 
 
@@ -107,7 +110,9 @@ def _pack_items(
     chunk: Chunk, items: Sequence[Any], label: str, flights: Flights, dump: Callable[..., Any]
 ) -> tuple[Any, list[bytes], Any]:
     """Pickle items: all in one, or a list of one pickle each (large ones apart); and the first that failed."""
-    if not chunk.by_value and _plain(items, star=chunk.job.star):
+    # With a time limit one by one, and so not in slices, whose items have no clock each.
+    limited = chunk.job.terms.time_limit is not None
+    if not limited and not chunk.by_value and _plain(items, star=chunk.job.star):
         together = pickling.dumps(items)
         if len(together) < _MOST_BYTES:
             return together, [], None

@@ -1,0 +1,80 @@
+"""Telling a task that its time is over, by an exception raised in it.
+
+A signal that nobody else uses is sent to the thread that runs tasks, so that
+what sleeps, waits for a lock or for the network hears it as well. Its handler raises
+``TimeLimitExceeded``, but only while that very task's own code runs: the
+library's steps before and after it are never torn apart.
+
+- ``_in_task`` is the number of a call that can be warned, from right before the user's
+  function to right after it; -1 otherwise. Only the main thread writes it, and signal
+  handlers run in the main thread: between any two of its steps, never beside one.
+- A warning is raised once; the handler itself ends the time in which it may be.
+"""
+
+from __future__ import annotations
+
+import signal
+import threading
+from typing import TYPE_CHECKING, Any
+
+from workpool._compat import LINUX
+from workpool.errors import TimeLimitExceeded, brief
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+__all__ = ["SIGNAL", "Warnings"]
+
+# Elsewhere one that does nothing where it is not heard.
+SIGNAL: int | None = int(signal.SIGRTMAX) - 6 if LINUX else getattr(signal, "SIGIO", None)
+
+
+class Warnings:
+    """The warnings of one worker; there is one, made in the main thread."""
+
+    def __init__(self) -> None:
+        self._in_task = -1
+        self._meant = -1  # number of the call that is to be warned; written by the control thread
+        self._error = TimeLimitExceeded("")  # what is raised in it
+        self._raised: TimeLimitExceeded | None = None
+        self._main = threading.get_ident()
+        if SIGNAL is not None:
+            signal.signal(SIGNAL, self._hear)
+
+    def warn(self, number: int, text: str, limit: float, task: str) -> None:
+        """Warn a call, if it still runs; in the control thread."""
+        self._error = TimeLimitExceeded(text, time_limit=limit, task=task)
+        self._meant = number
+        if SIGNAL is not None:
+            signal.pthread_kill(self._main, SIGNAL)
+
+    def _hear(self, *_: object) -> None:
+        if self._in_task >= 0 and self._in_task == self._meant:
+            self._in_task = -1
+            self._raised = self._error
+            raise self._error
+
+    def call(self, number: int, fn: Callable[..., Any], args: Any, kwargs: dict[str, Any]) -> Any:
+        """Call a function that can be warned; once warned it has failed, whatever it makes of that."""
+        value: Any = None
+        failure: BaseException | None = None
+        try:
+            try:
+                self._in_task = number
+                self._hear()  # it may have been warned while its arguments were unpickled
+                value = fn(*args, **kwargs)
+            finally:
+                self._in_task = -1  # raised before this line, it is caught below; after it, never
+        except BaseException as error:
+            failure = error
+        warned, self._raised = self._raised, None
+        try:
+            if warned is not None:
+                if failure is not None and failure is not warned:
+                    warned.add_note(f"While it tidied up, the task raised {brief(failure)}.")
+                raise warned
+            if failure is not None:
+                raise failure
+        finally:
+            del failure, warned  # no cycle through the traceback
+        return value
