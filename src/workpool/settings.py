@@ -189,7 +189,7 @@ class Settings:
                 f"grace={terms.grace} is time to end in after a time_limit; give a time_limit, too"
             )
             raise ValueError(message)
-        if not kind.capabilities.warns_tasks:
+        if not can.warns_tasks:
             message = (
                 f"grace={terms.grace} cannot be kept with backend={self.backend!r}: what waits there hears no "
                 'exception. Use backend="process", or let the task look at workpool.current().cancelled.'

@@ -68,11 +68,13 @@ def run(folder: Path, method: str, deaths: int) -> tuple[list[str], int]:
 
 @pytest.mark.parametrize("method", ["forkserver", "spawn"])
 def test_dying_at_every_start_ends_the_pool(tmp_path: Path, method: str) -> None:
-    """After five starts in a row all that waits fails with the reason, and nothing is started for ever."""
+    """After five to eight starts in a row all that waits fails with the reason, and nothing is started for ever."""
     printed, starts = run(tmp_path, method, deaths=10**6)
     assert printed[:5] == ["WorkerStartFailed"] * 5
-    assert "died at each of its last 5 starts, the last time of exit code 7" in printed[5]
-    assert starts == 5
+    assert f"{starts} workers of Pool-0 in a row died before they began any task" in printed[5]
+    assert "of exit code 7" in printed[5]
+    # Five at least, and for a second; the pauses between them grow so that eight are enough for that.
+    assert 5 <= starts <= 8
 
 
 def test_dying_at_some_starts_is_made_good(tmp_path: Path) -> None:

@@ -7,6 +7,7 @@ import os
 import signal
 import sys
 import threading
+import time
 from collections import Counter
 from collections.abc import Callable, Iterable
 from functools import partial
@@ -32,6 +33,7 @@ __all__ = [
     "noted_bytes",
     "noted_size",
     "started",
+    "takes_a_while",
     "unarm",
 ]
 
@@ -89,6 +91,15 @@ def die_if(path: str, fatal: int, way: str, n: int) -> int:
     if n == fatal:
         WAYS[way][0]()
     return 2 * n
+
+
+def takes_a_while(path: str, n: int) -> int:
+    """Note the start, and work for a few milliseconds."""
+    note(path, n)
+    until = time.monotonic() + 0.004
+    while time.monotonic() < until:
+        pass
+    return 3 * n
 
 
 def die_once(path: str, n: int) -> int:

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 from workpool._compat import WINDOWS
 from workpool.backends.base import Capabilities
 from workpool.backends.process.cpus import usable_cpus
+from workpool.backends.process.starts import Starts
 from workpool.errors import NotPicklable, Unsupported
 from workpool.ipc import keeper
 
@@ -64,6 +65,7 @@ class ProcessBackend:
         self._make_worker = ProcessWorker
         launch.pickle_setup(setup, pool)
         self._dump_call = pickling.dump_call
+        self.starts = Starts()
         self.depot = depot.open_depot()  # where large arguments lie, for all workers of the pool
         self.dump = pickling.dumps if self.depot is None else self.depot.dump
 

@@ -166,6 +166,7 @@ class ProcessWorker(Reckoning):
         self._doomed = None
         self._kills_before = out_of_memory_kills()
         self._in_doubt = False
+        self._started_at = monotonic()
         try:
             self._handle = handle = launch(
                 backend.start_method,
@@ -190,11 +191,8 @@ class ProcessWorker(Reckoning):
         for fd in fds:
             self._poller.register(fd, select.POLLIN)
         if self._begin(handle):
-            self._failed_starts = 0
             self._serving = True
             self._serve(handle)
-        else:
-            self._failed_starts += 1
         return self._next_life(handle)
 
     def _serve(self, handle: WorkerHandle) -> None:

@@ -9,6 +9,9 @@ Every call here is made by the driver, which has the turn.
 
 from __future__ import annotations
 
+import os
+import select
+from contextlib import suppress
 from time import monotonic, monotonic_ns
 from typing import TYPE_CHECKING, Any
 
@@ -16,6 +19,7 @@ from workpool.backends.process.books import answer, name_of
 from workpool.backends.process.death import cause_of_death
 from workpool.backends.process.feeding import Feeding
 from workpool.backends.process.outcomes import fail_item, reset, take_outcomes
+from workpool.backends.process.starts import SOON
 from workpool.errors import (
     InitializerFailed,
     TimeLimitExceeded,
@@ -32,7 +36,6 @@ if TYPE_CHECKING:
 
 __all__ = ["Reckoning"]
 
-_DEATHS_IN_A_ROW = 5  # lives that never became ready before the pool gives up
 
 
 class Reckoning(Feeding):
@@ -78,17 +81,44 @@ class Reckoning(Feeding):
         self._recall_at = None
         while self._put_off:
             answer(self._put_off.pop())  # what had not begun was given back above
-        if self._failed_starts >= _DEATHS_IN_A_ROW:
+        self._consider(why, barren=not ordered and self._doomed is None and begun < 0)
+        with scheduler.lock:
+            return not (self.leaving or scheduler.should_leave())
+
+    def _consider(self, why: str, *, barren: bool) -> None:
+        """Decide whether this was one death too many; pause before the next life if there were several."""
+        starts, scheduler = self._backend.starts, self.scheduler
+        if not barren or monotonic() - self._started_at > SOON:
+            starts.lived()
+            return
+        with scheduler.lock:
+            done = scheduler.tally.done + scheduler.tally.failed
+        pause = starts.died(done)
+        if pause is None:
             scheduler.fail_all(
                 WorkerStartFailed(
-                    f"worker {self.index} of {scheduler.name} died at each of its last {self._failed_starts} starts, "
-                    f"the last time of {why}; the pool takes no more tasks. Look at what __main__ and the "
+                    f"{starts.barren} workers of {scheduler.name} in a row died before they began any task, the last "
+                    f"one (worker {self.index}) of {why}; the pool takes no more tasks. Look at what __main__ and the "
                     "initializer do."
                 ),
                 for_good=True,
             )
-        with scheduler.lock:
-            return not (self.leaving or scheduler.should_leave())
+        elif pause:
+            self._rest(pause)
+
+    def _rest(self, seconds: float) -> None:
+        """Wait so long before the next life, unless there is to be none."""
+        until = monotonic() + seconds
+        poller = select.poll()
+        poller.register(self._wake_r, select.POLLIN)
+        while (left := until - monotonic()) > 0:
+            if self.leaving or self.scheduler.should_leave():
+                return
+            if poller.poll(left * 1000):
+                with suppress(BlockingIOError):
+                    os.read(self._wake_r, 4096)
+        if self._orders:
+            self.wake()  # they are for the next life to hear
 
     def _unanswered(self, number: int) -> bool:
         flight = self._flights.current
