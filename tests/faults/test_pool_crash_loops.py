@@ -14,7 +14,7 @@ import pytest
 
 from tests.faults.conftest import MakePool
 from tests.support import tasks
-from tests.support.fatal import die_if, started
+from tests.support.fatal import die_if, fail_or_die, started
 from tests.support.gates import DEADLINE
 from tests.support.queues import until
 from workpool import Pool, WorkerLost, WorkerStartFailed
@@ -60,11 +60,9 @@ def test_deaths_and_errors_use_up_the_same_retries(
     careful = pool.options(retries=3, retry_on=(WorkerLost, LookupError), backoff=0.05)
     began = time.monotonic()
     if as_item:
-        outcomes: list[Any] = list(
-            careful.map(partial(tasks.fail_or_die, str(starts)), [1], chunksize=1)
-        )
+        outcomes: list[Any] = list(careful.map(partial(fail_or_die, str(starts)), [1], chunksize=1))
     else:
-        task = careful.submit(tasks.fail_or_die, str(starts), 1)
+        task = careful.submit(fail_or_die, str(starts), 1)
         outcomes = [task.result(DEADLINE)]
         assert task.attempts == 4
     assert outcomes == [4]

@@ -12,7 +12,7 @@ import pytest
 from tests.faults.conftest import MakePool
 from tests.support import tasks
 from tests.support.backends import KINDS, Kind
-from tests.support.fatal import WAYS, die_if, hang, hang_item, nap
+from tests.support.fatal import WAYS, crashing_child, die_if, hang, hang_item, nap
 from tests.support.gates import DEADLINE, Gate, in_background
 from tests.support.lives import handle_of
 from tests.support.queues import until
@@ -191,7 +191,7 @@ def test_a_crash_leaves_its_last_stack(pool: Pool, way: str) -> None:
 @pytest.mark.parametrize("way", ["SIGKILL", "os._exit"])
 def test_other_deaths_leave_none(pool: Pool, way: str) -> None:
     """What is not a crash has no last stack, also when a child of the task crashed before."""
-    pool.submit(tasks.crashing_child).result(DEADLINE)
+    pool.submit(crashing_child).result(DEADLINE)
     error = pool.submit(die_if, os.devnull, 1, way, 1).exception(DEADLINE)
     assert isinstance(error, WorkerLost)
     assert error.stack == ""

@@ -21,10 +21,12 @@ from workpool.ipc import frames, journal, outbox, runner, worker
 
 __all__ = [
     "WAYS",
+    "crashing_child",
     "die_at_line",
     "die_if",
     "die_once",
     "die_while_held",
+    "fail_or_die",
     "hang",
     "hang_item",
     "hold_first",
@@ -100,6 +102,26 @@ def takes_a_while(path: str, n: int) -> int:
     while time.monotonic() < until:
         pass
     return 3 * n
+
+
+def fail_or_die(path: str, _: object) -> int:
+    """Fail at the second start, die at the first and third, and tell at the next how many there were."""
+    note(path, "start")
+    now = started(Path(path))["start"]
+    if now == 2:
+        raise LookupError(now)
+    if now < 4:
+        die()
+    return now
+
+
+def crashing_child() -> int:
+    """Fork a child that crashes, and wait for it."""
+    child = os.fork()
+    if not child:
+        os.abort()
+    _, status = os.waitpid(child, 0)
+    return os.waitstatus_to_exitcode(status)
 
 
 def die_once(path: str, n: int) -> int:

@@ -9,7 +9,6 @@ from collections.abc import Callable, Generator
 from contextlib import contextmanager
 from functools import partial
 from importlib import import_module
-from pathlib import Path
 from time import monotonic
 from typing import Any, NamedTuple, NoReturn, TypeVar
 
@@ -364,28 +363,6 @@ def make_exploding() -> object:
 
 def die(code: int = 7) -> NoReturn:
     os._exit(code)
-
-
-def fail_or_die(path: str, _: object) -> int:
-    """Fail at the second start, die at the first and third, and tell at the next how many there were."""
-    from tests.support.fatal import note, started
-
-    note(path, "start")
-    now = started(Path(path))["start"]
-    if now == 2:
-        raise LookupError(now)
-    if now < 4:
-        die()
-    return now
-
-
-def crashing_child() -> int:
-    """Fork a child that crashes, and wait for it."""
-    child = os.fork()
-    if not child:
-        os.abort()
-    _, status = os.waitpid(child, 0)
-    return os.waitstatus_to_exitcode(status)
 
 
 # --------------------------------------------------------------- pools inside tasks
