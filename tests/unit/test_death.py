@@ -14,9 +14,9 @@ from workpool.backends.process.death import cause_of_death, out_of_memory_kills
 @pytest.fixture
 def events(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     """Give the file in which the kernel counts, of a cgroup whose memory the test can let run out."""
-    events = tmp_path / "memory.events"
-    monkeypatch.setattr(death, "_EVENTS", events)
-    return events
+    monkeypatch.setattr(death, "_CGROUPS", tmp_path)
+    monkeypatch.setattr(death, "_MINE", tmp_path / "none")
+    return tmp_path / "memory.events"
 
 
 def count(events: Path, kills: int) -> None:
@@ -62,3 +62,24 @@ def test_where_nobody_counts_no_kill_is_the_oom_killers(events: Path, content: s
     events.unlink()
     assert out_of_memory_kills() == 0
     assert cause_of_death(-signal.SIGKILL, kills_before=0) == ("SIGKILL (exit code -9)", False)
+
+
+@pytest.mark.parametrize(
+    ("line", "file"),
+    [
+        ("0::/jobs/mine", "jobs/mine/memory.events"),
+        ("4:cpu,memory:/jobs/mine", "memory/jobs/mine/memory.oom_control"),
+        ("4:cpu,memory:/of/the/host", "memory/memory.oom_control"),
+    ],
+)
+def test_the_count_of_its_own_cgroup_is_read(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, line: str, file: str
+) -> None:
+    """Version 1 and 2 keep the count in different files, each for the cgroup that a process is in."""
+    monkeypatch.setattr(death, "_CGROUPS", tmp_path)
+    monkeypatch.setattr(death, "_MINE", tmp_path / "mine")
+    (tmp_path / "mine").write_text(f"9:name=systemd:/\n{line}\n")
+    counter = tmp_path / file
+    counter.parent.mkdir(parents=True, exist_ok=True)
+    counter.write_text("oom_kill_disable 0\nunder_oom 0\noom_kill 7\n")
+    assert out_of_memory_kills() == 7

@@ -70,7 +70,9 @@ class Books:
         self._in_doubt = False  # somebody was interrupted while it was their turn
         self._batch = 1  # calls in the latest batch
         self._ran: int = 0  # calls finished in this life
-        self._starved = False  # the system had no process to give, and others are there to do the work
+        self._starved = (
+            False  # the system had no process to give, and others are there to do the work
+        )
         self._started_at = 0.0  # when this life began
         self._kills_before = 0  # processes that the OOM killer had ended when this one started
         self._doomed: Order | BaseException | None = None  # why the process was killed by us

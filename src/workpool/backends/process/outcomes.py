@@ -100,7 +100,9 @@ def _open(what: int, payload: Any, task: Task[Any] | str) -> tuple[Any, BaseExce
     except BaseException as error:
         name = describe(task) if isinstance(task, Task) else task
         if isinstance(error, MemoryError):
-            return None, MemoryError(f"the result of {name} came back, and there is no memory for it")
+            return None, MemoryError(
+                f"the result of {name} came back, and there is no memory for it"
+            )
         part = "result" if what == VALUE else "exception"
         unreadable = NotPicklable(
             f"the {part} of {name} came back but cannot be unpickled: {brief(error)}. "

@@ -37,7 +37,6 @@ if TYPE_CHECKING:
 __all__ = ["Reckoning"]
 
 
-
 class Reckoning(Feeding):
     """Accounts for a process that has ended, or never began."""
 
