@@ -29,7 +29,7 @@ class Starts:
         self._lock = threading.Lock()  # guards all below
         self.barren = 0  # in a row
         self._since = 0.0  # when the first of them ended
-        self._done = -1  # what the pool had done by then
+        self._done: int = -1  # what the pool had done by then
 
     def lived(self) -> None:
         """Note that a process was of use, or lived long."""
