@@ -9,7 +9,12 @@ import attrs
 
 from workpool.backends.base import Backend, Capabilities, find
 from workpool.errors import Unsupported
-from workpool.scheduling.terms import Terms, no_sooner_than_zero, positive_or_none
+from workpool.scheduling.terms import (
+    Terms,
+    endless_is_none,
+    no_sooner_than_zero,
+    positive_or_none,
+)
 from workpool.situation import Setup
 
 if TYPE_CHECKING:
@@ -104,7 +109,9 @@ class Settings:
     queue_size: int = attrs.field(default=0, validator=no_sooner_than_zero)
     max_tasks_per_worker: int | None = attrs.field(default=None, validator=_one_or_more)
     start_method: str | None = attrs.field(default=None, validator=_text)
-    start_timeout: float | None = attrs.field(default=60.0, validator=positive_or_none)
+    start_timeout: float | None = attrs.field(
+        default=60.0, converter=endless_is_none, validator=positive_or_none
+    )
     name: str | None = attrs.field(default=None, validator=_text)
     logs: bool = attrs.field(default=False, validator=_yes_or_no)
     capture: bool = attrs.field(default=False, validator=_yes_or_no)

@@ -33,6 +33,17 @@ def test_join_of_an_idle_pool_returns(pool: Pool) -> None:
     assert pool.unfinished == 0
 
 
+@pytest.mark.parametrize("seconds", [1e7, 1e12, float("inf")])
+def test_an_endless_timeout_waits(pool: Pool, busy: Busy, seconds: float) -> None:
+    """Timeouts beyond what the system can count are long ones, in join() and in result()."""
+    with busy(pool):
+        task = pool.submit(tasks.double, 21)
+        joins = in_background(pool.join, seconds)
+        result = in_background(task.result, seconds)
+    joins.result()
+    assert result.result() == 42
+
+
 def test_join_waits_whatever_the_outcome(pool: Pool, busy: Busy) -> None:
     """Failed, cancelled and retried tasks are done as well."""
     with busy(pool):

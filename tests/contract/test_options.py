@@ -173,6 +173,26 @@ def test_items_use_up_their_retries(pool: Pool) -> None:
 # ------------------------------------------------------------- pauses between attempts
 
 
+@pytest.mark.needs("limits")
+@pytest.mark.parametrize("seconds", [1e7, 1e12, float("inf")])
+def test_an_endless_time_limit_is_a_long_one(pool: Pool, seconds: float) -> None:
+    """A limit beyond what the system can count limits nothing, and harms nobody."""
+    view = pool.options(time_limit=seconds)
+    assert view.submit(tasks.double, 21).result(DEADLINE) == 42
+    assert list(view.map(tasks.double, range(5))) == [0, 2, 4, 6, 8]
+    assert pool.options(time_limit=60.0).submit(tasks.double, 2).result(DEADLINE) == 4
+
+
+def test_a_pause_beyond_all_clocks_can_be_ended(pausing: Pool) -> None:
+    """Doubled ever so often, or endless from the start, a pause is only a long one."""
+    for backoff in (1e12, float("inf")):
+        view = pausing.options(retries=5_000, retry_on=LookupError, backoff=backoff)
+        task = view.submit(tasks.fail_with, LookupError)
+        short = pausing.options(retries=1, retry_on=LookupError, backoff=0.001)
+        assert short.submit(tasks.fail_until, 2).result(DEADLINE) == 2
+        assert task.cancel()
+
+
 def test_backoff_pauses_and_doubles(pool: Pool) -> None:
     """backoff seconds before the first retry, twice as many before the next."""
     began = time.monotonic()

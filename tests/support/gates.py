@@ -83,9 +83,17 @@ class Gate:
         self.open()
 
 
+class _Guest(socket.socket):
+    """What a task says its word through, and waits at."""
+
+    # A thread that is written off gets an exception anywhere, also before anyone could close this.
+    def __del__(self) -> None:
+        self.close()
+
+
 def knock(gate: str, word: str) -> socket.socket | None:
     """Say a word at a gate; nothing is there to wait for if it is open."""
-    guest = socket.socket(socket.AF_UNIX)
+    guest = _Guest(socket.AF_UNIX)
     try:
         guest.connect(gate)
         guest.sendall(word.encode() + b"\n")

@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import select
 
-__all__ = ["CAN_SHARE", "Watch"]
+__all__ = ["CAN_SHARE", "LONGEST", "Watch"]
 
 # Linux lets one thread change what another is waiting for; elsewhere nobody but the waiter may.
 CAN_SHARE = hasattr(select, "epoll")
+LONGEST = 1_000_000.0  # seconds of one wait: the system counts milliseconds in an int
 
 
 class Watch:
@@ -37,6 +38,8 @@ class Watch:
 
     def wait(self, seconds: float | None, *, room_on: int = -1) -> set[int]:
         """Give the descriptors that are ready, none after so many seconds; ``room_on`` when it can be written to."""
+        if seconds is not None:
+            seconds = min(seconds, LONGEST)  # who waits looks at the clock, and comes again
         if self._epoll is not None:
             if room_on >= 0:
                 self._epoll.register(room_on, select.EPOLLOUT)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import threading
 from collections.abc import Mapping
 from types import MappingProxyType
 from typing import TYPE_CHECKING, Any, cast
@@ -14,7 +15,15 @@ if TYPE_CHECKING:
     from workpool.contexts import Wanted
     from workpool.seeds import Seeds
 
-__all__ = ["Terms", "no_sooner_than_zero", "positive_or_none", "seeds_of"]
+__all__ = [
+    "Terms",
+    "endless_is_none",
+    "no_sooner_than_zero",
+    "positive_or_none",
+    "seeds_of",
+]
+
+_MOST_DOUBLINGS = 32  # of a pause between attempts: some hundred years, whatever it began with
 
 
 def seeds_of(seed: int | None) -> Seeds | None:
@@ -24,6 +33,13 @@ def seeds_of(seed: int | None) -> Seeds | None:
     from workpool.seeds import Seeds
 
     return Seeds(seed)
+
+
+def endless_is_none(seconds: Any) -> Any:
+    """Take a limit that no clock can reach for no limit; other values as they are."""
+    if isinstance(seconds, (int, float)) and seconds > threading.TIMEOUT_MAX:
+        return None
+    return seconds
 
 
 def positive_or_none(_: Any, attribute: attrs.Attribute[Any], value: object) -> None:
@@ -120,7 +136,9 @@ _NOTHING: Mapping[str, float] = MappingProxyType({})
 class Terms:
     """What a call may ask for; one object is shared by all calls on the same terms."""
 
-    time_limit: float | None = attrs.field(default=None, validator=positive_or_none)
+    time_limit: float | None = attrs.field(
+        default=None, converter=endless_is_none, validator=positive_or_none
+    )
     grace: float | None = attrs.field(default=None, validator=_seconds_or_none)
     retries: int = attrs.field(default=0, validator=no_sooner_than_zero)
     retry_on: tuple[type[BaseException], ...] = attrs.field(
@@ -129,7 +147,9 @@ class Terms:
     backoff: float = attrs.field(default=0.0, validator=_seconds)
     priority: int = attrs.field(default=0, validator=_whole)
     name: str | None = attrs.field(default=None, validator=_text_or_none)
-    queue_timeout: float | None = attrs.field(default=None, validator=_seconds_or_none)
+    queue_timeout: float | None = attrs.field(
+        default=None, converter=endless_is_none, validator=_seconds_or_none
+    )
     resources: Mapping[str, float] = attrs.field(
         default=None, converter=_as_amounts, validator=_amounts
     )
@@ -147,4 +167,4 @@ class Terms:
 
     def pause_before(self, attempt: int) -> float:
         """Give the seconds to wait before the next attempt: backoff, doubled each time."""
-        return self.backoff * 2.0 ** (attempt - 1) if self.backoff else 0.0
+        return self.backoff * 2.0 ** min(attempt - 1, _MOST_DOUBLINGS) if self.backoff else 0.0

@@ -73,7 +73,8 @@ class Timers:
         while True:
             with self._wake:
                 while not self._closed and (not self._heap or self._heap[0].due > monotonic()):
-                    self._wake.wait(self._heap[0].due - monotonic() if self._heap else None)
+                    left = self._heap[0].due - monotonic() if self._heap else None
+                    self._wake.wait(None if left is None else min(left, threading.TIMEOUT_MAX))
                 if self._closed:
                     return
                 call = heapq.heappop(self._heap).call

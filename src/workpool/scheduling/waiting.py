@@ -8,6 +8,7 @@ only wait for itself is refused.
 
 from __future__ import annotations
 
+import threading
 import weakref
 from time import monotonic
 from typing import TYPE_CHECKING, Any
@@ -34,7 +35,9 @@ class Waiting(Hiring):
         if self._orphaned is not None:
             raise self._orphaned
         self.refuse_inside("join")
-        until = None if timeout is None else monotonic() + timeout
+        until = None
+        if timeout is not None and timeout <= threading.TIMEOUT_MAX:
+            until = monotonic() + timeout
         with self.lock:
             epochs = self.ledger.seal()
         for epoch in epochs:

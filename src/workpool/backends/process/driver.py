@@ -29,7 +29,7 @@ from workpool.errors import InitializerFailed
 from workpool.ipc import pickling, worker
 from workpool.ipc.calm import Listening, calmly
 from workpool.ipc.launch import WorkerHandle, launch
-from workpool.ipc.watch import CAN_SHARE, Watch
+from workpool.ipc.watch import CAN_SHARE, LONGEST, Watch
 from workpool.situation import here
 from workpool.task import RUNNING, Task
 
@@ -119,7 +119,8 @@ class ProcessWorker(Reckoning):
             and getattr(self._flights.current, "task", None) is task
             and listening.raised is None
         ):
-            ready = poll(None if until is None else max(0.0, until - monotonic()) * 1000)
+            left = None if until is None else min(max(0.0, until - monotonic()), LONGEST)
+            ready = poll(None if left is None else left * 1000)
             if len(ready) != 1 or ready[0][0] != result_r:
                 return  # late, or there is something for the driver to do
             self._in_doubt = True
