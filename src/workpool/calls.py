@@ -66,7 +66,10 @@ class Calls(Maps, Grouping):
         if self._pack is not None:
             self._pack(task)
         self._scheduler.submit(task, timeout=terms.queue_timeout)
-        return task
+        try:
+            return task
+        finally:
+            del task  # a task run inline has failed on top of this frame: its traceback leads here
 
     async def run(self, fn: Callable[P, R], /, *args: P.args, **kwargs: P.kwargs) -> R:
         """Submit and await, in asyncio or trio; no thread is blocked, cancelling the await cancels the task.

@@ -289,7 +289,16 @@ def make_thing_for(_: int) -> Thing:
 def raise_thing() -> NoReturn:
     error = ThingError()
     _seen[:] = [weakref.ref(error)]
-    raise error
+    try:
+        raise error
+    finally:
+        del error  # else the traceback holds this frame, and the frame the error
+
+
+def raise_thing_if(wanted: int) -> Thing:
+    if wanted:
+        raise ThingError
+    return Thing()
 
 
 def things_left() -> int:

@@ -85,10 +85,8 @@ class LocalRunner:
         try:
             value = fn(*args, **kwargs) if kwargs else fn(*args)
         except BaseException as raised:
-            error = raised
-            trace = raised.__traceback__
-            if trace is not None:
-                error = raised.with_traceback(trace.tb_next)  # begin at the user's function
+            # Begin at the user's function.
+            error = raised.with_traceback(raised.__traceback__ and raised.__traceback__.tb_next)
         task._ended_at = monotonic()
         self.task = None
         if timer is not None:
@@ -97,6 +95,9 @@ class LocalRunner:
             self.scheduler.settle(task, value, None, by=self)
         else:
             self.scheduler.fail(task, error, by=self)
+            # The traceback leads from the user's frame back to this one. What stays here
+            # would be held as long as the error is, and the error by itself.
+            del task, call, fn, args, kwargs, error
 
     def stopped(self) -> bool:
         """Tell whether what comes next is to be left to others, in the middle of a chunk."""
@@ -155,6 +156,7 @@ class LocalRunner:
         with lock:
             # With retries an item may still have to run again: nothing is handed out in parts.
             self._out, self._errors, self.handed_out = (out if kept is None else []), errors, 0
+        error: BaseException | None = None
         while True:
             raised: BaseException | None = None
             items = starmap(todo.popleft, repeat((), len(todo)))
@@ -189,6 +191,9 @@ class LocalRunner:
             if rest is not None:
                 self.scheduler.give_back([rest])
             raise raised
+        if errors or raised is not None:
+            # As in run_task: tracebacks lead back to this frame.
+            del chunk, job, fn, todo, items, kept, out, errors, error, raised
 
     def _deliver(
         self,
@@ -199,7 +204,7 @@ class LocalRunner:
     ) -> None:
         """Deliver results in one piece, or in several around the items that run again."""
         with self.scheduler.lock:
-            start, self._out = self.handed_out, []
+            start, self._out, self._errors = self.handed_out, [], {}
             self.handed_out = chunk.size  # from here on it is this thread's to deliver
         if kept is not None:
             for offset in sorted(errors):
@@ -224,43 +229,49 @@ class LocalRunner:
 
     def _run_limited(self, chunk: Chunk) -> None:
         """Run items one by one, each with its own time limit."""
-        job = chunk.job
-        fn, limit = job.fn, job.terms.time_limit
-        assert limit is not None
-        lock, timers = self.scheduler.lock, self.scheduler.timers
         while True:
-            with lock:
+            with self.scheduler.lock:
                 if not chunk.todo or self.written_off:
                     return
                 offset = chunk.size - len(chunk.todo)
-                value = chunk.todo.popleft()
-                self._item = item = Item(chunk, offset, value)
-            try:
-                timer = timers.after(limit, partial(self.overdue_item, item))
-            except RuntimeError as none:
-                item.settled = True
-                failed = no_clock(describe_item(chunk, offset), none)
-                self.scheduler.deliver(job, Piece(chunk.start + offset, [None], {0: failed}))
-                continue
-            began = item.began = monotonic()
-            error: BaseException | None = None
-            result: Any = None
-            try:
-                result = fn(*value) if job.star else fn(value)
-            except BaseException as raised:
-                error = raised.with_traceback(raised.__traceback__ and raised.__traceback__.tb_next)
-            timer.cancel()
-            ended = monotonic()
-            with lock:
-                if item.settled:
-                    return  # given up while it ran; another worker has the rest
-                item.settled = True
-                self.scheduler.pace.measured(fn, ended - began, 1)
-                self.scheduler.tally.ran(*item.ran(self.index, ended, failed=error is not None))
-            if error is not None and self.scheduler.fail_item(chunk, offset, value, error):
-                continue
-            errors = None if error is None else {0: error}
-            self.scheduler.deliver(job, Piece(chunk.start + offset, [result], errors))
+                self._item = item = Item(chunk, offset, chunk.todo.popleft())
+            self._run_item(item)
+            self._item = None
+            del item
+
+    def _run_item(self, item: Item) -> None:
+        """Run one item under its time limit; written off meanwhile, another worker has the rest."""
+        scheduler, chunk, value = self.scheduler, item.chunk, item.value
+        fn, limit = chunk.job.fn, chunk.job.terms.time_limit
+        assert limit is not None
+        try:
+            timer = scheduler.timers.after(limit, partial(self.overdue_item, item))
+        except RuntimeError as none:
+            item.settled = True
+            failed = no_clock(describe_item(chunk, item.offset), none)
+            scheduler.deliver(chunk.job, Piece(chunk.start + item.offset, [None], {0: failed}))
+            return
+        began = item.began = monotonic()
+        error: BaseException | None = None
+        result: Any = None
+        try:
+            result = fn(*value) if chunk.job.star else fn(value)
+        except BaseException as raised:
+            error = raised.with_traceback(raised.__traceback__ and raised.__traceback__.tb_next)
+        timer.cancel()
+        ended = monotonic()
+        with scheduler.lock:
+            if item.settled:
+                return
+            item.settled = True
+            scheduler.pace.measured(fn, ended - began, 1)
+            scheduler.tally.ran(*item.ran(self.index, ended, failed=error is not None))
+        if error is None:
+            scheduler.deliver(chunk.job, Piece(chunk.start + item.offset, [result], None))
+            return
+        if not scheduler.fail_item(chunk, item.offset, value, error):
+            scheduler.deliver(chunk.job, Piece(chunk.start + item.offset, [None], {0: error}))
+        del item, chunk, value, fn, timer, error  # as in run_task
 
     def finished_part(self) -> Piece | None:
         """Take out what is finished of a chunk in which an item takes long; lock held.

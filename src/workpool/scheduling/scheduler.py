@@ -99,6 +99,7 @@ class Scheduler(Taking, Retrying, Ending):
             raise
         if task._epoch is None:
             self._wait_for_room(task, timeout)
+        del task  # it may run, and fail, on top of this frame: no cycle through its traceback
         self.hire()
 
     def enqueue_job(self, job: MapJob) -> None:

@@ -123,6 +123,8 @@ class SubmitJob:
             self._tasks.append(task)
             self._adopt(task)
         task.add_done_callback(self._settled)
+        # Run inline, it has failed on top of this frame: no cycle through its traceback.
+        del task
 
     def _restore(self, items: list[Any], *, last: bool) -> dict[int, Any]:
         """Ask what is kept of these items; the call ends if that cannot be told."""
