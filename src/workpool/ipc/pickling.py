@@ -14,7 +14,7 @@ import traceback
 import types
 import weakref
 from collections import ChainMap
-from functools import partial
+from functools import cache, partial
 from typing import TYPE_CHECKING, Any, cast
 
 from workpool.errors import NotPicklable, WorkerTraceback, brief
@@ -65,7 +65,7 @@ def dumps(value: Any, *, by_value: bool = False, buffers: list[memoryview] | Non
                 # Plain pickle would take a connection's number along, which is another file over there.
                 into = io.BytesIO()
                 forking: Any = sys.modules["multiprocessing.reduction"].ForkingPickler
-                forking(into, _PROTOCOL, buffer_callback=apart).dump(value)
+                forking(into, _PROTOCOL, True, apart).dump(value)  # which takes nothing by name
                 data = into.getvalue()
             else:
                 data = pickle.dumps(value, _PROTOCOL, buffer_callback=apart)
@@ -77,20 +77,24 @@ def dumps(value: Any, *, by_value: bool = False, buffers: list[memoryview] | Non
             # Not by "in": for bytes that costs ten times as much, for it tries a number first.
             if data.find(b"__main__") < 0 or _main_is_importable():
                 return data
-    import cloudpickle
-
-    # What multiprocessing knows how to send (its locks, queues, connections), cloudpickle sends too.
-    reduction = sys.modules.get("multiprocessing.reduction")
     buffer = io.BytesIO()
     if buffers is not None:
         buffers.clear()
-    pickler: Any = cloudpickle.Pickler(buffer, _PROTOCOL, buffer_callback=apart)
-    if reduction is not None:
-        pickler.dispatch_table = ChainMap(
-            reduction.ForkingPickler._extra_reducers, pickler.dispatch_table
-        )
-    pickler.dump(value)
+    _by_value_pickler()(buffer, _PROTOCOL, buffer_callback=apart).dump(value)
     return buffer.getvalue()
+
+
+@cache
+def _by_value_pickler() -> Any:
+    """Make cloudpickle send what multiprocessing knows how to send, too: its locks, queues, connections."""
+    from multiprocessing import reduction
+
+    import cloudpickle
+
+    # Of the class: a pickler looks for its table when it is made, and there alone.
+    known = cast("Any", reduction.ForkingPickler)._extra_reducers  # in no stub; grows as modules load
+    base: Any = cloudpickle.Pickler
+    return type("Pickler", (base,), {"dispatch_table": ChainMap(known, base.dispatch_table)})
 
 
 def _put_apart(buffers: list[memoryview], buffer: pickle.PickleBuffer) -> bool:
