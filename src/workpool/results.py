@@ -242,9 +242,9 @@ class Results(Generic[R_co]):
         return False
 
     def _end(self) -> bool:
-        """Come to the end: in order, or because the pool was closed under the consumer."""
+        """Come to the end: in order, or because the pool was closed under the consumer, or broke."""
         job = self._job
-        if job.closed and not self._closed:
+        if (job.closed or job.reason is not None) and not self._closed:
             self._closed = True
             raise job.reason if job.reason is not None else CancelledError
         return False

@@ -173,7 +173,7 @@ class Hiring(Settling):
                     self._fail_job(job, entry, reason)
             if for_good:
                 for job in self.ledger.open_jobs:
-                    self._fail_job(job, job, reason)
+                    job.cut_off(reason)
             self._wake_putters()
         for task in tasks:
             self.settle(task, None, reason)
@@ -189,7 +189,7 @@ class Hiring(Settling):
                 Piece(entry.start, [None] * entry.size, dict.fromkeys(range(entry.size), reason))
             )
             return
-        job._end_of_source()
+        job.cut_off(reason)
         chunk, more = job.draw(1)
         while chunk is not None:
             size = chunk.size

@@ -250,6 +250,12 @@ class MapJob:
         room = self._source is not None and self.pulled - self.settled < self.window()
         return room and self.puller is None
 
+    def cut_off(self, reason: BaseException) -> None:
+        """Pull no more input, for a reason that the consumer is told when it gets there; lock held."""
+        if self._source is not None:
+            self.reason = reason
+            self._end_of_source()
+
     def _end_of_source(self) -> None:
         """Note that all input is pulled; lock held."""
         if self._source is not None:

@@ -75,12 +75,12 @@ class SubmitJob:
         try:
             if not begin_pulling(self, me):
                 return
-            while self._source is not None:
+            while (source := self._source) is not None:  # which another thread may end
                 behind = self.settled if ahead_of_settled else self.consumed
                 if self._window is not None and self.pulled - behind >= self._window:
                     return
                 try:
-                    item = next(self._source)
+                    item = next(source)
                 except StopIteration:
                     if self.scribe is not None:
                         self._restore([], last=True)
@@ -122,7 +122,10 @@ class SubmitJob:
             self.pulled += 1
             self._tasks.append(task)
             self._adopt(task)
+            closed = self.closed  # meanwhile, by another thread
         task.add_done_callback(self._settled)
+        if closed:
+            task.cancel()
         # Run inline, it has failed on top of this frame: no cycle through its traceback.
         del task
 
@@ -255,6 +258,12 @@ class SubmitJob:
             if self._source is None and self.settled == self.pulled:
                 self.meter.end()
         self._tell()
+
+    def cut_off(self, reason: BaseException) -> None:
+        """Pull no more input, for a reason that the consumer is told when it gets there; lock held."""
+        if self._source is not None:
+            self.reason = reason
+            self._end_of_source()
 
     def _end_of_source(self) -> None:
         if self._source is not None:
