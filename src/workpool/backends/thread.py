@@ -22,7 +22,7 @@ from workpool.backends.local import Item, LocalRunner, begin_reports, end_report
 from workpool.errors import InitializerFailed, TimeLimitExceeded, WorkerLost, brief
 from workpool.ipc.calm import calmly
 from workpool.scheduling.mapjob import Piece
-from workpool.scheduling.worker import describe, describe_item
+from workpool.scheduling.worker import WorkerThread, describe, describe_item
 from workpool.situation import here
 from workpool.task import RUNNING, Task
 
@@ -83,13 +83,15 @@ class ThreadWorker(LocalRunner):
         self._asleep.acquire()
         self.wake = self._asleep.release
         self._over = threading.Event()  # it has left, or is written off
-        self._thread = threading.Thread(
-            target=self._run, name=f"{backend.pool}-{index}", daemon=True
-        )
+        self._thread = WorkerThread(self._run, f"{backend.pool}-{index}")
 
     def start(self) -> None:
         """Start the thread."""
-        calmly(self._thread.start)
+        try:
+            calmly(self._thread.start)
+        except BaseException:
+            self._over.set()  # it never will begin
+            raise
 
     @property
     def started(self) -> bool:
@@ -101,9 +103,9 @@ class ThreadWorker(LocalRunner):
         until = None if timeout is None else monotonic() + timeout
         if not self._over.wait(timeout):
             return False
-        if not self.written_off:
-            self._thread.join(None if until is None else max(0.0, until - monotonic()))
-        return self.written_off or not self._thread.is_alive()
+        if self.written_off:
+            return True
+        return self._thread.ended(None if until is None else max(0.0, until - monotonic()))
 
     # ---------------------------------------------------------------- the thread
 

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import sys
+import threading
+from time import monotonic
 from typing import TYPE_CHECKING, Any, Protocol
 
 from workpool.errors import WorkerLost
@@ -13,7 +15,7 @@ if TYPE_CHECKING:
 
     from workpool.scheduling.mapjob import Chunk
 
-__all__ = ["Worker", "describe", "describe_item", "no_clock", "stack_is_deep"]
+__all__ = ["Worker", "WorkerThread", "describe", "describe_item", "no_clock", "stack_is_deep"]
 
 _DEEP = 0.6  # of the frames that Python allows
 
@@ -76,6 +78,34 @@ class Worker(Protocol):
     def running(self) -> list[tuple[str, float]]:
         """Name what runs now, each with its age in seconds."""
         ...
+
+
+class WorkerThread(threading.Thread):
+    """A daemon thread whose end can be waited for before it has been started.
+
+    A worker is in the scheduler's list a moment before its thread starts, so that nobody
+    hires a second one; whoever waits for all workers to leave may come in between.
+    """
+
+    def __init__(self, target: Callable[[], None], name: str) -> None:
+        super().__init__(target=target, name=name, daemon=True)
+        self._tried = threading.Event()
+
+    def start(self) -> None:
+        """Start, or raise what the system says."""
+        try:
+            super().start()
+        finally:
+            self._tried.set()
+
+    def ended(self, timeout: float | None) -> bool:
+        """Wait for the end, also that of an attempt to start; tell whether it came."""
+        until = None if timeout is None else monotonic() + timeout
+        if not self._tried.wait(timeout):
+            return False
+        if self.ident is not None:  # else the system had no thread to give
+            self.join(None if until is None else max(0.0, until - monotonic()))
+        return not self.is_alive()
 
 
 def describe(task: Task[Any]) -> str:

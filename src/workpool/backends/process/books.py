@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING, Any, TypeAlias
 
 from workpool.backends.process.flights import Flight, Flights
 from workpool.ipc.calm import calmly
-from workpool.scheduling.worker import describe, describe_item
+from workpool.scheduling.worker import WorkerThread, describe, describe_item
 from workpool.task import RUNNING, Task
 
 if TYPE_CHECKING:
@@ -54,9 +54,7 @@ class Books:
         self._orders: deque[Order] = deque()  # appended to by anyone, taken by the driver
         self._wake_r = self._wake_w = -1
         self.wake: Any = int  # does nothing until there is somebody to be woken
-        self._thread = threading.Thread(
-            target=self._run, name=f"{backend.pool}-{index}", daemon=True
-        )
+        self._thread = WorkerThread(self._run, f"{backend.pool}-{index}")
         self._handle: WorkerHandle | None = None
         self._watch: Watch | None = None  # what the driver sleeps on
         self._poller = select.poll()  # what a thread that waits for a result sleeps on
@@ -110,8 +108,7 @@ class Books:
 
     def join(self, timeout: float | None) -> bool:
         """Wait for the thread's end, and so the process's."""
-        self._thread.join(timeout)
-        return not self._thread.is_alive()
+        return self._thread.ended(timeout)
 
     def kill(self) -> None:
         """Have the driver kill the process."""
