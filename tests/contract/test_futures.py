@@ -12,7 +12,7 @@ from typing import Any
 import pytest
 
 from tests.contract.conftest import Busy, MakePool
-from tests.support import tasks
+from tests.support import tasks, things
 from tests.support.backends import Kind
 from tests.support.gates import DEADLINE, Gate, in_background
 from workpool import Pool
@@ -135,12 +135,12 @@ def test_a_worker_holds_nothing_of_a_task_that_is_done(make_pool: MakePool, call
     """Neither arguments nor results nor errors stay behind in the worker."""
     pool = make_pool(1)
     if call == "argument":
-        pool.submit(tasks.take_thing, tasks.Thing()).result(DEADLINE)
+        pool.submit(things.take_thing, things.Thing()).result(DEADLINE)
     elif call == "result":
-        pool.submit(tasks.make_thing).result(DEADLINE)
+        pool.submit(things.make_thing).result(DEADLINE)
     else:
-        assert isinstance(pool.submit(tasks.raise_thing).exception(DEADLINE), tasks.ThingError)
-    assert pool.submit(tasks.things_left).result(DEADLINE) == 0
+        assert isinstance(pool.submit(things.raise_thing).exception(DEADLINE), things.ThingError)
+    assert pool.submit(things.things_left).result(DEADLINE) == 0
 
 
 @pytest.mark.parametrize("call", ["argument", "function", "result", "exception", "task"])
@@ -156,18 +156,18 @@ def test_an_idle_pool_holds_nothing_of_a_task_that_is_done(pool: Pool, call: str
             return int, ()
 
     def use() -> None:
-        thing = tasks.Thing()
+        thing = things.Thing()
         if call == "argument":
             weakref.finalize(thing, gone.set)
-            pool.submit(tasks.take_thing, thing).result(DEADLINE)
+            pool.submit(things.take_thing, thing).result(DEADLINE)
         elif call == "function":
             function = Callable()
             weakref.finalize(function, gone.set)
             pool.submit(function).exception(DEADLINE)
         elif call == "result":
-            weakref.finalize(pool.submit(tasks.make_thing).result(DEADLINE), gone.set)
+            weakref.finalize(pool.submit(things.make_thing).result(DEADLINE), gone.set)
         elif call == "exception":
-            error = pool.submit(tasks.raise_thing).exception(DEADLINE)
+            error = pool.submit(things.raise_thing).exception(DEADLINE)
             assert error is not None
             weakref.finalize(error, gone.set)
         else:
@@ -184,9 +184,9 @@ def test_an_idle_pool_holds_nothing_of_a_task_that_is_done(pool: Pool, call: str
 def test_a_done_task_holds_no_arguments(pool: Pool) -> None:
     """The result may be kept long; function and arguments go when the task is done."""
     gone = threading.Event()
-    thing = tasks.Thing()
+    thing = things.Thing()
     weakref.finalize(thing, gone.set)
-    task = pool.submit(tasks.take_thing, thing)
+    task = pool.submit(things.take_thing, thing)
     del thing
     pool.join(DEADLINE)
     assert gone.wait(DEADLINE)
@@ -206,7 +206,7 @@ def test_errors_of_items_make_no_cycle(
 
     def use() -> None:
         outcomes = view.map(
-            tasks.raise_thing_if, [0, 1, 0, 1, 1], chunksize=chunksize, return_exceptions=True
+            things.raise_thing_if, [0, 1, 0, 1, 1], chunksize=chunksize, return_exceptions=True
         )
         for outcome in outcomes:
             gone.append(threading.Event())
@@ -230,8 +230,8 @@ def test_a_raised_error_makes_no_cycle(pool: Pool) -> None:
 
     def use() -> None:
         try:
-            pool.submit(tasks.raise_thing).result(DEADLINE)
-        except tasks.ThingError as error:
+            pool.submit(things.raise_thing).result(DEADLINE)
+        except things.ThingError as error:
             weakref.finalize(error, gone.set)
 
     gc.collect()

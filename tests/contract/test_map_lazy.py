@@ -11,7 +11,7 @@ from itertools import count, islice
 import pytest
 
 from tests.contract.conftest import Busy, MakePool
-from tests.support import tasks
+from tests.support import tasks, things
 from tests.support.backends import Kind
 from tests.support.gates import DEADLINE, Gate, in_background, stop
 from workpool import Pool
@@ -253,7 +253,7 @@ def test_results_that_nobody_wants_are_computed(pool: Pool, chunksize: int | Non
 @both_ways
 def test_a_yielded_result_is_not_kept(pool: Pool, chunksize: int | None) -> None:
     """Once the consumer lets go of a result, nobody holds it."""
-    results = pool.map(tasks.make_thing_for, range(20), chunksize=chunksize)
+    results = pool.map(things.make_thing_for, range(20), chunksize=chunksize)
     for thing in results:
         gone = threading.Event()
         weakref.finalize(thing, gone.set)

@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import os
 import threading
-import weakref
 from collections.abc import Callable, Generator
 from contextlib import contextmanager
 from functools import partial
 from importlib import import_module
+from pathlib import Path
 from time import monotonic
 from typing import Any, NamedTuple, NoReturn, TypeVar
 
@@ -222,6 +222,18 @@ def use_inherited(n: int) -> int:
     return int(value.value)
 
 
+def touch(path: str, value: R) -> R:
+    """Make a file, and give the value."""
+    Path(path).touch()
+    return value
+
+
+def fail_if_there(path: str) -> None:
+    """Fail as an initializer once that file is there."""
+    if Path(path).exists():
+        raise LookupError("no second worker")
+
+
 def report_start(gate: str, word: object = "start") -> None:
     say(gate, word)
 
@@ -256,54 +268,6 @@ def resource() -> object:
 
 def resource_for(_: int) -> object:
     return situation().resource
-
-
-# --------------------------------------------------------------- what a worker holds
-
-
-class Thing:
-    """Something of which one can tell whether it is still there."""
-
-
-class ThingError(Exception):
-    """An error of which one can tell the same."""
-
-
-_seen: list[weakref.ref[object]] = []
-
-
-def take_thing(thing: Thing) -> None:
-    _seen[:] = [weakref.ref(thing)]
-
-
-def make_thing() -> Thing:
-    thing = Thing()
-    _seen[:] = [weakref.ref(thing)]
-    return thing
-
-
-def make_thing_for(_: int) -> Thing:
-    return Thing()
-
-
-def raise_thing() -> NoReturn:
-    error = ThingError()
-    _seen[:] = [weakref.ref(error)]
-    try:
-        raise error
-    finally:
-        del error  # else the traceback holds this frame, and the frame the error
-
-
-def raise_thing_if(wanted: int) -> Thing:
-    if wanted:
-        raise ThingError
-    return Thing()
-
-
-def things_left() -> int:
-    """Tell how many of those last seen in this worker are still there."""
-    return sum(ref() is not None for ref in _seen)
 
 
 # ------------------------------------------------------------------ odd values
@@ -381,6 +345,12 @@ def run_own_pool(backend: Any, n: int) -> list[int]:
     """Make a pool in a task, use it and end it."""
     with workpool.Pool(2, backend=backend) as pool:
         return list(pool.map(double, range(n)))
+
+
+def facts_after_own_pool(backend: Any) -> Facts:
+    """Make a pool in a task, use it and end it, and tell what current() tells then."""
+    run_own_pool(backend, 2)
+    return facts()
 
 
 def run_own_process(n: int) -> int:

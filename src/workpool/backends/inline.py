@@ -7,6 +7,7 @@ threads submit at once, the one that is running drains the queue for the others.
 
 from __future__ import annotations
 
+import logging
 import os
 import threading
 from contextlib import ExitStack
@@ -28,6 +29,8 @@ if TYPE_CHECKING:
     from workpool.situation import Setup
 
 __all__ = ["InlineBackend"]
+
+_log = logging.getLogger("workpool")
 
 
 _SCHEDULING = os.path.dirname(state.__file__)
@@ -60,6 +63,7 @@ class InlineBackend:
         self.settings = settings
         self.entered = ExitStack()
         self.ready = False  # the initializer has run, the context is entered
+        self.ran = 0  # tasks and items since then
         self.resource: Any = None
         begin_reports(settings)
 
@@ -74,22 +78,36 @@ class InlineBackend:
     def close(self) -> None:
         """Leave the worker context, and give back the streams that were captured."""
         try:
-            self.entered.close()
+            self.leave()
         finally:
             end_reports(self.settings)
+
+    def leave(self) -> None:
+        """Leave the worker context, if it is entered."""
+        entered, self.entered = self.entered, ExitStack()
+        self.ready, self.ran = False, 0
+        before = here.situation  # of a task that ends this pool, or waits for it to run something
+        try:
+            entered.close()
+        except BaseException:
+            _log.exception("worker_context of %s failed to leave worker 0", self.pool)
+        finally:
+            here.situation = before
 
 
 class InlineWorker(LocalRunner):
     """Drains the queue in the thread that starts it, and is gone when the queue is empty.
 
     It is hired anew for each burst of tasks, but the initializer runs and the
-    worker context is entered once, before the first.
+    worker context is entered once, before the first; and once more whenever
+    ``max_tasks_per_worker`` have run.
     """
 
     def __init__(self, backend: InlineBackend, scheduler: Scheduler, index: int) -> None:
         super().__init__(scheduler, index)
         self._backend = backend
         self.captures = backend.settings.capture
+        self._most = backend.settings.max_tasks_per_worker
         self._away = threading.Event()  # set when the thread has drained
         self._listening = Listening(_keeps_books)
         self.started = False
@@ -105,7 +123,6 @@ class InlineWorker(LocalRunner):
                 self.ident = threading.get_ident()
                 here.worker = self
                 if self._begin():
-                    here.situation = self.situation
                     self._drain()
                 if listening.raised is not None:
                     raise listening.raised
@@ -121,6 +138,7 @@ class InlineWorker(LocalRunner):
     def _begin(self) -> bool:
         if self._backend.ready:
             self.situation.resource = self._backend.resource
+            here.situation = self.situation
             return True
         try:
             self._backend.entered.enter_context(self._backend.setup.entered(self.situation))
@@ -152,13 +170,22 @@ class InlineWorker(LocalRunner):
                         scheduler.workers.pop(self.index, None)
                         self._return_loan()
                         return
+            elif not self._backend.ready and not self._begin():
+                scheduler.give_back([unit])
+                return
             elif unit.__class__ is Task:
+                self._backend.ran += 1
                 try:
                     self.run_task(unit)
                 except BaseException as error:  # Ctrl-C on the way to its function, or back
                     scheduler.settle(unit, None, error)
                     raise
             else:
+                # Inside a task that waits for this one there is no other worker to come: one item at least.
+                left = None if self._most is None else max(1, self._most - self._backend.ran)
+                if left is not None and (rest := unit.cut(left)) is not None:
+                    scheduler.give_back([rest])
+                self._backend.ran += unit.size
                 self.handed_out = 0
                 try:
                     self.run_chunk(unit)
@@ -167,6 +194,9 @@ class InlineWorker(LocalRunner):
                         self.drop_chunk(unit, error)
                     raise
             del unit
+            # Not under a task that still runs here.
+            if self._most is not None and self._backend.ran >= self._most and not self.index:
+                self._backend.leave()
 
     def too_deep(self, task: Task[Any]) -> bool:
         """Refuse what would overflow the one stack there is."""

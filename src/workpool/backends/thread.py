@@ -154,6 +154,8 @@ class ThreadWorker(LocalRunner):
                 self.run_task(unit)
                 done += 1
             else:
+                if self._most is not None and (rest := unit.cut(self._most - done)) is not None:
+                    scheduler.give_back([rest])
                 count = unit.size
                 self.run_chunk(unit)
                 done += count

@@ -73,6 +73,15 @@ class Chunk:
             return None, False
         return self, False
 
+    def cut(self, size: int) -> Chunk | None:
+        """Split off what is beyond the first ``size`` items, before it is opened."""
+        if self.size <= size:
+            return None
+        rest = Chunk(self.job, self.start + size, self.items[size:], self.attempts)
+        rest.by_value, rest.queued_at = self.by_value, self.queued_at
+        self.items, self.size = self.items[:size], size
+        return rest
+
     def take_back(self, count: int) -> Chunk | None:
         """Split off the last ``count`` items at most, none of them started."""
         taken: deque[Any] = deque()

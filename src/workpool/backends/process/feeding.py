@@ -63,20 +63,18 @@ class Feeding(Books):
         return True
 
     def _send(self, handle: WorkerHandle, unit: Any) -> None:
+        limit = self._backend.settings.max_tasks_per_worker
+        most = _MOST_TASKS if limit is None else limit - self._ran - self._flights.outstanding
         if unit.__class__ is Task:
             tasks = [unit]
             if unit._terms.time_limit is None:
-                limit = self._backend.settings.max_tasks_per_worker
-                most = (
-                    _MOST_TASKS
-                    if limit is None
-                    else limit - self._ran - self._flights.outstanding - 1
-                )
-                tasks += self.scheduler.take_more(unit, most)
+                tasks += self.scheduler.take_more(unit, most - 1)
             fn = unit._call[0] if unit._call is not None else None
             size = len(tasks)
             frame = pack_tasks(self.scheduler, self._flights, tasks, self.index)
         else:
+            if limit is not None and (rest := unit.cut(most)) is not None:
+                self.scheduler.give_back([rest])
             fn, size = unit.job.fn, unit.size
             frame = pack_chunk(self.scheduler, self._flights, unit, self._backend.dump)
         if frame is None:
