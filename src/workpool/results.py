@@ -123,6 +123,7 @@ class Results(Generic[R_co]):
         self._values = []
         with self._lock:
             self._job.close()
+        self._job.host.sweep()
 
     def _farewell(self) -> None:
         """Let a display show the last of it, and a journal be closed, before what the consumer does next."""

@@ -169,7 +169,7 @@ class InlineWorker(LocalRunner):
                             scheduler.idle.remove(self)
                         scheduler.workers.pop(self.index, None)
                         self._return_loan()
-                        return
+                        break
             elif not self._backend.ready and not self._begin():
                 scheduler.give_back([unit])
                 return
@@ -197,6 +197,7 @@ class InlineWorker(LocalRunner):
             # Not under a task that still runs here.
             if self._most is not None and self._backend.ran >= self._most and not self.index:
                 self._backend.leave()
+        scheduler.sweep()
 
     def too_deep(self, task: Task[Any]) -> bool:
         """Refuse what would overflow the one stack there is."""

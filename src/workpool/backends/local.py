@@ -14,7 +14,7 @@ from time import monotonic
 from typing import TYPE_CHECKING, Any
 
 from workpool.ipc.stacktext import stack_of_thread
-from workpool.scheduling.mapjob import Chunk, Piece
+from workpool.scheduling.chunk import Chunk, Item, Piece
 from workpool.scheduling.worker import describe, describe_item, no_clock, stack_is_deep
 from workpool.situation import Situation
 from workpool.task import Task, function_name
@@ -134,7 +134,12 @@ class LocalRunner:
     def run_chunk(self, chunk: Chunk) -> None:
         """Call the function with each item and deliver the results."""
         chunk.open()
-        self.chunk = chunk
+        scheduler = self.scheduler
+        if scheduler.litter:
+            scheduler.sweep()
+        with scheduler.lock:  # in one step, for whoever takes the chunk from this thread
+            self.handed_out, self._item = 0, None
+            self.chunk = chunk
         self.began = began = monotonic()
         try:
             if chunk.job.terms.time_limit is not None:
@@ -294,7 +299,7 @@ class LocalRunner:
         """Count what is left of a chunk that runs done, and close its map call with the reason; lock held."""
         item = self._item
         left = chunk.size
-        chunk.take_back(left)
+        self.scheduler.litter.append(chunk.take_back(left))
         if chunk.job.terms.time_limit is None:
             left, self.handed_out = left - self.handed_out, left
         else:
@@ -386,22 +391,3 @@ def end_reports(settings: Any) -> None:
         from workpool.printing import end_routing
 
         end_routing()
-
-
-class Item:
-    """One item of a map call that runs under a time limit."""
-
-    __slots__ = ("began", "chunk", "offset", "settled", "value")
-
-    def __init__(self, chunk: Chunk, offset: int, value: Any) -> None:
-        self.chunk = chunk
-        self.offset = offset
-        self.value = value
-        self.began = monotonic()
-        self.settled = False  # guarded by the scheduler's lock
-
-    def ran(self, worker: int, ended: float, *, failed: bool) -> tuple[Any, ...]:
-        """Tell for ``Tally.ran`` when it ran."""
-        chunk, began = self.chunk, self.began
-        times = (chunk.queued_at, began, ended, ended - began)
-        return worker, chunk.job, chunk.start + self.offset, 1, int(failed), times

@@ -18,10 +18,10 @@ from typing import TYPE_CHECKING, Any
 
 from workpool._compat import gil_enabled
 from workpool.backends.base import Capabilities
-from workpool.backends.local import Item, LocalRunner, begin_reports, end_reports
+from workpool.backends.local import LocalRunner, begin_reports, end_reports
 from workpool.errors import InitializerFailed, TimeLimitExceeded, WorkerLost, brief
 from workpool.ipc.calm import calmly
-from workpool.scheduling.mapjob import Piece
+from workpool.scheduling.chunk import Item, Piece
 from workpool.scheduling.worker import WorkerThread, describe, describe_item
 from workpool.situation import here
 from workpool.task import RUNNING, Task
@@ -142,6 +142,8 @@ class ThreadWorker(LocalRunner):
         while True:
             unit = scheduler.next_unit(self)
             if unit is None:
+                if scheduler.litter:
+                    scheduler.sweep()
                 if self.leaving or scheduler.should_leave():
                     return False
                 patience = scheduler.patience(self)
@@ -275,6 +277,7 @@ class ThreadWorker(LocalRunner):
             )
             if chunk is not None:
                 self.drop_chunk(chunk, lost)
+        self.scheduler.sweep()
         self._abandon()
         for each in (*others, task):
             if each is not None:

@@ -92,7 +92,9 @@ def _by_value_pickler() -> Any:
     import cloudpickle
 
     # Of the class: a pickler looks for its table when it is made, and there alone.
-    known = cast("Any", reduction.ForkingPickler)._extra_reducers  # in no stub; grows as modules load
+    known = cast(
+        "Any", reduction.ForkingPickler
+    )._extra_reducers  # in no stub; grows as modules load
     base: Any = cloudpickle.Pickler
     return type("Pickler", (base,), {"dispatch_table": ChainMap(known, base.dispatch_table)})
 

@@ -1,4 +1,4 @@
-"""What travels of a map call, there and back: a chunk of items to run, a piece of results.
+"""What travels of a map call, there and back: a chunk of items to run, a piece of results; and one item at a time.
 
 They are cut independently: a chunk may come back in several pieces, some of it
 done, the rest taken back or lost. Both are guarded by the scheduler's lock.
@@ -7,6 +7,7 @@ done, the rest taken back or lost. Both are guarded by the scheduler's lock.
 from __future__ import annotations
 
 from collections import deque
+from time import monotonic
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
@@ -14,7 +15,7 @@ if TYPE_CHECKING:
 
     from workpool.scheduling.mapjob import MapJob
 
-__all__ = ["Chunk", "Piece"]
+__all__ = ["Chunk", "Item", "Piece"]
 
 _NOTHING: deque[Any] = deque()  # of every chunk that is not opened
 
@@ -70,6 +71,7 @@ class Chunk:
         """Stand in the queue like a map call of one chunk: when it came back."""
         if self.job.closed:
             self.job.drop(self.size)
+            self.job.host.litter.append(self)
             return None, False
         return self, False
 
@@ -96,3 +98,22 @@ class Chunk:
         rest = Chunk(self.job, self.start + self.size, list(taken), self.attempts)
         rest.queued_at = self.queued_at
         return rest
+
+
+class Item:
+    """One item of a map call that runs under a time limit."""
+
+    __slots__ = ("began", "chunk", "offset", "settled", "value")
+
+    def __init__(self, chunk: Chunk, offset: int, value: Any) -> None:
+        self.chunk = chunk
+        self.offset = offset
+        self.value = value
+        self.began = monotonic()
+        self.settled = False  # guarded by the scheduler's lock
+
+    def ran(self, worker: int, ended: float, *, failed: bool) -> tuple[Any, ...]:
+        """Tell for ``Tally.ran`` when it ran."""
+        chunk, began = self.chunk, self.began
+        times = (chunk.queued_at, began, ended, ended - began)
+        return worker, chunk.job, chunk.start + self.offset, 1, int(failed), times

@@ -37,6 +37,7 @@ class Ending(Waiting):
                 self._rouse()
             last = not self.workers and self.should_leave()
             on_end, self.on_end = (self.on_end, None) if last else (None, self.on_end)
+        self.sweep()
         if last:
             self.timers.close()
             if on_end is not None:
@@ -57,6 +58,7 @@ class Ending(Waiting):
                 self._let_go = True
                 return
         self.close()
+        self.sweep()
 
     def drain(self, until: float | None = None) -> bool:
         """Wait until every worker has left; tell whether all have."""
@@ -91,6 +93,7 @@ class Ending(Waiting):
                         entry.job.drop(entry.size)
                 elif entry._state is PENDING:
                     entry._state = CANCELLED_AND_NOTIFIED
+                    self.litter.append(entry._call)
                     entry._drop_call()
                     if entry._extras is None:
                         self.withdrew(entry)
@@ -101,6 +104,7 @@ class Ending(Waiting):
             task.announce(task._extras)  # type: ignore[arg-type]  # it had extras, and they stay
             with self.lock:
                 self.withdrew(task)
+        self.sweep()
         self._end_if_done()
         return cancelled + len(announce)
 

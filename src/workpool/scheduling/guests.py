@@ -9,6 +9,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any, Protocol
 
 if TYPE_CHECKING:
+    from collections import deque
     from collections.abc import Callable, Sequence
 
     from workpool.scheduling.chunk import Piece
@@ -23,6 +24,7 @@ class Host(Protocol):
     """What a map call asks of the scheduler."""
 
     lock: Any
+    litter: deque[Any]  # what was dropped with the lock held, until it is swept
     max_workers: int
     pace: Pace
     ledger: Ledger
@@ -38,6 +40,9 @@ class Host(Protocol):
 
     def drop_delayed(self, job: MapJob) -> None:
         """Count items done that wait for their next attempt; lock held."""
+
+    def sweep(self) -> None:
+        """Let go of what was dropped with the lock held; without the lock."""
 
     def without_lock(self, call: Callable[[], object]) -> None:
         """Make a call that takes the lock, from where this very thread may hold it."""

@@ -175,6 +175,7 @@ class Hiring(Settling):
                 for job in self.ledger.open_jobs:
                     job.cut_off(reason)
             self._wake_putters()
+        self.sweep()
         for task in tasks:
             self.settle(task, None, reason)
         if for_good:
@@ -192,6 +193,7 @@ class Hiring(Settling):
         job.cut_off(reason)
         chunk, more = job.draw(1)
         while chunk is not None:
+            self.litter.append(chunk)
             size = chunk.size
             job.deliver(Piece(chunk.start, [None] * size, dict.fromkeys(range(size), reason)))
             if not more:

@@ -193,6 +193,7 @@ class MapJob:
                 self.puller = None
             with self.host.lock:
                 self._tell_watchers()  # a join that found the input taken looks again
+            self.host.sweep()
 
     def _take_in(self, items: list[Any], wanted: int, kept: dict[int, Any] | None) -> bool:
         """Count and queue what was pulled; False if nobody wants it any more."""
@@ -259,6 +260,7 @@ class MapJob:
     def _end_of_source(self) -> None:
         """Note that all input is pulled; lock held."""
         if self._source is not None:
+            self.host.litter.append(self._source)
             self._source = None
             self.epoch.open_jobs.remove(self)
             self.host.dismiss(self.epoch, 0)
@@ -276,6 +278,7 @@ class MapJob:
         left = self.undrawn
         if self.closed or not left:
             self._queued = False
+            self.host.litter.append(self)
             return None, False
         size = self.chunksize or together(self.host.pace.of(self.fn), left, workers)
         if self._gaps:
@@ -292,6 +295,7 @@ class MapJob:
         self._next = start + size
         if not lazy and size == left:
             self._items = deque()  # let go of the input
+            self.host.litter.append(items)
         return chunk, size < left
 
     def _to_next_gap(self) -> int:
@@ -361,9 +365,8 @@ class MapJob:
         if self.meter is not None:
             self.meter.end()
         undrawn = self.undrawn
-        self._items = deque()
-        self._ready.clear()
-        self._completed.clear()
+        self.host.litter.extend((self._items, self._ready, self._completed))
+        self._items, self._ready, self._completed = deque(), {}, deque()
         self._end_of_source()
         if undrawn:
             self.drop(undrawn)

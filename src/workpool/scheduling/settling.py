@@ -26,6 +26,7 @@ class Settling(State):
         self, task: Task[Any], result: Any, error: BaseException | None, *, by: Any = None
     ) -> bool:
         """Store a task's outcome and count it done; False if that is no longer ``by``'s to do."""
+        _call = task._call  # kept beyond the lock: finalizers of arguments are user code
         with self.lock:
             if task._state is not RUNNING or (by is not None and by.written_off):
                 return False
@@ -62,6 +63,7 @@ class Settling(State):
         ``paces`` are lists of function, seconds and calls that were measured with them.
         """
         waited_for: list[Task[Any]] = []
+        _calls = [task._call for task, _, _ in outcomes]  # kept beyond the lock, as in settle()
         with self.lock:
             for fn, seconds, calls in paces:
                 self.pace.measured(fn, seconds, calls)
@@ -84,6 +86,7 @@ class Settling(State):
 
     def settle_cancelled(self, task: Task[Any]) -> None:
         """End a task that was running as cancelled."""
+        _call = task._call  # kept beyond the lock, as in settle()
         with self.lock:
             if task._state is not RUNNING:
                 return

@@ -85,6 +85,9 @@ class State:
         self._make_worker = make_worker
         self._putters: deque[Any] = deque()  # held locks of submits that wait for room
         self._ids = count()
+        # What was dropped with the lock held, until somebody without it sweeps: finalizers
+        # of arguments, items and inputs are user code, which may use this very pool.
+        self.litter: deque[Any] = deque()
 
     def should_leave(self) -> bool:
         """Tell whether workers have nothing more to come; lock held, or a hint without."""
@@ -125,7 +128,17 @@ class State:
         """Count the items of a closed map call done that wait for their next attempt; lock held."""
         for unit in [unit for unit in self._delayed if getattr(unit, "job", None) is job]:
             self._delayed.remove(unit)
+            self.litter.append(unit)
             job.drop(unit.size)
+
+    def sweep(self) -> None:
+        """Let go of what was dropped with the lock held; without the lock."""
+        litter = self.litter
+        try:
+            while True:
+                litter.popleft()
+        except IndexError:
+            pass
 
     def without_lock(self, call: Callable[[], object]) -> None:
         """Make a call that takes the lock, from where this very thread may hold it: a collector's finalizer."""

@@ -104,6 +104,7 @@ class SubmitJob:
                 self.puller = None
             with self.host.lock:
                 self._tell_watchers()  # a join that found the input taken looks again
+            self.host.sweep()
 
     def _run(self, item: Any) -> None:
         """Submit one item."""
@@ -267,6 +268,7 @@ class SubmitJob:
 
     def _end_of_source(self) -> None:
         if self._source is not None:
+            self.host.litter.append(self._source)
             self._source = None
             self.epoch.open_jobs.remove(self)
             self.host.dismiss(self.epoch, 0)

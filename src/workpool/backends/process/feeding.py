@@ -51,6 +51,8 @@ class Feeding(Books):
             if not flights:
                 unit = scheduler.next_unit(self)
                 if unit is None:
+                    if scheduler.litter:
+                        scheduler.sweep()
                     return not (self.leaving or scheduler.should_leave())
             elif flights.outstanding > self._batch:
                 return True
@@ -73,6 +75,8 @@ class Feeding(Books):
             size = len(tasks)
             frame = pack_tasks(self.scheduler, self._flights, tasks, self.index)
         else:
+            if self.scheduler.litter:
+                self.scheduler.sweep()
             if limit is not None and (rest := unit.cut(most)) is not None:
                 self.scheduler.give_back([rest])
             fn, size = unit.job.fn, unit.size
