@@ -227,7 +227,7 @@ def test_a_pool_can_be_entered(kind: Kind) -> None:
     """async with waits for everything at its end."""
 
     async def main() -> int:
-        async with Pool(2, backend=kind.name) as pool:
+        async with Pool(2, **kind.settings) as pool:
             first = pool.submit(tasks.double, 21)
             lazy = pool.map(tasks.double, iter(range(100)), buffersize=5)
         assert list(lazy) == [2 * n for n in range(100)]
@@ -244,7 +244,7 @@ def test_leaving_a_pool_does_not_stop_the_loop(kind: Kind) -> None:
         with Gate() as gate:
 
             async def use() -> None:
-                async with Pool(1, backend=kind.name) as pool:
+                async with Pool(1, **kind.settings) as pool:
                     in_background(pool.submit, tasks.hold, gate.path, 1)
                     await asyncio.to_thread(gate.arrival)
                     leaving.set()
@@ -263,7 +263,7 @@ def test_an_error_leaves_the_block(kind: Kind) -> None:
     """async with hands errors on, and the pool is closed."""
 
     async def main() -> Pool:
-        pool = Pool(1, backend=kind.name)
+        pool = Pool(1, **kind.settings)
         with pytest.raises(LookupError):
             async with pool:
                 raise LookupError

@@ -86,6 +86,7 @@ def test_the_initializer_runs_once(make_pool: MakePool) -> None:
         assert seen.waiting() == ["start"]
 
 
+@pytest.mark.lacks("far")
 def test_initargs_may_hold_what_only_is_inherited(make_pool: MakePool) -> None:
     """A multiprocessing lock, queue or value reaches the workers whole."""
     context = multiprocessing.get_context("spawn")

@@ -22,7 +22,7 @@ ROOT = Path(__file__).parents[2]
 PRELUDE = """\
 import sys
 from workpool import Pool
-from tests.support import tasks
+from tests.support import backends, tasks
 BACKEND = sys.argv[1]
 """
 

@@ -183,14 +183,9 @@ class Runner:
                 args, kwargs = _arguments(argument, shape - SOFT)
                 value = self.warnings.call(self.running, fn, args, kwargs)
         except BaseException as error:
-            trace = error.__traceback__
-            return (
-                ERROR,
-                pickling.dump_error(
-                    error.with_traceback(trace and trace.tb_next), self._label(shape)
-                ),
-                None,
-            )
+            # Begin at the user's function. No local may hold the traceback: it leads here.
+            error.__traceback__ = error.__traceback__ and error.__traceback__.tb_next
+            return ERROR, pickling.dump_error(error, self._label(shape)), None
         try:
             payload = pickling.dump_result(value, self._label(shape), dump=self._dump)
             return VALUE, payload, type(value)  # pyright: ignore[reportUnknownVariableType] - of anything

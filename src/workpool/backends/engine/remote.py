@@ -170,9 +170,9 @@ class Life:
             else:
                 value = fn(*argument)
         except BaseException as error:
-            trace = error.__traceback__
-            shown = error.with_traceback(trace and trace.tb_next)  # begin at the user's function
-            return ERROR, pickling.dump_error(shown, run.label())
+            # Begin at the user's function. No local may hold the error: its traceback leads here.
+            error.__traceback__ = error.__traceback__ and error.__traceback__.tb_next
+            return ERROR, pickling.dump_error(error, run.label())
         if type(value) in PLAIN:  # pyright: ignore[reportUnknownArgumentType] - of anything
             return RAW, value
         try:

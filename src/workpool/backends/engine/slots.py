@@ -235,6 +235,8 @@ class Slot:
                 self._retire()
                 return
             unit = self.scheduler.next_unit(self)
+            if self.scheduler.litter:
+                self.scheduler.sweep()
             if unit is None:
                 if self._should_leave():
                     self._left()
