@@ -119,7 +119,9 @@ def test_the_depth_of_the_queue_is_told(make_pool: MakePool, busy: Busy, tmp_pat
     list(results)
     pool.join(DEADLINE)
     levels = [e["args"]["tasks"] for e in trace_of(pool, tmp_path) if e["ph"] == "C"]
-    assert (max(levels), levels[-1]) == (13, 0)
+    # On an engine the word that the first task has begun may come after the others are queued.
+    assert max(levels) in {13, 14}
+    assert levels[-1] == 0
 
 
 @pytest.mark.needs("ends_tasks")

@@ -10,11 +10,13 @@ import os
 from dataclasses import dataclass
 from typing import Any, Literal
 
+import pytest
+
 from tests.support import loopback
 from tests.support.engines import shared_settings
 from workpool.backends.base import BackendName
 
-__all__ = ["KINDS", "Ability", "Kind"]
+__all__ = ["KINDS", "Ability", "Kind", "needs_its_package"]
 
 Ability = Literal[
     "concurrent",
@@ -77,3 +79,9 @@ _asked = os.environ.get("WORKPOOL_TEST_BACKENDS")
 KINDS = (
     [each for each in [*_DAILY, *ENGINES] if each.name in _asked.split(",")] if _asked else _DAILY
 )
+
+
+def needs_its_package(backend: str) -> None:
+    """Skip where the package behind an engine is not installed."""
+    if backend == "dask":
+        pytest.importorskip("distributed")

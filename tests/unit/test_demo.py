@@ -5,6 +5,8 @@ from __future__ import annotations
 import hashlib
 import io
 import os
+import re
+import sys
 import sysconfig
 from collections.abc import Iterator
 from itertools import count
@@ -14,6 +16,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from tests.support.backends import needs_its_package
 from workpool.__main__ import COMMANDS, main
 from workpool.backends.base import BACKENDS
 from workpool.commands.demo import job
@@ -213,6 +216,7 @@ def test_each_backend_finds_the_same(
     backend: str, tree: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     """The summary is the same on every backend, but for the time it took."""
+    needs_its_package(backend)
     assert main(["demo", str(tree), "--backend", backend, "--workers", "2"]) == 0
     head, by, total, *rest = capsys.readouterr().out.splitlines()
     assert head == f"SHA-256 and words of every file in {tree}"
@@ -262,15 +266,30 @@ def test_output_holds_a_checksum_for_each_file(tree: Path, tmp_path: Path) -> No
     assert set(output.read_text().splitlines()) == expected
 
 
+def test_a_backend_that_is_not_to_be_had_is_told(
+    tree: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A package that is missing is named, and there is no traceback."""
+    monkeypatch.setitem(sys.modules, "distributed", None)
+    with pytest.raises(SystemExit) as refusal:
+        main(["demo", str(tree), "--backend", "dask"])
+    assert refusal.value.code == 2
+    assert "distributed" in capsys.readouterr().err
+
+
 def test_compare_tells_of_each_backend(tree: Path, capsys: pytest.CaptureFixture[str]) -> None:
     """Side by side: one line a backend, the one without concurrency first, and all agree."""
     assert main(["demo", str(tree), "--compare", "--workers", "2"]) == 0
-    first, head, *lines, last = capsys.readouterr().out.splitlines()
+    printed = capsys.readouterr()
+    first, head, *lines, last = printed.out.splitlines()
+    left_out = set(re.findall(r"Pool\('(\w+)'\) is left out: .* needs the package", printed.err))
     assert first == "4 files, 5.0 kB, read once before"
     assert head.split() == ["pool", "seconds", "files/s", "data/s", "times", "inline"]
     assert lines[0].startswith("Pool(1, 'inline') ")
     assert lines[0].endswith(" 1.00")
-    assert {line.split("'")[1] for line in lines} == set(BACKENDS)
+    compared = {line.split("'")[1] for line in lines}
+    assert {"inline", "thread", "process"} <= compared
+    assert compared | left_out == set(BACKENDS)
     assert last.startswith("All found the same: fingerprint ")
 
 

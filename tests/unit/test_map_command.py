@@ -13,6 +13,7 @@ from pathlib import Path
 
 import pytest
 
+from tests.support.backends import needs_its_package
 from tests.support.gates import Gate
 from workpool.__main__ import main
 from workpool.backends.base import BACKENDS
@@ -75,6 +76,7 @@ class TestHere:
         capsys: pytest.CaptureFixture[str],
     ) -> None:
         """Results are in order; what fails is told with position, item and error; the status is 1."""
+        needs_its_package(backend)
         feed("one\nbad two\n\nthree ü", monkeypatch)
         workers = ["--backend", backend, "--workers", "2"]
         assert main(["map", "mapped_tools:upper", *workers]) == 1

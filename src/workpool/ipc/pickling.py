@@ -80,7 +80,12 @@ def dumps(value: Any, *, by_value: bool = False, buffers: list[memoryview] | Non
     buffer = io.BytesIO()
     if buffers is not None:
         buffers.clear()
-    _by_value_pickler()(buffer, _PROTOCOL, buffer_callback=apart).dump(value)
+    try:
+        _by_value_pickler()(buffer, _PROTOCOL, buffer_callback=apart).dump(value)
+    except pickle.PicklingError as error:
+        if isinstance(error.__cause__, RecursionError):
+            raise error.__cause__ from None  # cloudpickle has another name for it
+        raise
     return buffer.getvalue()
 
 

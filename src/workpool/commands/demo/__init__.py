@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING, TextIO
 from workpool.backends.base import BACKENDS
 from workpool.commands.demo.compare import compare
 from workpool.commands.demo.job import examine_tree
+from workpool.errors import Unsupported
 from workpool.pool import Pool
 
 if TYPE_CHECKING:
@@ -87,7 +88,10 @@ def run(arguments: argparse.Namespace, parser: argparse.ArgumentParser) -> int:
         parser.error("--output goes with one backend, --compare with all: give one of them")
     if arguments.compare:
         return status_of(*compare(root, workers, skip=skip))
-    pool = Pool(workers, backend=arguments.backend, name="demo")
+    try:
+        pool = Pool(workers, backend=arguments.backend, name="demo")
+    except Unsupported as error:
+        parser.error(f"--backend: {error}")
     with ExitStack() as stack:
         output: TextIO | None = None
         if arguments.output is not None:

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, cast
 from workpool.backends.base import BACKENDS
 from workpool.commands.demo.job import examine_tree
 from workpool.commands.demo.totals import human_size
+from workpool.errors import Unsupported
 from workpool.pool import Pool
 
 if TYPE_CHECKING:
@@ -43,7 +44,11 @@ def compare(root: str, workers: int | None, *, skip: frozenset[str]) -> list[Tot
     done: list[Totals] = []
     # One at a time comes first, for the others to be measured against.
     for name in sorted(BACKENDS, key=lambda name: name != "inline"):
-        pool = Pool(workers, backend=cast("BackendName", name))
+        try:
+            pool = Pool(workers, backend=cast("BackendName", name))
+        except Unsupported as error:  # a package that is not installed, say
+            print(f"Pool({name!r}) is left out: {error}", file=sys.stderr)
+            continue
         totals = examine_tree(pool, root, skip=skip, progress=sys.stderr)
         done.append(totals)
         if totals.stopped:
