@@ -87,7 +87,7 @@ def _threads(instance: Any, attribute: attrs.Attribute[Any], value: object) -> N
 
 
 _ENGINES = {
-    "address": 'Use backend="dask" or backend="ray" for a cluster.',
+    "address": 'Use backend="dask" for a cluster.',
     "client": 'Use backend="dask" for a cluster with a client.',
     "exclusive": 'Use backend="dask" for a cluster that others may use too.',
 }
@@ -161,7 +161,7 @@ class Settings:
         if self.max_tasks_per_worker is not None and not kind.capabilities.recycles:
             message = (
                 f"max_tasks_per_worker={self.max_tasks_per_worker} cannot be kept with backend={self.backend!r}: its "
-                'workers are not the pool\'s to replace. Use backend="process", "thread" or "ray".'
+                'workers are not the pool\'s to replace. Use backend="process" or "thread".'
             )
             raise Unsupported(message)
 
@@ -186,7 +186,7 @@ class Settings:
         if terms.resources and not can.resources:
             message = (
                 f"resources={dict(terms.resources)} cannot be kept with backend={self.backend!r}, which knows of none. "
-                'Use backend="dask" or backend="ray".'
+                'Use backend="dask".'
             )
             raise Unsupported(message)
         if not terms.grace:
