@@ -19,6 +19,15 @@ pytestmark = pytest.mark.skipif(sys.platform != "linux", reason="the limits are 
 BY_NAME = {"thread": Kind("thread", frozenset()), "process": Kind("process", frozenset())}
 KILLABLE = ["thread", "process"]
 
+
+@pytest.fixture(autouse=True)
+def unmeasured(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Measure no coverage in programs that count threads, memory and descriptors: it needs some itself."""
+    for name in list(os.environ):
+        if name.startswith("COVERAGE"):
+            monkeypatch.delenv(name)
+
+
 LIMITS = """
 import os, resource, threading
 from workpool import Counter, Event, Lock, Queue, Semaphore, Shared, WorkerLost

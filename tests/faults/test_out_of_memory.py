@@ -8,6 +8,7 @@ import sys
 from collections.abc import Iterator
 from contextlib import suppress
 from pathlib import Path
+from time import monotonic
 
 import pytest
 
@@ -49,6 +50,10 @@ def small_cgroup() -> Iterator[Path]:
             group.rmdir()
         pytest.skip(f"no memory cgroup to be had: {error}")
     yield group
+    until = monotonic() + 20
+    while (group / "cgroup.procs").read_text():  # the keeper is on its way out
+        assert monotonic() < until
+        os.sched_yield()
     group.rmdir()
 
 

@@ -108,7 +108,8 @@ class PoolMachine(RuleBasedStateMachine):
     def map(self, count: int, lazy: bool) -> None:
         items = iter(range(count)) if lazy else range(count)
         try:
-            results = self.pool.map(tasks.double, items)
+            # All is pulled at the call: what is pulled later stands behind what was submitted meanwhile.
+            results = self.pool.map(tasks.double, items, buffersize=100 if lazy else None)
         except PoolClosed:
             assert self.closed
             return
