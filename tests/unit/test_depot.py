@@ -152,6 +152,16 @@ def test_a_closed_depot_writes_to_no_file() -> None:
         os.close(other)
 
 
+def test_a_closed_depot_gives_nothing_for_something(slots: Slots) -> None:
+    """What lay in a depot that is closed is not read as zeros, nor from the file that has its number."""
+    made = Depot(nameless.make("test"))
+    parcel = made.dump(LARGE)
+    assert isinstance(parcel, depot.Parcel)
+    made.close()
+    with pytest.raises(OSError, match="closed"):
+        parcel.read()
+
+
 def test_free_memory_goes_back_to_the_system(lender: Depot, slots: Slots) -> None:
     """trim() leaves no memory behind that nobody uses."""
     Borrowed(lender.fd, slots, note_of(lender, slots, LARGE))

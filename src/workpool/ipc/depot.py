@@ -21,6 +21,7 @@ What a kill leaves behind
 
 from __future__ import annotations
 
+import errno
 import os
 import threading
 from collections import deque
@@ -216,13 +217,20 @@ class Depot:
         return parcel
 
     def read(self, offset: int, length: int) -> bytearray:
-        """Copy part of a room out again; nothing of a depot that is closed."""
-        data = bytearray(length)
-        if self._enter():
-            try:
-                read_into(self.fd, data, offset)
-            finally:
-                self._leave()
+        """Copy part of a room out again.
+
+        Raises
+        ------
+        OSError
+            The depot is closed; its number may be another file's.
+        """
+        if not self._enter():
+            raise OSError(errno.EBADF, "the memory of large arguments is closed")
+        try:
+            data = bytearray(length)
+            read_into(self.fd, data, offset)
+        finally:
+            self._leave()
         return data
 
     def trim(self) -> None:
