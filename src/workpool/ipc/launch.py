@@ -208,7 +208,6 @@ def launch(
     with inheritance.spawning() as inheriting:
         setup_pickle = pickling.dumps(setup)
     exported = memory.exported()
-    tracker = _tracker()
     plain = {
         "pool": pool,
         "index": index,
@@ -245,6 +244,8 @@ def launch(
             depot_fd = nameless.make("depot")
             nameless.grow(depot_fd, 0, CONTROL_SIZE)
             lent = [depot_fd, depot.fd]
+        tracker = _tracker()
+        theirs += tracker
         given = [
             *theirs[:3],
             journal_fd,
@@ -285,13 +286,16 @@ def launch(
 
 
 def _tracker() -> list[int]:
-    """Give the descriptor of multiprocessing's resource tracker, if it can be had."""
+    """Give a descriptor of multiprocessing's resource tracker, if it can be had.
+
+    It is one of the caller's own: newer Pythons close the tracker's in a forked child.
+    """
     from multiprocessing import resource_tracker
 
     with suppress(OSError):
         fd = resource_tracker.getfd()
         if fd is not None:
-            return [fd]
+            return [os.dup(fd)]
     return []
 
 
