@@ -75,6 +75,9 @@ class Owner(Protocol):
     def before_foreign_wait(self, task: Task[Any]) -> None:
         """Hear that some thread is about to wait for ``task`` by the standard library's means."""
 
+    def listen(self) -> None:
+        """Have outcomes noticed as soon as they come."""
+
 
 class Extras:
     """What a task has only because somebody waits for it."""
@@ -334,10 +337,13 @@ class Task(Future[R]):
             the task done. What it raises is logged.
         """
         with self._lock:
-            if not self.done():
+            done = self.done()
+            if not done:
                 self._more().callbacks.append(fn)
-                return
-        self._call_back(fn)
+        if done:
+            self._call_back(fn)
+        elif self._owner is not None:
+            self._owner.listen()
 
     def set_running_or_notify_cancel(self) -> bool:
         """Start the task; ``False`` if it was cancelled. For executors and tests."""
@@ -395,6 +401,7 @@ class Task(Future[R]):
             owner = self._owner
             if owner is not None:
                 owner.before_foreign_wait(self)
+                owner.listen()
             with self._lock:
                 extras = self._more()
                 condition = extras.condition

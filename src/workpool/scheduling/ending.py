@@ -40,6 +40,7 @@ class Ending(Waiting):
                 self._rouse()
             last = not self.workers and self.should_leave()
             on_end, self.on_end = (self.on_end, None) if last else (None, self.on_end)
+        self.listen()
         self.sweep()
         if last:
             self.timers.close()

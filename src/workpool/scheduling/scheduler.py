@@ -44,7 +44,9 @@ __all__ = ["Scheduler"]
 class Scheduler(Taking, Retrying, Ending):
     """The queue of one pool and the workers that drain it."""
 
-    def submit(self, task: Task[Any], *, timeout: float | None = None) -> None:
+    def submit(  # noqa: C901, PLR0912 - in one piece: a call more would cost each task
+        self, task: Task[Any], *, timeout: float | None = None
+    ) -> None:
         """Accept a task: hand it to an idle worker, or queue it.
 
         Raises
@@ -92,6 +94,8 @@ class Scheduler(Taking, Retrying, Ending):
                     else:
                         queue.push(task, priority)
                     if len(self.workers) >= self.max_workers + self._extra and not idle:
+                        if self.hushed:
+                            self.listen()
                         return
             if hand_over is not None:
                 hand_over()
@@ -134,6 +138,7 @@ class Scheduler(Taking, Retrying, Ending):
         """Put a map call, or a chunk of one, on the queue and wake idle workers for it; lock held."""
         self.queue.push(job, job.terms.priority)
         self._rouse()
+        self.listen()
 
     # ------------------------------------------------------------- while the queue is full
 

@@ -89,6 +89,9 @@ class State:
         self._make_worker = make_worker
         self._putters: deque[Any] = deque()  # held locks of submits that wait for room
         self._ids = count()
+        # Workers whose results are read by who waits for them, until somebody else wants to know.
+        # Not guarded: who adds one looks for what is queued afterwards, who queues looks in here.
+        self.hushed: set[Any] = set()
         # What was dropped with the lock held, until somebody without it sweeps: finalizers
         # of arguments, items and inputs are user code, which may use this very pool.
         self.litter: deque[Any] = deque()
@@ -118,6 +121,15 @@ class State:
         if self.broken is not None:
             return self.broken
         return PoolClosed("cannot schedule new futures after shutdown")
+
+    def listen(self) -> None:
+        """Have results noticed as they come, whoever waits for them; a worker may be 5 ms late otherwise."""
+        while self.hushed:
+            try:
+                worker = self.hushed.pop()
+            except KeyError:
+                return
+            worker.listen()
 
     # -------------------------------------------------------------------- counting
 

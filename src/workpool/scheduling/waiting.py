@@ -57,6 +57,7 @@ class Waiting(Hiring):
                 sleeper = sleep_on(epoch)
                 for job in open_jobs:
                     job.watchers.append(sleeper)
+            self.listen()
             left = -1 if until is None else max(0.0, until - monotonic())
             if sleeper.acquire(timeout=left):
                 self._forget(sleeper, epoch, open_jobs)
