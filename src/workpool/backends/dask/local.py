@@ -1,65 +1,24 @@
-"""A Dask cluster on this machine, in a process of its own, for a pool that names no cluster.
-
-The scheduler's and the nannies' threads are that process's, not the program's. It
-ends when its standard input does: with the pool, or with the program, however that
-ends; and its workers end with it.
-"""
+"""A Dask cluster on this machine for a pool that names none; see :mod:`workpool.backends.engine.local`."""
 
 from __future__ import annotations
 
-import os
-import subprocess
 import sys
 from importlib import import_module
 from typing import Any
 
-from workpool.errors import WorkerStartFailed
+from workpool.backends.engine.local import LocalEngine, folder_for, tell_address, wait_for_the_end
 
 __all__ = ["LocalCluster"]
 
 
-class LocalCluster:
+class LocalCluster(LocalEngine):
     """The process that has the cluster, as seen from the program."""
 
     def __init__(self, workers: int) -> None:
-        self._process = subprocess.Popen(  # noqa: S603 - this Python, on a module of ours
-            [sys.executable, "-m", "workpool.backends.dask.local", str(workers)],
-            stdin=subprocess.PIPE,
-            stdout=subprocess.PIPE,
-            text=True,
-            # What this program can import, its workers can.
-            env={
-                **os.environ,
-                "PYTHONPATH": os.pathsep.join(path or os.getcwd() for path in sys.path),
-            },
-            start_new_session=True,  # Ctrl-C is the program's; it ends the cluster by the pipe
-        )
-        self.pid = self._process.pid
-        assert self._process.stdout is not None
-        self.address = self._process.stdout.readline().strip()
-        if not self.address:
-            self.close()
-            message = (
-                f"a Dask cluster on this machine could not be started (exit code {self._process.returncode}); "
-                "its stderr says why. Pass address= of one that runs."
-            )
-            raise WorkerStartFailed(message)
-
-    def close(self) -> None:
-        """End the cluster, and wait until it has."""
-        process = self._process
-        assert process.stdin is not None
-        assert process.stdout is not None
-        process.stdin.close()
-        try:
-            process.wait(timeout=20.0)
-        except subprocess.TimeoutExpired:
-            process.kill()
-            process.wait()
-        process.stdout.close()
+        super().__init__("a Dask cluster", __name__, str(workers))
 
 
-def main(workers: int) -> None:
+def main(workers: int, descriptor: int) -> None:
     """Have a cluster until standard input ends."""
     dask: Any = import_module("dask")
     distributed: Any = import_module("distributed")
@@ -68,7 +27,8 @@ def main(workers: int) -> None:
         "distributed.worker.daemon": False,  # a task may start processes of its own
     }
     with (
-        dask.config.set(quiet),
+        folder_for("dask") as folder,
+        dask.config.set({**quiet, "temporary-directory": folder}),
         distributed.LocalCluster(
             n_workers=workers,
             threads_per_worker=1,
@@ -77,9 +37,9 @@ def main(workers: int) -> None:
             silence_logs=50,
         ) as cluster,
     ):
-        print(cluster.scheduler_address, flush=True)  # noqa: T201 - the program waits for it
-        sys.stdin.read()
+        tell_address(descriptor, cluster.scheduler_address)
+        wait_for_the_end()
 
 
 if __name__ == "__main__":
-    main(int(sys.argv[1]))
+    main(*map(int, sys.argv[1:]))
