@@ -53,9 +53,9 @@ class Pool(Calls, Sharing, Observing, Entering, Executor):  # type: ignore[misc]
         How many workers at most; they start on demand, then stay. ``None``: for
         processes the CPUs this process may really use (affinity and cgroup quota),
         for threads the standard library's rule.
-    backend : {"thread", "process", "dask", "inline"}
+    backend : {"thread", "process", "dask", "ray", "inline"}
         Who runs the tasks: daemon threads, processes, the workers of a Dask cluster,
-        or the caller's own thread.
+        actors of a Ray cluster, or the caller's own thread.
     initializer : callable or None
         Called with ``initargs`` in each worker before its first task.
     initargs : tuple
@@ -74,7 +74,7 @@ class Pool(Calls, Sharing, Observing, Entering, Executor):  # type: ignore[misc]
         How processes start. ``None``: forkserver where there is one, else spawn.
         ``"fork"`` forks this very process, whatever threads it has.
     start_timeout : float or None, seconds
-        A worker process that is not ready by then is ended: ``InitializerFailed``.
+        A worker that is not ready by then is ended: ``InitializerFailed`` (processes, Ray).
     name : str or None
         For messages, thread names and ``workpool.current().pool``.
     logs : bool
@@ -92,8 +92,9 @@ class Pool(Calls, Sharing, Observing, Entering, Executor):  # type: ignore[misc]
         Remember when everything ran, for :meth:`timeline`: the latest 100,000 tasks
         and chunks of items (about 300 bytes each), or as many as the number says.
     address, client, exclusive : str, distributed.Client, bool
-        The cluster of ``backend="dask"``, and whether nobody else uses it, so that its
-        workers may be ended; without one, a cluster on this machine.
+        The cluster of ``backend="dask"`` or ``"ray"`` (``address`` alone); and whether
+        nobody else uses Dask's, so that its workers may be ended. Without one, a cluster
+        on this machine that ends with the pool.
 
     Raises
     ------
@@ -260,7 +261,7 @@ class Pool(Calls, Sharing, Observing, Entering, Executor):  # type: ignore[misc]
             Each task has a seed of its own, made of this one and the task's place:
             ``workpool.current().seed`` and ``rng``; in processes also for ``random`` and numpy.
         resources : mapping of str to float
-            What the task needs of its worker, such as ``{"GPU": 1}`` (Dask).
+            What the task needs of its worker, such as ``{"GPU": 1}`` (Dask, Ray).
 
         Returns
         -------
@@ -365,7 +366,7 @@ class Pool(Calls, Sharing, Observing, Entering, Executor):  # type: ignore[misc]
         result, should it come, is dropped.
         """
         self._scheduler.kill()
-        if self._backend.capabilities.ends_tasks and not self._scheduler.busy_here():
+        if self._backend.capabilities.ends_tasks:
             self._scheduler.drain()
 
     def __exit__(

@@ -87,7 +87,7 @@ def _threads(instance: Any, attribute: attrs.Attribute[Any], value: object) -> N
 
 
 _ENGINES = {
-    "address": 'Use backend="dask" for a cluster.',
+    "address": 'Use backend="dask" or backend="ray" for a cluster.',
     "client": 'Use backend="dask" for a cluster with a client.',
     "exclusive": 'Use backend="dask" for a cluster that others may use too.',
 }
@@ -153,10 +153,7 @@ class Settings:
         """Refuse what only an engine could keep, or what it could not."""
         for setting in ("address", "client", "exclusive"):
             if getattr(self, setting) is not None and setting not in kind.capabilities.settings:
-                message = (
-                    f"{setting}= is nothing to backend={self.backend!r}: its workers are on this machine. "
-                    f"{_ENGINES[setting]}"
-                )
+                message = f"{setting}= is nothing to backend={self.backend!r}. {_ENGINES[setting]}"
                 raise Unsupported(message)
         if self.max_tasks_per_worker is not None and not kind.capabilities.recycles:
             message = (
@@ -186,7 +183,7 @@ class Settings:
         if terms.resources and not can.resources:
             message = (
                 f"resources={dict(terms.resources)} cannot be kept with backend={self.backend!r}, which knows of none. "
-                'Use backend="dask".'
+                'Use backend="dask" or backend="ray".'
             )
             raise Unsupported(message)
         if not terms.grace:

@@ -221,6 +221,7 @@ def test_tasks_open_at_a_fork_fail_in_the_child_alone(kind: Kind) -> None:
 
 
 @fork_only
+@pytest.mark.needs("forks")
 def test_a_forked_child_can_make_a_pool_of_its_own(kind: Kind) -> None:
     """What came along from the parent does not stand in the way, nor at the child's exit."""
     script = """

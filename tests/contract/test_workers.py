@@ -158,12 +158,13 @@ def test_an_initializer_may_raise_anything(
 
 
 @pytest.mark.needs("ends_tasks")
-def test_an_initializer_that_dies_fails_everything(make_pool: MakePool) -> None:
+def test_an_initializer_that_dies_fails_everything(kind: Kind, make_pool: MakePool) -> None:
     """A worker that dies in its initializer is told as that, at once."""
     pool = make_pool(1, initializer=tasks.die, initargs=(9,))
     error = pool.submit(tasks.double, 1).exception(DEADLINE)
     assert isinstance(error, InitializerFailed)
-    assert "9" in str(error)
+    assert "in its initializer" in str(error)
+    assert "9" in str(error) or not kind.can("exit_codes")
 
 
 @pytest.mark.needs("ends_tasks")

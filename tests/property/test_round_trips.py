@@ -100,7 +100,9 @@ def errors(draw: st.DrawFn) -> Exception:
     return error
 
 
-@pytest.fixture(params=[kind for kind in KINDS if kind.name != "dask"], ids=lambda kind: kind.name)
+@pytest.fixture(
+    params=[kind for kind in KINDS if kind.name not in {"dask", "ray"}], ids=lambda kind: kind.name
+)
 def pool(request: pytest.FixtureRequest) -> Iterator[Pool]:
     """A pool of each kind that is here."""
     kind: Kind = request.param

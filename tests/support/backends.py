@@ -28,6 +28,8 @@ Ability = Literal[
     "reports",
     "memory",
     "far",
+    "forks",
+    "exit_codes",
 ]
 
 
@@ -58,22 +60,31 @@ def kind(name: BackendName | Literal["loopback"], *abilities: Ability) -> Kind:
 # ends_tasks   what is ended is truly ended, also in C code
 # writes_off   what is ended may go on for itself, unseen, until it is struck by an exception
 # far          one thread here serves all workers; a trip to one of them may take milliseconds
+# exit_codes   what ended a worker is told by its exit code or signal
+# forks        a child forked from a program with such pools can make pools of its own
 # own_threads  tasks run in threads of this process which are not the caller's
 # reports      what tasks log and print can be brought to the caller
 # memory       workers and caller have memory in common
 _DAILY = [
-    kind("thread", "concurrent", "limits", "writes_off", "own_threads", "reports", "memory"),
-    kind("inline", "reports", "memory"),
-    kind("process", "concurrent", "pickles", "limits", "ends_tasks", "reports", "memory"),
+    kind(
+        "thread", "concurrent", "limits", "writes_off", "own_threads", "reports", "memory", "forks"
+    ),
+    kind("inline", "reports", "memory", "forks"),
+    kind(
+        "process",
+        *("concurrent", "pickles", "limits", "ends_tasks", "exit_codes"),
+        *("reports", "memory", "forks"),
+    ),
     # The engines' common part, on threads: tests/support/loopback.py.
-    kind("loopback", "concurrent", "pickles", "limits", "far"),
+    kind("loopback", "concurrent", "pickles", "limits", "far", "forks"),
 ]
 loopback.register()
 
 # The engines need packages and time of their own: WORKPOOL_TEST_BACKENDS=dask,ray asks for them,
 # and for nothing else (nox -s engines).
 ENGINES = [
-    kind("dask", "concurrent", "pickles", "limits", "ends_tasks", "far"),
+    kind("dask", "concurrent", "pickles", "limits", "ends_tasks", "far", "forks"),
+    kind("ray", "concurrent", "pickles", "limits", "ends_tasks", "far"),
 ]
 _asked = os.environ.get("WORKPOOL_TEST_BACKENDS")
 KINDS = (
@@ -83,5 +94,6 @@ KINDS = (
 
 def needs_its_package(backend: str) -> None:
     """Skip where the package behind an engine is not installed."""
-    if backend == "dask":
-        pytest.importorskip("distributed")
+    package = {"dask": "distributed", "ray": "ray"}.get(backend)
+    if package is not None:
+        pytest.importorskip(package)

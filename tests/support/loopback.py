@@ -98,6 +98,9 @@ class LoopbackEngine:
             slot.far.orders.put(None)
             slot.far.thread.join(0.0 if slot.flight is not None else 5.0)
 
+    def rests(self, slot: Slot) -> bool:
+        return False
+
     def offset(self, slot: Slot, flight: Flight) -> int:
         life: Life | None = getattr(slot.far, "life", None)
         return -1 if life is None else life.offset(flight.number)

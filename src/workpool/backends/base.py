@@ -32,7 +32,7 @@ __all__ = [
     "find",
 ]
 
-BackendName = Literal["thread", "process", "dask", "inline"]
+BackendName = Literal["thread", "process", "dask", "ray", "inline"]
 StartMethod = Literal["forkserver", "spawn", "fork"]
 Scope = Literal["thread", "process", "engine"]  # where shared state lives
 
@@ -40,6 +40,7 @@ BACKENDS: dict[str, tuple[str, str]] = {
     "thread": ("workpool.backends.thread", "ThreadBackend"),
     "process": ("workpool.backends.process", "ProcessBackend"),
     "dask": ("workpool.backends.dask", "DaskBackend"),
+    "ray": ("workpool.backends.ray", "RayBackend"),
     "inline": ("workpool.backends.inline", "InlineBackend"),
 }
 

@@ -222,6 +222,11 @@ class DaskEngine:
     def leave(self, slot: Slot) -> None:
         """Nothing: a life ends with the pool."""
 
+    def rests(self, slot: Slot) -> bool:
+        """Nothing: Dask holds what a task asks for as long as it runs."""
+        del slot
+        return False
+
     def offset(self, slot: Slot, flight: Flight) -> int:
         """Ask the workers which item runs."""
         del slot

@@ -58,6 +58,10 @@ class Engine(Protocol):
     def leave(self, slot: Slot) -> None:
         """Let the far end go in order."""
 
+    def rests(self, slot: Slot) -> bool:
+        """Tell whether the slot, which is idle now, holds what others may need: then it begins anew."""
+        ...
+
     def offset(self, slot: Slot, flight: Flight) -> int:
         """Tell which item of a chunk runs, as far as can be known quickly."""
         ...
@@ -70,12 +74,13 @@ class Engine(Protocol):
 class Flight:
     """An order on its way, and what is known of it."""
 
-    __slots__ = ("began", "doomed", "number", "ticket", "timer", "unit")
+    __slots__ = ("began", "doomed", "limit", "number", "ticket", "timer", "unit")
 
     def __init__(self, number: int, unit: Any) -> None:
         self.number = number
         self.unit = unit
         self.began = monotonic()
+        self.limit: float | None = None  # seconds, of its one call
         self.ticket: Any = None  # the engine's own
         self.timer: Any = None
         # Why its far end is being ended: an error, or the event to be set when it is.

@@ -201,7 +201,7 @@ class Slot:
         if flight is not self.flight:
             return  # it was settled otherwise
         self.flight = None
-        self._disarm(flight)
+        self.stop_clock(flight)
         if outcome[0] == remote.FAILED:
             reason = landing.initializer_failed(self.scheduler.name, self.index, outcome[1])
             self._fail_for_good(reason, flight)
@@ -217,7 +217,7 @@ class Slot:
         """The engine could not run an order at all: that is the unit's error."""
         if flight is self.flight:
             self.flight = None
-            self._disarm(flight)
+            self.stop_clock(flight)
             landing.fail_unit(self.scheduler, flight.unit, error, self, flight.began)
             self._look()
 
@@ -240,6 +240,8 @@ class Slot:
             if unit is None:
                 if self._should_leave():
                     self._left()
+                elif self._engine.rests(self):
+                    self._retire()
                 return
             self._send(unit, None if most is None else most - self._ran)
 
@@ -268,11 +270,22 @@ class Slot:
         if order is None:
             return
         self.flight = flight = Flight(number, unit)
-        if limit is not None:
-            flight.timer = scheduler.timers.after(
-                limit, partial(self.post, partial(self._overdue, flight, limit))
-            )
+        flight.limit = limit
+        self.start_clock(flight)
         self._engine.send(self, flight, order)
+
+    def start_clock(self, flight: Flight) -> None:
+        """Have the time that a flight may take begin now."""
+        flight.began = monotonic()
+        if flight.limit is not None:
+            late = partial(self.post, partial(self._overdue, flight, flight.limit))
+            flight.timer = self.scheduler.timers.after(flight.limit, late)
+
+    def stop_clock(self, flight: Flight) -> None:
+        """Take the time back, until it begins again."""
+        timer, flight.timer = flight.timer, None
+        if timer is not None:
+            timer.cancel()
 
     def _cut(self, chunk: Chunk, most: int | None) -> None:
         """Leave so many items in a chunk; the others go back to the queue."""
@@ -297,8 +310,8 @@ class Slot:
         self._doom(flight, heard)
 
     def _overdue(self, flight: Flight, limit: float) -> None:
-        if flight is not self.flight or flight.doomed is not None:
-            return
+        if flight is not self.flight or flight.doomed is not None or flight.timer is None:
+            return  # it is over, or its clock was stopped meanwhile
         name = landing.name_of(flight.unit)
         error = TimeLimitExceeded(
             f"{name} ran longer than its time limit of {limit} s; its worker was ended and replaced.",
@@ -316,7 +329,7 @@ class Slot:
         self.scheduler.timers.after(_GRACE, late)
 
     def _charge(self, flight: Flight, why: str, exitcode: int | None) -> None:
-        self._disarm(flight)
+        self.stop_clock(flight)
         doomed, unit = flight.doomed, flight.unit
         if isinstance(doomed, threading.Event):
             self.scheduler.settle_cancelled(unit)
@@ -352,7 +365,7 @@ class Slot:
         self._left()
 
     def _retire(self) -> None:
-        """End in order after enough calls, and begin anew."""
+        """End in order, and begin anew."""
         self._engine.leave(self)
         self.far = None
         self._begin()
@@ -361,7 +374,7 @@ class Slot:
         self.scheduler.fail_all(reason, for_good=True)
         if flight is not None:
             self.flight = None
-            self._disarm(flight)
+            self.stop_clock(flight)
             landing.fail_unit(self.scheduler, flight.unit, reason, self, flight.began)
             if isinstance(flight.doomed, threading.Event):
                 flight.doomed.set()
@@ -375,8 +388,3 @@ class Slot:
         self._engine.leave(self)
         self.scheduler.left(self)
         self._gone.set()
-
-    def _disarm(self, flight: Flight) -> None:
-        timer, flight.timer = flight.timer, None
-        if timer is not None:
-            timer.cancel()

@@ -1,0 +1,127 @@
+"""The connection of a program to Ray: there is one at most, and all its pools use it.
+
+What is there already (the program has called ``ray.init``, or is itself a task of
+Ray's) is used and left alone. Else the first pool connects, to the address it names or
+to a Ray of the program's own, and the last one to close ends what the first began.
+"""
+
+from __future__ import annotations
+
+import os
+import sys
+import threading
+from importlib import import_module
+from typing import TYPE_CHECKING, Any
+
+from workpool.errors import Unsupported
+
+if TYPE_CHECKING:
+    from workpool.backends.ray.local import LocalRay
+
+__all__ = ["Connection"]
+
+_lock = threading.Lock()  # guards _standing and its users
+_standing: Connection | None = None
+_forked = False  # Ray's threads are not here, and it cannot be begun anew in this process
+
+
+class Connection:
+    """The way to Ray that pools of this program have begun, or found."""
+
+    def __init__(self, ray: Any) -> None:
+        self.ray = ray
+        self.users = 0
+        self.begun = False  # by us, and so ended by us
+        self.local: LocalRay | None = None
+
+    @classmethod
+    def join(cls, address: str | None, workers: int) -> Connection:
+        """Use what there is, or connect; each call is matched by one of ``leave``."""
+        global _standing  # noqa: PLW0603 - Ray has one connection in a program, and so have we
+        ray = _import()
+        if _forked:
+            message = (
+                'backend="ray" cannot be used in a process that was forked from one which uses Ray: Ray\'s threads did '
+                "not come along. Start a new program, or make the pool before."
+            )
+            raise Unsupported(message)
+        with _lock:
+            found = _standing
+            if found is None or not ray.is_initialized():  # somebody may have ended it
+                if found is not None:
+                    found._end_local()
+                found = Connection(ray)
+                if ray.is_initialized():
+                    found.check(address)
+                else:
+                    found._begin(address or os.environ.get("RAY_ADDRESS"), workers)
+                _standing = found
+            else:
+                found.check(address)
+            found.users += 1
+        return found
+
+    def leave(self) -> None:
+        """Have one user less; the last ends what was begun."""
+        global _standing  # noqa: PLW0603 - as above
+        with _lock:
+            self.users -= 1
+            if self.users or _standing is not self:
+                return
+            _standing = None
+            if self.begun:
+                self.ray.shutdown()
+            self._end_local()
+
+    def check(self, address: str | None) -> None:
+        """Refuse another cluster than the one there is."""
+        here = self.address
+        if address not in (None, "auto", here):
+            message = (
+                f"address={address!r} cannot be used beside {here!r}, which this program is connected to: Ray has one "
+                "connection in a program. Leave address= away to use that one, or call ray.shutdown() before."
+            )
+            raise Unsupported(message)
+
+    @property
+    def address(self) -> str:
+        """Where Ray is."""
+        return str(self.ray.get_runtime_context().gcs_address)
+
+    def _begin(self, address: str | None, workers: int) -> None:
+        from workpool.backends.ray.local import LocalRay, connect
+
+        if address:
+            connect(address)
+        else:
+            self.local = LocalRay(workers)
+            try:
+                self.local.connect()
+            except BaseException:
+                self._end_local()
+                raise
+        self.begun = True
+
+    def _end_local(self) -> None:
+        local, self.local = self.local, None
+        if local is not None:
+            local.close()
+
+
+def _import() -> Any:
+    try:
+        return import_module("ray")
+    except ImportError as error:
+        message = 'backend="ray" needs the package ray: pip install "workpool[ray]".'
+        raise Unsupported(message) from error
+
+
+def _after_fork() -> None:
+    global _forked, _lock  # noqa: PLW0603 - the child's alone
+    _lock = threading.Lock()  # a thread that is not here may have held it
+    ray: Any = sys.modules.get("ray")
+    _forked = ray is not None and ray.is_initialized()
+
+
+if hasattr(os, "register_at_fork"):
+    os.register_at_fork(after_in_child=_after_fork)
