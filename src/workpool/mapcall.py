@@ -56,6 +56,7 @@ class MapCall:
         journal: Any = None,
     ) -> Results[Any]:
         """Queue what is to be queued at the call, and give what yields the results."""
+        self._scheduler.refuse_midway("map")
         _check_count("chunksize", chunksize)
         _check_count("buffersize", buffersize)
         if not callable(cast("object", self._fn)):

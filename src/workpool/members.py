@@ -67,7 +67,8 @@ class Members:
         self._timers = scheduler.timers
         self._kill_after = kill_after
         self._ends_tasks = ends_tasks
-        self._lock = threading.Lock()  # guards all below
+        # Guards all below. A finalizer that strikes in the middle of a step may settle a task of ours.
+        self._lock = threading.RLock()
         self._changed = threading.Condition(self._lock)  # when neither task nor arrival is left
         self._state: Literal["new", "open", "closing", "ended"] = "new"
         self._tasks: dict[Task[Any], None] = {}  # not done, in the order of their submit

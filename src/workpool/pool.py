@@ -366,7 +366,7 @@ class Pool(Calls, Sharing, Observing, Entering, Executor):  # type: ignore[misc]
         result, should it come, is dropped.
         """
         self._scheduler.kill()
-        if self._backend.capabilities.ends_tasks:
+        if self._backend.capabilities.ends_tasks and not self._scheduler.busy_here():
             self._scheduler.drain()
 
     def __exit__(

@@ -70,9 +70,14 @@ class Results(Generic[R_co]):
 
     def close(self) -> None:
         """Cancel what has not started; there will be no more results."""
-        if not self._closed:
-            calmly(self._cancel)
-            self._farewell()
+        if self._closed:
+            return
+        if self._lock._is_owned():  # by a finalizer's step in the middle of one of the pool's
+            self._closed = True
+            self._job.host.without_lock(self._cancel)
+            return
+        calmly(self._cancel)
+        self._farewell()
 
     def __enter__(self) -> Self:
         return self
@@ -199,6 +204,7 @@ class Results(Generic[R_co]):
         """Wait for the next piece; False at the end."""
         self._touched = True
         job = self._job
+        job.host.refuse_midway("next")
         while not self._closed:
             job.pull()
             over = job.finished

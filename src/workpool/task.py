@@ -12,6 +12,9 @@ done, is one step; a task of no pool uses a lock common to all such tasks.
 - Whoever settles a task takes its ``_extras`` in the same step. Who comes to wait
   registers under the lock too, and so is either seen by the one who settles, or
   sees the settled state. Nobody can fall between.
+- A finalizer may strike the very thread that holds the lock, and cancel: that flips
+  PENDING to CANCELLED at once, so nobody who holds the lock takes a state for granted
+  over a call. The books are done when the lock is free (``Owner.without_lock``).
 - ``concurrent.futures.wait`` and ``as_completed`` read ``_state`` under
   ``_condition`` and then add to ``_waiters``. Settling stores the state first and
   walks the waiters under ``_condition`` afterwards, so they too see one or the other.
@@ -30,10 +33,12 @@ from concurrent.futures._base import (
     PENDING,
     RUNNING,
 )
+from functools import partial
 from time import monotonic
 from typing import TYPE_CHECKING, Any, NoReturn, Protocol, TypeVar, cast
 
 from workpool.errors import NotPicklable
+from workpool.situation import here
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Generator
@@ -43,7 +48,7 @@ __all__ = ["CANCELLED_AND_NOTIFIED", "FINISHED", "PENDING", "RUNNING", "Owner", 
 R = TypeVar("R")
 
 _log = logging.getLogger("concurrent.futures")
-_orphans_lock = threading.Lock()  # guards the state of every task that belongs to no pool
+_orphans_lock = threading.RLock()  # guards the state of every task that belongs to no pool
 
 
 class Owner(Protocol):
@@ -53,6 +58,9 @@ class Owner(Protocol):
 
     def withdrew(self, task: Task[Any]) -> None:
         """Count a task that was cancelled before it started; called with the lock held."""
+
+    def without_lock(self, call: Callable[[], object]) -> None:
+        """Make a call that takes the lock, or have it made when this very thread has let go of that."""
 
     def kill_task(self, task: Task[Any]) -> bool:
         """End a running task, if this backend can."""
@@ -66,6 +74,9 @@ class Owner(Protocol):
 
     def before_foreign_wait(self, task: Task[Any]) -> None:
         """Hear that some thread is about to wait for ``task`` by the standard library's means."""
+
+    def listen(self) -> None:
+        """Have outcomes noticed as soon as they come."""
 
 
 class Extras:
@@ -192,7 +203,8 @@ class Task(Future[R]):
         ----------
         kill : bool
             Also end a task that is running, where the backend can: a process is
-            ended and replaced, a thread is written off and replaced.
+            ended and replaced, a thread is written off and replaced. From a finalizer
+            that strikes in the middle of a step of the pool, it is ended a moment later.
 
         Returns
         -------
@@ -200,6 +212,7 @@ class Task(Future[R]):
             ``True`` if the task is cancelled, or was ended. ``False`` for a task
             that runs; from then on it sees ``workpool.current().cancelled``.
         """
+        midway = self._lock._is_owned()  # by a finalizer, in the middle of a step of this thread
         with self._lock:
             state = self._state
             if state == PENDING:
@@ -209,7 +222,7 @@ class Task(Future[R]):
                 call = self._call  # kept beyond the lock: finalizers of arguments are user code
                 self._drop_call()
                 owner = self._owner
-                if owner is not None and extras is None:
+                if owner is not None and extras is None and not midway:
                     owner.withdrew(self)
             elif state in (CANCELLED, CANCELLED_AND_NOTIFIED):
                 return True
@@ -219,14 +232,13 @@ class Task(Future[R]):
                     return False
                 self._unwanted = True
                 extras = call = None
+        if midway and owner is not None:
+            withdrawn = state == PENDING
+            owner.without_lock(partial(self._finish_cancel, owner, withdrawn=withdrawn, kill=kill))
+            return withdrawn
         if state != PENDING:
             assert owner is not None
-            for tell in self._heed:
-                tell()
-            if kill:
-                return owner.kill_task(self)
-            owner.ask_to_end(self)
-            return False
+            return self._end_running(owner, kill=kill)
         if extras is not None:
             self.announce(extras)
             if owner is not None:
@@ -234,6 +246,27 @@ class Task(Future[R]):
                     owner.withdrew(self)
         del call
         return True
+
+    def _end_running(self, owner: Owner, *, kill: bool) -> bool:
+        """Tell a task that runs, and all who heed it, that it is not wanted; or end it."""
+        for tell in self._heed:
+            tell()
+        if kill:
+            return owner.kill_task(self)
+        owner.ask_to_end(self)
+        return False
+
+    def _finish_cancel(self, owner: Owner, *, withdrawn: bool, kill: bool) -> None:
+        """Do the rest of a cancel() that came in the middle of a step, now that the step is done."""
+        if not withdrawn:
+            self._end_running(owner, kill=kill)
+            return
+        with self._lock:
+            extras = self._extras
+        if extras is not None:
+            self.announce(extras)
+        with self._lock:
+            owner.withdrew(self)
 
     def cancelled(self) -> bool:
         """Tell whether the task was cancelled."""
@@ -304,10 +337,13 @@ class Task(Future[R]):
             the task done. What it raises is logged.
         """
         with self._lock:
-            if not self.done():
+            done = self.done()
+            if not done:
                 self._more().callbacks.append(fn)
-                return
-        self._call_back(fn)
+        if done:
+            self._call_back(fn)
+        elif self._owner is not None:
+            self._owner.listen()
 
     def set_running_or_notify_cancel(self) -> bool:
         """Start the task; ``False`` if it was cancelled. For executors and tests."""
@@ -365,6 +401,7 @@ class Task(Future[R]):
             owner = self._owner
             if owner is not None:
                 owner.before_foreign_wait(self)
+                owner.listen()
             with self._lock:
                 extras = self._more()
                 condition = extras.condition
@@ -411,12 +448,18 @@ class Task(Future[R]):
                     else:
                         waiter.add_result(self)
                 condition.notify_all()
-        for fn in extras.callbacks:
-            try:
-                fn(self)
-            except BaseException:
-                # SystemExit too: the thread that settles has others to serve, and the task to count.
-                _log.exception("exception calling callback for %r", self)
+        if not extras.callbacks:
+            return
+        before, here.calls_back = here.calls_back, self._owner
+        try:
+            for fn in extras.callbacks:
+                try:
+                    fn(self)
+                except BaseException:
+                    # SystemExit too: the thread that settles has others to serve, and the task to count.
+                    _log.exception("exception calling callback for %r", self)
+        finally:
+            here.calls_back = before
 
     def keep_printed(self, which: int, text: str) -> None:
         """Keep what the task printed: 0 for stdout, 1 for stderr. By one thread at a time."""
@@ -466,9 +509,11 @@ class Task(Future[R]):
 
     def _set(self, result: Any, exception: BaseException | None) -> None:
         with self._lock:
-            if self.done():
+            # No call between the look and the change: see above.
+            if self._state in (FINISHED, CANCELLED_AND_NOTIFIED, CANCELLED):
                 message = f"{self._state}: {self!r}"
                 raise InvalidStateError(message)
+            self._result, self._exception, self._state = result, exception, FINISHED
             extras = self.settle(result, exception)
         if extras is not None:
             self.announce(extras)

@@ -171,6 +171,34 @@ def test_a_callback_may_do_anything(
     assert pool.unfinished == 0
 
 
+@pytest.mark.parametrize("what", ["joins", "shuts down", "kills", "waits for all", "closes"])
+@pytest.mark.parametrize("backend", ["thread", "process"])
+def test_a_callback_in_the_thread_that_cancels_may_do_anything(backend: Any, what: str) -> None:
+    """It runs in no worker, and yet before its task is counted: a wait for all would wait for itself."""
+    pool = Pool(1, backend=backend)
+    seen: list[Any] = []
+
+    def callback(_: Future[int]) -> None:
+        try:
+            seen.append(CALLBACKS[what](pool))
+        except BaseException as error:
+            seen.append(error)
+
+    with Gate() as gate:
+        running = pool.submit(tasks.hold, gate.path, 2)
+        gate.arrival()
+        waiting = pool.submit(tasks.double, 1)
+        waiting.add_done_callback(callback)
+        if what == "waits for all":
+            gate.open()  # it waits for a task that is behind this one
+        assert in_background(waiting.cancel).result() or what == "waits for all"
+    refused = what in {"joins", "shuts down"}
+    in_background(pool.shutdown).result()
+    assert running.done()
+    assert isinstance(seen[0], WouldDeadlock) or not refused
+    assert pool.unfinished == 0
+
+
 # ---------------------------------------------------------------------------- nested pools
 
 

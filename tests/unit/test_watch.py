@@ -5,12 +5,13 @@ from __future__ import annotations
 import os
 from collections.abc import Generator
 from contextlib import suppress
+from time import monotonic
 
 import pytest
 
 from tests.support.gates import in_background
 from workpool.ipc import watch
-from workpool.ipc.watch import Watch
+from workpool.ipc.watch import REST, Watch
 
 
 @pytest.fixture(params=["epoll", "poll"], autouse=True)
@@ -87,3 +88,43 @@ def test_room_to_write_is_waited_for_once(watched: Watch, pipes: list[tuple[int,
     os.read(r, 1 << 20)
     assert watched.wait(20.0, room_on=w) == {w}
     assert watched.wait(0.0) == set()
+
+
+@pytest.fixture
+def rests(means: str, watched: Watch, pipes: list[tuple[int, int]]) -> Watch:
+    """Give one that leaves out the first pipe, in which there is something."""
+    if means == "poll":
+        pytest.skip("only the sleeper may change what it waits for")
+    os.write(pipes[0][1], b"x")
+    watched.rest(pipes[0][0])
+    return watched
+
+
+def test_what_rests_is_left_out_until_it_is_listened_to(
+    rests: Watch, pipes: list[tuple[int, int]]
+) -> None:
+    """Who reads it leaves it out for as long as he likes; resting or listening twice changes nothing."""
+    rests.rest(pipes[0][0])
+    assert rests.wait(0.0) == set()
+    rests.listen()
+    rests.listen()
+    assert rests.wait(20.0) == {pipes[0][0]}
+
+
+def test_a_rest_ends_with_an_alarm(rests: Watch, pipes: list[tuple[int, int]]) -> None:
+    """The sleeper is woken by it, with nothing to read, and listens again."""
+    began = monotonic()
+    assert rests.wait(20.0) == set()
+    assert REST / 2 <= monotonic() - began < 10.0
+    rests.listen()
+    assert rests.wait(20.0) == {pipes[0][0]}
+
+
+def test_an_alarm_rings_once(rests: Watch, pipes: list[tuple[int, int]]) -> None:
+    """The next rest has its own."""
+    os.read(pipes[0][0], 1)
+    assert rests.wait(20.0) == set()
+    assert rests.wait(0.0) == set()
+    rests.listen()
+    rests.rest(pipes[0][0])
+    assert rests.wait(20.0) == set()

@@ -26,6 +26,9 @@ class Ending(Waiting):
 
     def close(self) -> None:
         """Accept nothing more; what was accepted runs, then the workers leave."""
+        if self.busy_here():
+            self.later.add(self.close)
+            return
         with self.lock:
             if self.closed:
                 return
@@ -37,6 +40,7 @@ class Ending(Waiting):
                 self._rouse()
             last = not self.workers and self.should_leave()
             on_end, self.on_end = (self.on_end, None) if last else (None, self.on_end)
+        self.listen()
         self.sweep()
         if last:
             self.timers.close()
@@ -65,7 +69,8 @@ class Ending(Waiting):
         while True:
             with self.lock:
                 workers = [w for w in self.workers.values() if w is not here.worker]
-                undone = self.ledger.unfinished and not self.killed and self.broken is None
+                # Also after kill(), which may still be at it in another thread.
+                undone = self.ledger.unfinished and not self.is_inside()
             if not workers and not undone:
                 return True
             if not workers:
@@ -81,6 +86,9 @@ class Ending(Waiting):
 
     def cancel_queued(self) -> int:
         """Cancel everything that has not started; give how many tasks that were."""
+        if self.busy_here():
+            self.later.add(self.cancel_queued)
+            return 0
         with self.lock:
             entries = [*self.queue.clear(), *self._delayed]
             self._delayed.clear()
@@ -120,6 +128,9 @@ class Ending(Waiting):
 
     def kill(self) -> None:
         """End the workers now; cancel what is queued, lose what runs."""
+        if self.busy_here():
+            self.later.add(self.kill)
+            return
         with self.lock:
             self.closed = True
             self.killed = True

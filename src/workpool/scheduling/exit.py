@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 
 __all__ = ["forget", "remember"]
 
-_lock = threading.Lock()  # guards _open
+_lock = threading.RLock()  # guards _open; a finalizer in the middle of that may make or end a pool
 _open: set[Scheduler] = set()  # a pool that was let go still runs what it has queued
 _hooked = False
 

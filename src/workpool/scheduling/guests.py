@@ -47,6 +47,9 @@ class Host(Protocol):
     def without_lock(self, call: Callable[[], object]) -> None:
         """Make a call that takes the lock, from where this very thread may hold it."""
 
+    def refuse_midway(self, call: str) -> None:
+        """Raise WouldDeadlock if this very thread holds the lock."""
+
     def hire(self) -> None:
         """Start workers for what is queued; without the lock."""
 

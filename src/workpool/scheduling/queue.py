@@ -88,9 +88,10 @@ class TaskQueue:
                 seconds = pace.of(call[0]) if entry._terms.time_limit is None else None
                 if seconds is None or seconds > budget:
                     break
-                budget -= seconds
-                entry._state = RUNNING
-                tasks.append(entry)
+                if entry._state is PENDING:  # still: a finalizer may have cancelled it just now
+                    budget -= seconds
+                    entry._state = RUNNING
+                    tasks.append(entry)
             head.popleft()
         self.waiting -= len(tasks)
         if not head:

@@ -20,6 +20,7 @@ from __future__ import annotations
 
 import threading
 from contextlib import suppress
+from functools import partial
 from time import monotonic
 from typing import TYPE_CHECKING, Any
 
@@ -27,7 +28,7 @@ from workpool.scheduling.ending import Ending
 from workpool.scheduling.retrying import Retrying
 from workpool.scheduling.taking import Taking
 from workpool.situation import here
-from workpool.task import RUNNING
+from workpool.task import PENDING, RUNNING
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -43,7 +44,9 @@ __all__ = ["Scheduler"]
 class Scheduler(Taking, Retrying, Ending):
     """The queue of one pool and the workers that drain it."""
 
-    def submit(self, task: Task[Any], *, timeout: float | None = None) -> None:
+    def submit(  # noqa: C901, PLR0912 - in one piece: a call more would cost each task
+        self, task: Task[Any], *, timeout: float | None = None
+    ) -> None:
         """Accept a task: hand it to an idle worker, or queue it.
 
         Raises
@@ -56,6 +59,9 @@ class Scheduler(Taking, Retrying, Ending):
         task._owner = self
         task._lock = lock = self.lock
         task._queued_at = monotonic()
+        if lock._is_owned():
+            self._submit_midway(task)
+            return
         worker: Worker | None = None
         hand_over: Callable[[], None] | None = None
         try:
@@ -88,6 +94,8 @@ class Scheduler(Taking, Retrying, Ending):
                     else:
                         queue.push(task, priority)
                     if len(self.workers) >= self.max_workers + self._extra and not idle:
+                        if self.hushed:
+                            self.listen()
                         return
             if hand_over is not None:
                 hand_over()
@@ -102,10 +110,35 @@ class Scheduler(Taking, Retrying, Ending):
         del task  # it may run, and fail, on top of this frame: no cycle through its traceback
         self.hire()
 
+    def _submit_midway(self, task: Task[Any]) -> None:
+        """Accept a task that a finalizer submits in the middle of a step of this very thread; lock held.
+
+        It is counted at once, which nothing that may go on below can be hurt by, and so
+        joins and the end of the pool wait for it. It is put on the queue when the step is
+        done, beyond the bound if the queue is full: the step itself may have to make room.
+        """
+        if self.closed or self.broken is not None:
+            raise self._refusal()
+        task.id = next(self._ids)
+        task._epoch = epoch = self.ledger.current
+        epoch.left += 1
+        self.queue.waiting += 1
+        self.later.add(partial(self._queue_late, task))
+
+    def _queue_late(self, task: Task[Any]) -> None:
+        """Put a task on the queue that is counted already, unless it was cancelled meanwhile."""
+        with self.lock:
+            if task._state is not PENDING:
+                return
+            task._state = RUNNING  # claimed: by give_back, which settles it if nobody will come
+            self.queue.waiting -= 1
+        self.give_back([task], front=False)
+
     def enqueue_job(self, job: MapJob) -> None:
         """Put a map call, or a chunk of one, on the queue and wake idle workers for it; lock held."""
         self.queue.push(job, job.terms.priority)
         self._rouse()
+        self.listen()
 
     # ------------------------------------------------------------- while the queue is full
 

@@ -3,7 +3,9 @@
 One lock, ``State.lock``, guards the queue, the ledger, the idle workers, and the
 state of every task. All steps that must not be torn apart are therefore one
 step: taking a task and marking it running; storing a result and counting it
-done; finding nothing to do and becoming idle. No user code runs under it.
+done; finding nothing to do and becoming idle. No user code runs under it, but for what
+the garbage collector or a signal brings in: the lock knows its owner, and what such
+code asks for is put off (``later.py``) while its own thread is in the middle of a step.
 
 Every step here is made with the lock held. The parts of the scheduler are
 classes that build on this one; each may use what those below it can do, and no other:
@@ -25,11 +27,11 @@ from __future__ import annotations
 
 import threading
 from collections import deque
-from contextlib import suppress
 from itertools import count
 from typing import TYPE_CHECKING, Any
 
-from workpool.errors import PoolClosed
+from workpool.errors import PoolClosed, WouldDeadlock
+from workpool.scheduling.later import Later
 from workpool.scheduling.ledger import Ledger
 from workpool.scheduling.pace import Pace
 from workpool.scheduling.queue import TaskQueue
@@ -60,7 +62,9 @@ class State:
         queue_size: int = 0,
         tally: Tally | None = None,
     ) -> None:
-        self.lock = threading.Lock()  # guards all below, and the state of every task
+        # Guards all below, and the state of every task. Never entered twice on purpose: see busy_here.
+        self.lock: Any = threading.RLock()
+        self.later = Later()
         self.name = name
         self.max_workers = max_workers
         self.queue_size = queue_size
@@ -85,9 +89,27 @@ class State:
         self._make_worker = make_worker
         self._putters: deque[Any] = deque()  # held locks of submits that wait for room
         self._ids = count()
+        # Workers whose results are read by who waits for them, until somebody else wants to know.
+        # Not guarded: who adds one looks for what is queued afterwards, who queues looks in here.
+        self.hushed: set[Any] = set()
         # What was dropped with the lock held, until somebody without it sweeps: finalizers
         # of arguments, items and inputs are user code, which may use this very pool.
         self.litter: deque[Any] = deque()
+
+    def busy_here(self) -> bool:
+        """Tell whether this very thread holds the lock: then a finalizer asks, in the middle of a step."""
+        owned: bool = self.lock._is_owned()
+        return owned
+
+    def refuse_midway(self, call: str) -> None:
+        """Raise WouldDeadlock where this very thread would wait for the step it is in the middle of."""
+        if self.busy_here():
+            message = (
+                f"{call}() of {self.name} was called by a finalizer or by a signal's handler, which struck this very "
+                "thread in the middle of a step of the pool, and would wait for itself. Call submit() or cancel() "
+                "there, which do not wait, or have another thread do the rest."
+            )
+            raise WouldDeadlock(message)
 
     def should_leave(self) -> bool:
         """Tell whether workers have nothing more to come; lock held, or a hint without."""
@@ -99,6 +121,15 @@ class State:
         if self.broken is not None:
             return self.broken
         return PoolClosed("cannot schedule new futures after shutdown")
+
+    def listen(self) -> None:
+        """Have results noticed as they come, whoever waits for them; a worker may be 5 ms late otherwise."""
+        while self.hushed:
+            try:
+                worker = self.hushed.pop()
+            except KeyError:
+                return
+            worker.listen()
 
     # -------------------------------------------------------------------- counting
 
@@ -114,11 +145,8 @@ class State:
         if not epoch.left:
             self._emptied(epoch)
         if self._let_go and not self.ledger.open_jobs:
-            with suppress(
-                RuntimeError
-            ):  # no thread to be had: the next task that is done tries again
-                self.timers.after(0.0, self.close)  # which needs the lock, held here
-                self._let_go = False
+            self._let_go = False
+            self.later.add(self.close)  # which needs the lock, held here
 
     def close(self) -> None:
         """Accept nothing more; see :class:`~workpool.scheduling.ending.Ending`."""
@@ -139,15 +167,17 @@ class State:
                 litter.popleft()
         except IndexError:
             pass
+        if self.later:
+            self.later.catch_up()
 
     def without_lock(self, call: Callable[[], object]) -> None:
         """Make a call that takes the lock, from where this very thread may hold it: a collector's finalizer."""
-        if self.lock.acquire(blocking=False):
+        # Nor does a finalizer wait for another thread: what it struck may hold what that one waits for.
+        if not self.busy_here() and self.lock.acquire(blocking=False):
             self.lock.release()
             call()
         else:
-            with suppress(RuntimeError):  # no thread to be had: at the latest it ends with the pool
-                self.timers.after(0.0, call)
+            self.later.add(call)
 
     def withdrew(self, task: Task[Any]) -> None:
         """Count a task done that was cancelled while it waited; lock held (task.Owner)."""

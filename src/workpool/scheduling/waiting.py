@@ -57,6 +57,7 @@ class Waiting(Hiring):
                 sleeper = sleep_on(epoch)
                 for job in open_jobs:
                     job.watchers.append(sleeper)
+            self.listen()
             left = -1 if until is None else max(0.0, until - monotonic())
             if sleeper.acquire(timeout=left):
                 self._forget(sleeper, epoch, open_jobs)
@@ -92,13 +93,18 @@ class Waiting(Hiring):
 
     def refuse_inside(self, call: str) -> None:
         """Raise WouldDeadlock in a task or callback of this very pool."""
-        worker = here.worker
-        if worker is not None and worker.scheduler is self:
+        self.refuse_midway(call)
+        if self.is_inside():
             message = (
                 f"{call}() of {self.name} was called by one of its own workers (in a task, or in a callback "
                 "of one) and would wait for itself. Call it from outside, or wait for single tasks."
             )
             raise WouldDeadlock(message)
+
+    def is_inside(self) -> bool:
+        """Tell whether the caller is a task or a callback of this very pool, in whatever thread."""
+        worker = here.worker
+        return (worker is not None and worker.scheduler is self) or here.calls_back is self
 
     # ----------------------------------------------- waiting for one task (task.Owner)
 
@@ -110,6 +116,8 @@ class Waiting(Hiring):
         """
         if self._orphaned is not None:
             raise self._orphaned
+        if self.lock._is_owned() and not task.done():
+            self.refuse_midway("result")
         worker = here.worker
         if worker is None or worker.scheduler is not self:
             if worker is not None:
@@ -143,6 +151,8 @@ class Waiting(Hiring):
         """Add a worker when one of ours waits in ``concurrent.futures.wait`` or ``as_completed``."""
         if self._orphaned is not None and not task.done():
             raise self._orphaned
+        if not task.done():
+            self.refuse_midway("wait")
         worker = here.worker
         if worker is None or task.done():
             return

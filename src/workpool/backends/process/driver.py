@@ -4,7 +4,10 @@ Whoever has the *turn* (a lock) may use pipes, flights and process handle. The
 driver has it but for the time it sleeps. Then a thread that submits may take it to
 send a task right away (``hand_over``), and a thread that waits for a result may take
 it to read that result itself (``wait_for``): so a call on an idle pool costs no switch
-of threads in this process. Neither ever waits for the turn. An exception of a
+of threads in this process. Neither ever waits for the turn. After such a read the
+driver is not woken by results for `REST` seconds, or until somebody is there who
+would not read them (``listen``): the next call is likely to be waited for, too, and a
+driver that wakes for its result would be in the way. An exception of a
 signal in the middle of that leaves the books in doubt: the process is then ended,
 and the journal tells what had begun.
 
@@ -60,8 +63,30 @@ class ProcessWorker(Reckoning):
             if not self._feed(handle) or handle.pending or self._due(handle) is not None:
                 self.wake()
             self._in_doubt = False
+            if (
+                self.scheduler.queue.head
+            ):  # who queued that may have looked for the hushed before this
+                self._heed_results()
         finally:
             self._turn.release()
+
+    def listen(self) -> None:
+        """Have results noticed as soon as they come, although the last one was read by who waited for it."""
+        calmly(self._listen)
+
+    def _listen(self) -> None:
+        # Whoever else has the turn sees to it: the driver before it sleeps, a reader at its end.
+        if self._turn.acquire(blocking=False):
+            try:
+                self._heed_results()
+            finally:
+                self._turn.release()
+
+    def _heed_results(self) -> None:
+        """Have the driver woken by what the process sends, again; with the turn."""
+        if self._watch is not None:
+            self._watch.listen()
+        self.scheduler.hushed.discard(self)
 
     def wait_for(self, task: Task[Any], timeout: float | None) -> None:
         """Read the outcome of a task from this very thread, if the driver sleeps and the task is all there is."""
@@ -78,17 +103,22 @@ class ProcessWorker(Reckoning):
         before = here.worker
         try:
             handle, watch, flight = self._handle, self._watch, self._flights.current
-            if handle is None or watch is None or flight is None or flight.task is not task:
+            if handle is None or watch is None or flight is None:
                 return
-            if not self._only_waits(handle):
+            if flight.task is not task or not self._only_waits(handle):
+                self._heed_results()
                 return
             here.worker = self
-            watch.ignore(handle.result_r)
+            watch.rest(handle.result_r)
             until = None if timeout is None else monotonic() + timeout
             try:
                 self._read_for(task, handle, until, listening)
             finally:
-                watch.heed(handle.result_r)
+                if self._flights:
+                    self._heed_results()
+                else:
+                    # Who calls next is likely to wait for that, too. Until then nothing can come.
+                    self.scheduler.hushed.add(self)
             if handle.pending or self._orders or self._due(handle) is not None:
                 self.wake()
         finally:
@@ -228,6 +258,7 @@ class ProcessWorker(Reckoning):
         watch = self._watch
         assert watch is not None
         room_on = handle.task_w if handle.pending else -1
+        self._heed_results()
         self._turn.release()
         try:
             ready = watch.wait(

@@ -1,0 +1,79 @@
+"""Finalizers in the middle of a step: the garbage collector is made to strike where a thread holds a lock.
+
+The interpreter collects where it likes, between any two steps of any thread. Here that is
+done on purpose, at one moment after the other: a hook of the profiler hears of each call
+and return in the library's own files, and at the one that is meant, if the thread holds
+the lock, it drops a cycle of garbage and collects it. So the finalizer runs
+where a real one would, and in the same way.
+"""
+
+from __future__ import annotations
+
+import gc
+import sys
+import threading
+from collections.abc import Callable, Generator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import workpool
+
+__all__ = ["Strike", "striking"]
+
+OURS = str(Path(workpool.__file__).parent)
+
+
+class _Garbage:
+    """In a cycle with itself, so that only the collector finds it."""
+
+    def __init__(self, call: Callable[[], object]) -> None:
+        self._call = call
+        self._cycle = self
+
+    def __del__(self) -> None:
+        self._call()
+
+
+class Strike:
+    """One finalizer that strikes once, at the moment of that number; tells what came of it."""
+
+    def __init__(self, lock: Any, number: int, call: Callable[[], object]) -> None:
+        self._lock = lock
+        self._left = number
+        self._call = call
+        self.struck = False
+        self.value: Any = None
+        self.error: BaseException | None = None
+
+    def look(self, frame: Any, event: str, _: object) -> None:
+        """Be told of a call or a return, in whatever thread."""
+        if self.struck or not frame.f_code.co_filename.startswith(OURS):
+            return
+        if not self._lock._is_owned():
+            return
+        self._left -= 1
+        if self._left < 0:
+            self.struck = True
+            _Garbage(self._run)
+            gc.collect(0)
+
+    def _run(self) -> None:
+        assert self._lock._is_owned()
+        try:
+            self.value = self._call()
+        except BaseException as error:
+            self.error = error
+
+
+@contextmanager
+def striking(strike: Strike) -> Generator[None]:
+    """Have it strike in this thread, in a step of the block, or in a thread that begins meanwhile."""
+    before, threads_before = sys.getprofile(), threading.getprofile()
+    threading.setprofile(strike.look)
+    sys.setprofile(strike.look)
+    try:
+        yield
+    finally:
+        sys.setprofile(before)
+        threading.setprofile(threads_before)
