@@ -17,7 +17,7 @@ from typing import Any, NoReturn
 
 from tests.support.dying import die
 from tests.support.gates import say, stop
-from workpool.ipc import frames, journal, outbox, runner, worker
+from workpool.ipc import frames, journal, outbox, runner, serving
 
 __all__ = [
     "WAYS",
@@ -187,7 +187,7 @@ def die_while_held(thing: Any, gate: str) -> None:
 
 # --------------------------------------------------------- dying at a line of the library
 
-_LIBRARY = frozenset(module.__file__ for module in (worker, runner, outbox, journal, frames))
+_LIBRARY = frozenset(module.__file__ for module in (serving, runner, outbox, journal, frames))
 
 
 def die_at_line(number: int) -> None:

@@ -12,7 +12,7 @@ import pytest
 from tests.support import tasks
 from tests.support.gates import DEADLINE, Gate
 from workpool import Pool, Task
-from workpool.ipc.worker import BACK
+from workpool.ipc.serving import BACK
 
 
 def test_a_task_cancelled_on_its_way_to_a_process_does_not_run() -> None:

@@ -22,7 +22,7 @@ def runner() -> Iterator[Runner]:
     journal = Journal(fd)
     os.close(fd)
     r, w = os.pipe()
-    yield Runner(threading.Lock(), journal, Outbox(w, journal))
+    yield Runner(threading.Lock(), journal, Outbox(w, journal), None)
     os.close(r)
     os.close(w)
     journal.close()

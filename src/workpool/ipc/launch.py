@@ -7,6 +7,7 @@ closes them (``_in_child``), every other child gets none (close-on-exec).
 
 from __future__ import annotations
 
+import errno
 import mmap
 import os
 import signal
@@ -16,13 +17,14 @@ from typing import TYPE_CHECKING, Any
 
 from workpool._compat import LINUX
 from workpool.errors import NotPicklable, brief
-from workpool.ipc import blas, inheritance, keeper, memory, nameless, pickling, worker
+from workpool.ipc import blas, inheritance, keeper, memory, nameless, pickling, serving
 from workpool.ipc.calm import deaf_to_ctrl_c
 from workpool.ipc.depot import CONTROL_SIZE, Depot, Slots
 from workpool.ipc.frames import FrameReader, drop_written, pack
 from workpool.ipc.journal import Journal, make_journal
 from workpool.ipc.reportpipe import NO_REPORTS, ReportPipe
 from workpool.ipc.stacks import Stacks
+from workpool.ipc.stacksignal import SIGNAL
 from workpool.ipc.watcher import watch_fork
 
 if TYPE_CHECKING:
@@ -49,7 +51,7 @@ class WorkerHandle:
         depot_fd: int = -1,
     ) -> None:
         self.pid = pid
-        self.stacks = Stacks(stack_r, pid)
+        self.stacks = Stacks(stack_r, self._ask_for_stacks)
         self._task_w, self.result_r, self._control_w, self.status_r = fds
         self.journal = Journal(journal_fd)
         os.close(journal_fd)
@@ -105,6 +107,12 @@ class WorkerHandle:
                 return
             self._outbox = drop_written(self._outbox, written)
 
+    def _ask_for_stacks(self) -> None:
+        """Have the worker write its stacks down the pipe for them."""
+        if SIGNAL is None:
+            raise OSError(errno.ENOTSUP, "this system has no signal to spare")
+        os.kill(self.pid, SIGNAL)
+
     def control(self, message: Any) -> None:
         """Send a short message down the control pipe."""
         with suppress(OSError):
@@ -147,7 +155,7 @@ class WorkerHandle:
 
     def leave(self) -> None:
         """Tell the worker to end in order, after what it was sent before."""
-        self.post(pack((worker.LEAVE,)))
+        self.post(pack((serving.LEAVE,)))
 
     def close(self) -> None:
         """Close all ends; the process is dead, or this is a forked child and it is another's."""
@@ -170,6 +178,8 @@ class WorkerHandle:
 
 def pickle_setup(setup: Setup, pool: str) -> None:
     """Raise NotPicklable if initializer, initargs or worker_context cannot travel."""
+    if not setup.does_something:
+        return
     with inheritance.spawning():
         try:
             pickling.dumps(setup)
@@ -216,7 +226,7 @@ def launch(
     }
     boot = pack(
         (
-            worker.BOOT,
+            serving.BOOT,
             plain,
             [token for token, _ in exported],
             len(inheriting.fds),

@@ -26,7 +26,6 @@ from workpool.ipc import borrowing, pickling
 from workpool.ipc.batch import Batch, Proof
 from workpool.ipc.depot import dump_note
 from workpool.ipc.outbox import ERROR, NO_FUNCTION, NUMBERS, UNREADABLE, VALUE, VALUES, Outbox
-from workpool.ipc.warning import Warnings
 from workpool.task import function_name
 
 if TYPE_CHECKING:
@@ -34,6 +33,7 @@ if TYPE_CHECKING:
 
     from workpool.ipc.depot import Depot, Slots
     from workpool.ipc.journal import Journal
+    from workpool.ipc.warning import Warnings
 
 __all__ = ["CALL", "ITEM", "PLAIN_ITEM", "PLAIN_STAR", "SOFT", "SOFT_CALL", "STAR", "Runner"]
 
@@ -51,7 +51,9 @@ _PLACES = tuple(range(_MOST_IN_SLICE + 1))  # made once, instead of a number for
 class Runner:
     """Runs what the worker process was sent; ``todo`` holds what has not begun."""
 
-    def __init__(self, lock: Any, journal: Journal, outbox: Outbox) -> None:
+    def __init__(
+        self, lock: Any, journal: Journal, outbox: Outbox, warnings: Warnings | None
+    ) -> None:
         # Guards todo, recalled, begun, running, the sizes of batches, outbox and journal.
         self._lock = lock
         self._journal = journal
@@ -69,7 +71,7 @@ class Runner:
         self.task_id = -1
         self.attempt = 0
         self.batch: Batch | None = None  # the batch whose slice runs
-        self.warnings = Warnings()
+        self.warnings = warnings  # none where no call can be warned
 
     def lend_from(self, depot: Depot, slots: Slots) -> None:
         """Lay large results down there, instead of sending them."""
@@ -151,7 +153,7 @@ class Runner:
             argument = data if shape >= PLAIN_ITEM else borrowing.loads(data)
         except BaseException as error:
             kind = NO_FUNCTION if self.function is None else UNREADABLE
-            payload = pickling.dump_error(error, self._label(shape))
+            payload = self.dump_error(error, self._label(shape))
         else:
             kind, payload, result_type = self._call(fn, argument, shape)
             del fn, argument
@@ -180,17 +182,22 @@ class Runner:
             elif shape > CALL:
                 value = fn(*argument)
             else:
+                assert self.warnings is not None
                 args, kwargs = _arguments(argument, shape - SOFT)
                 value = self.warnings.call(self.running, fn, args, kwargs)
         except BaseException as error:
             # Begin at the user's function. No local may hold the traceback: it leads here.
             error.__traceback__ = error.__traceback__ and error.__traceback__.tb_next
-            return ERROR, pickling.dump_error(error, self._label(shape)), None
+            return ERROR, self.dump_error(error, self._label(shape)), None
         try:
             payload = pickling.dump_result(value, self._label(shape), dump=self._dump)
             return VALUE, payload, type(value)  # pyright: ignore[reportUnknownVariableType] - of anything
         except NotPicklable as error:
-            return ERROR, pickling.dump_error(error, self._label(shape)), None
+            return ERROR, self.dump_error(error, self._label(shape)), None
+
+    def dump_error(self, error: BaseException, label: str) -> bytes:
+        """Pickle an error; a kind of worker may add what it knows of it."""
+        return pickling.dump_error(error, label)
 
     def _load(self, data: Any) -> Callable[..., Any]:
         """Unpickle a function, or find it among those that are the same at every unpickling."""
@@ -314,7 +321,7 @@ class Runner:
             error = raised if raised is not None else StopIteration()
             trace = error.__traceback__
             self.task_id = batch.start + offset + len(values)
-            payload = pickling.dump_error(
+            payload = self.dump_error(
                 error.with_traceback(trace and trace.tb_next), self._label(ITEM)
             )
             with self._lock:
@@ -331,7 +338,7 @@ class Runner:
             try:
                 kind, payload = VALUE, pickling.dump_result(value, self._label(ITEM))
             except NotPicklable as error:
-                kind, payload = ERROR, pickling.dump_error(error, self._label(ITEM))
+                kind, payload = ERROR, self.dump_error(error, self._label(ITEM))
             outcomes.append((batch.first + place, kind, payload, began, ended, 1))
         with self._lock:
             self._journal.end_slice_at(len(values))

@@ -2,7 +2,7 @@
 
 What comes down the pipe (see ``stacksignal.py``) has no end mark. So two dumps are
 asked for, and the first is whole when a thread turns up for the second time: while one is
-written, the signal for the other waits.
+written, the request for the other waits.
 """
 
 from __future__ import annotations
@@ -14,9 +14,12 @@ import signal
 import threading
 from contextlib import suppress
 from time import monotonic
+from typing import TYPE_CHECKING
 
-from workpool.ipc.stacksignal import SIGNAL
 from workpool.ipc.stacktext import Place, render, trimmed
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
 
 __all__ = ["Stacks"]
 
@@ -32,23 +35,31 @@ _CRASHES = {
 
 
 class Stacks:
-    """The reading end of a worker's pipe."""
+    """The reading end of a worker's pipe.
 
-    def __init__(self, fd: int, pid: int) -> None:
+    Parameters
+    ----------
+    fd : int
+        The pipe, which belongs to this object from now on.
+    request : callable
+        Has the worker write its stacks down; an OSError when it cannot hear.
+    """
+
+    def __init__(self, fd: int, request: Callable[[], object]) -> None:
         self._lock = threading.Lock()  # guards all below; held from ask to answer
         self._fd = fd
-        self._pid = pid
+        self._request = request
         self._main: int | None = None  # the thread that runs tasks, once it listens
         os.set_blocking(fd, False)
 
     def ask(self) -> bool:
         """Ask the worker for its stacks; False when it cannot hear. With True, ``answer`` must be called."""
         self._lock.acquire()
-        if self._fd >= 0 and SIGNAL is not None:
+        if self._fd >= 0:
             self._listen(self._read())  # and forget what nobody waited for
             if self._main is not None:
                 with suppress(OSError):
-                    os.kill(self._pid, SIGNAL)
+                    self._request()
                     return True
         self._lock.release()
         return False
@@ -66,9 +77,9 @@ class Stacks:
                 data = self._read()
                 if not data:
                     return None  # it has ended
-                if not text and SIGNAL is not None:
+                if not text:
                     with suppress(OSError):
-                        os.kill(self._pid, SIGNAL)  # it waits while the first is being written
+                        self._request()  # it waits while the first is being written
                 text += data
                 threads, whole = _threads(text)
                 if whole:

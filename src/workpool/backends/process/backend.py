@@ -20,58 +20,34 @@ if TYPE_CHECKING:
     from workpool.situation import Setup
     from workpool.task import Task
 
-__all__ = ["ProcessBackend"]
+__all__ = ["PipedBackend", "ProcessBackend", "refuse_at_import"]
 
 
-class ProcessBackend:
-    """Makes workers that are processes."""
+class PipedBackend:
+    """What backends have in common whose workers are at the far end of pipes."""
 
-    capabilities = Capabilities(
-        name="process",
-        scope="process",
-        time_limit=True,
-        warns_tasks=True,
-        ends_tasks=True,
-        reports=True,
-        start_methods=keeper.START_METHODS,
-    )
+    blas_threads: int | None = None
+    start_method = ""
 
     def __init__(self, *, pool: str, setup: Setup, settings: Any) -> None:
-        if WINDOWS:
-            message = (
-                'backend="process" needs POSIX pipes, which Windows has not. Use backend="thread".'
-            )
-            raise Unsupported(message)
-        _refuse_at_import(pool)
         self.pool = pool
         self.setup = setup
         self.settings = settings
-        self.default_workers = cpus = usable_cpus()
-        wanted = settings.blas_threads
-        self.blas_threads: int | None = wanted
-        if wanted == "auto":  # its share of the cores
-            self.blas_threads = max(1, cpus // (settings.max_workers or cpus))
         if settings.logs:
             from workpool import tasklog
 
             tasklog.name_tasks()
         self.reporting = (settings.logs, settings.capture) if settings.reports else None
-        self.start_method = settings.start_method or keeper.default_start_method()
-        if self.start_method != "fork":
-            keeper.keeper.warm()  # it gets ready while the pool is made and the first task submitted
-        from workpool.backends.process.driver import ProcessWorker
+
+    def _prepare(self) -> None:
+        """Load what workers need, and open the depot of large arguments."""
         from workpool.ipc import depot, launch, pickling
 
-        self._make_worker = ProcessWorker
-        launch.pickle_setup(setup, pool)
+        launch.pickle_setup(self.setup, self.pool)
         self._dump_call = pickling.dump_call
         self.starts = Starts()
         self.depot = depot.open_depot()  # where large arguments lie, for all workers of the pool
         self.dump = pickling.dumps if self.depot is None else self.depot.dump
-
-    def make_worker(self, scheduler: Scheduler, index: int) -> ProcessWorker:
-        """Make the worker of that index."""
-        return self._make_worker(self, scheduler, index)
 
     def pack(self, task: Task[Any]) -> None:
         """Pickle a task's call, in the thread that submits it; a failure is the task's."""
@@ -95,6 +71,50 @@ class ProcessBackend:
         logs, capture = self.reporting
         return {"levels": tasklog.levels() if logs else None, "capture": capture}
 
+    def close(self) -> None:
+        """Let go of the memory that large arguments lay in."""
+        if self.depot is not None:
+            self.depot.close()
+
+
+class ProcessBackend(PipedBackend):
+    """Makes workers that are processes."""
+
+    capabilities = Capabilities(
+        name="process",
+        scope="process",
+        time_limit=True,
+        warns_tasks=True,
+        ends_tasks=True,
+        reports=True,
+        start_methods=keeper.START_METHODS,
+    )
+
+    def __init__(self, *, pool: str, setup: Setup, settings: Any) -> None:
+        if WINDOWS:
+            message = (
+                'backend="process" needs POSIX pipes, which Windows has not. Use backend="thread".'
+            )
+            raise Unsupported(message)
+        refuse_at_import(pool)
+        super().__init__(pool=pool, setup=setup, settings=settings)
+        self.default_workers = cpus = usable_cpus()
+        wanted = settings.blas_threads
+        self.blas_threads: int | None = wanted
+        if wanted == "auto":  # its share of the cores
+            self.blas_threads = max(1, cpus // (settings.max_workers or cpus))
+        self.start_method = settings.start_method or keeper.default_start_method()
+        if self.start_method != "fork":
+            keeper.keeper.warm()  # it gets ready while the pool is made and the first task submitted
+        from workpool.backends.process.driver import ProcessWorker
+
+        self._make_worker = ProcessWorker
+        self._prepare()
+
+    def make_worker(self, scheduler: Scheduler, index: int) -> ProcessWorker:
+        """Make the worker of that index."""
+        return self._make_worker(self, scheduler, index)
+
     def describe(self) -> str:
         """Say how processes start, and of how many CPUs this process may use."""
         return (
@@ -102,18 +122,15 @@ class ProcessBackend:
             f"blas_threads={self.blas_threads}"
         )
 
-    def close(self) -> None:
-        """Let go of the memory that large arguments lay in."""
-        if self.depot is not None:
-            self.depot.close()
 
-
-def _refuse_at_import(pool: str) -> None:
+def refuse_at_import(pool: str) -> None:
     """Refuse a pool that a worker would make only because it imports the program that made its own."""
     process = sys.modules.get("multiprocessing.process")
-    if process is not None and getattr(process.current_process(), "_inheriting", False):
+    main = sys.modules.get("workpool.ipc.mainmodule")
+    inheriting = process is not None and getattr(process.current_process(), "_inheriting", False)
+    if inheriting or (main is not None and main.being_imported()):
         message = (
-            f"{pool} is made at the import of the program, which each worker process imports in turn. Put what is "
+            f"{pool} is made at the import of the program, which each worker imports in turn. Put what is "
             'to run once, and the pool with it, under: if __name__ == "__main__":'
         )
         raise RuntimeError(message)

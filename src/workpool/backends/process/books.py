@@ -23,7 +23,7 @@ from workpool.task import RUNNING, Task
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from workpool.backends.process.backend import ProcessBackend
+    from workpool.backends.process.backend import PipedBackend
     from workpool.backends.process.hearing import Hearing
     from workpool.ipc.launch import WorkerHandle
     from workpool.ipc.watch import Watch
@@ -41,7 +41,7 @@ class Books:
 
     can_nest = False
 
-    def __init__(self, backend: ProcessBackend, scheduler: Scheduler, index: int) -> None:
+    def __init__(self, backend: PipedBackend, scheduler: Scheduler, index: int) -> None:
         self.scheduler = scheduler
         self.index = index
         self.inbox: Any = None

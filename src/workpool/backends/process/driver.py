@@ -26,10 +26,10 @@ from time import monotonic
 from typing import Any
 
 from workpool.backends.process.books import answer
-from workpool.backends.process.death import cause_of_death, out_of_memory_kills
+from workpool.backends.process.death import out_of_memory_kills
 from workpool.backends.process.reckoning import Reckoning
 from workpool.errors import InitializerFailed
-from workpool.ipc import pickling, worker
+from workpool.ipc import pickling, serving
 from workpool.ipc.calm import Listening, calmly
 from workpool.ipc.launch import WorkerHandle, launch
 from workpool.ipc.watch import CAN_SHARE, LONGEST, Watch
@@ -190,24 +190,28 @@ class ProcessWorker(Reckoning):
                 answer(self._orders.popleft())
             self._close_wake()
 
+    def _launch(self) -> WorkerHandle:
+        """Start a worker; an OSError when the system has none to give."""
+        backend = self._backend
+        return launch(
+            backend.start_method,
+            backend.setup,
+            pool=backend.pool,
+            index=self.index,
+            depot=backend.depot,
+            reporting=backend.asked_of_worker(),
+            blas_threads=backend.blas_threads,
+        )
+
     def _live(self) -> bool:
         """Keep one process from its start to its end; tell whether there should be another."""
-        backend = self._backend
         self._ran = 0
         self._doomed = None
         self._kills_before = out_of_memory_kills()
         self._in_doubt = False
         self._started_at = monotonic()
         try:
-            self._handle = handle = launch(
-                backend.start_method,
-                backend.setup,
-                pool=backend.pool,
-                index=self.index,
-                depot=backend.depot,
-                reporting=backend.asked_of_worker(),
-                blas_threads=backend.blas_threads,
-            )
+            self._handle = handle = self._launch()
             self._watch = Watch([handle.result_r, handle.status_r, self._wake_r])
             if self._hearing is not None:
                 self._watch.heed(handle.reports.fd)
@@ -285,17 +289,17 @@ class ProcessWorker(Reckoning):
             frames = handle.receive()
             self._hear(handle)
             for header, _ in frames:
-                if header[0] == worker.READY:
+                if header[0] == serving.READY:
                     return True
-                entering = entering or header[0] == worker.ENTERING
-                if header[0] == worker.FAILED:
+                entering = entering or header[0] == serving.ENTERING
+                if header[0] == serving.FAILED:
                     self._cannot_begin(pickling.load_error(header[1]))
                     handle.kill()
                     return False
             if handle.status_r in ready:
                 if entering and self._doomed is None and self._backend.setup.does_something:
                     handle.reap()
-                    why, _ = cause_of_death(handle.exitcode, self._kills_before)
+                    why, _ = self._cause(handle)
                     died = InitializerFailed(
                         f"worker {self.index} of {self.scheduler.name} died of {why} in its initializer or "
                         "worker_context; the pool takes no more tasks."

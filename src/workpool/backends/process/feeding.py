@@ -17,7 +17,7 @@ from workpool.backends.process.books import Books, answer, name_of
 from workpool.backends.process.outcomes import reset, take_outcomes
 from workpool.backends.process.packing import pack_chunk, pack_tasks
 from workpool.errors import TimeLimitExceeded
-from workpool.ipc import pickling, worker
+from workpool.ipc import pickling, serving
 from workpool.ipc.borrowing import Borrowed
 from workpool.ipc.frames import unpack_payload
 from workpool.ipc.outbox import DONE
@@ -40,6 +40,8 @@ _TRIM_AFTER = 5.0  # seconds
 
 class Feeding(Books):
     """Sends calls, settles outcomes, and looks at the clock."""
+
+    ENDED = "its worker was ended and replaced"  # what becomes of it, past a limit
 
     def _feed(self, handle: WorkerHandle) -> bool:
         """Send what there is to do and room for; False when there will be nothing more."""
@@ -107,7 +109,7 @@ class Feeding(Books):
         if self._trim_at is None or monotonic() < self._trim_at:
             return
         self._trim_at = None
-        handle.control((worker.TRIM, 0))
+        handle.control((serving.TRIM, 0))
         if self._backend.depot is not None:
             self._backend.depot.trim()
         if any(
@@ -144,12 +146,12 @@ class Feeding(Books):
                         payload, at = unpack_payload(outcome[2], payloads, at)
                         outcomes[place] = (*outcome[:2], payload, *outcome[3:])
                 self._ran += self._settle(handle, outcomes)
-            elif kind == worker.BACK:
+            elif kind == serving.BACK:
                 # What was sent since the recall has a moment of its own to be recalled at.
                 self.scheduler.give_back(reset(self._flights.take_from(header[1] + 1, header[2])))
                 if self._put_off:
                     self._obey_what_was_put_off(handle)
-            elif kind == worker.GONE:
+            elif kind == serving.GONE:
                 _log.error(
                     "worker_context of %s failed to leave worker %d",
                     self.scheduler.name,
@@ -188,15 +190,13 @@ class Feeding(Books):
             if number >= flight.first + flight.done and now >= since + limit:
                 grace = flight.grace
                 if not grace or now >= since + limit + grace:
-                    self._doomed = _too_long(
-                        flight, number, limit, grace, "its worker was ended and replaced"
-                    )
+                    self._doomed = _too_long(flight, number, limit, grace, self.ENDED)
                     handle.kill()
                     return
                 if number != self._warned:
                     self._warned = number
                     late = _too_long(flight, number, limit, grace, "it was told to end")
-                    handle.control((worker.WARN, number, str(late), limit, late.task))
+                    handle.control((serving.WARN, number, str(late), limit, late.task))
         if self._recall_at is not None and now >= self._recall_at:
             if handle.journal.begun()[0] < flight.first + flight.done:
                 # On its way still, and large: recalled now it would be sent anew, and again, for ever.
@@ -223,11 +223,11 @@ class Feeding(Books):
                 # It is with the worker and has not begun: it comes back, or begins at this very moment.
                 recall = True
                 if isinstance(order, Task):
-                    handle.control((worker.CANCEL, number))
+                    handle.control((serving.CANCEL, number))
                 else:
                     self._put_off.append(order)
             elif isinstance(order, Task):
-                handle.control((worker.CANCEL, number))
+                handle.control((serving.CANCEL, number))
             else:
                 self._doomed = order
                 handle.kill()
@@ -237,7 +237,7 @@ class Feeding(Books):
     def _recall(self, handle: WorkerHandle) -> None:
         """Have everything back that has not begun."""
         self._recall_at = None
-        handle.control((worker.RECALL, self._flights.next_number - 1))
+        handle.control((serving.RECALL, self._flights.next_number - 1))
 
     def _obey_what_was_put_off(self, handle: WorkerHandle) -> None:
         """Look at orders again, now that it is known what has begun."""

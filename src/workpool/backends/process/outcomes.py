@@ -219,9 +219,11 @@ def reset(units: list[Any]) -> list[Any]:
 
 def _arrived_broken(name: str, what: int, error: BaseException) -> NotPicklable:
     part = "function" if what == NO_FUNCTION else "argument"
+    way_out = " ".join(getattr(error, "__notes__", ())) or (
+        'Define what it needs in a module that workers can import, or use backend="thread".'
+    )
     broken = NotPicklable(
-        f"the {part} of {name} was sent but cannot be unpickled in the worker: {brief(error)}. Define what it "
-        'needs in a module that workers can import, or use backend="thread".',
+        f"the {part} of {name} was sent but cannot be unpickled in the worker: {brief(error)}. {way_out}",
         part=part,
     )
     broken.__cause__ = error.__cause__

@@ -11,7 +11,7 @@ from time import monotonic
 from typing import TYPE_CHECKING, Any
 
 from workpool.errors import NotPicklable
-from workpool.ipc import pickling, worker
+from workpool.ipc import pickling, serving
 from workpool.ipc.frames import LARGE, pack
 from workpool.scheduling.mapjob import Chunk, MapJob, Piece
 from workpool.task import Task, function_name
@@ -57,7 +57,7 @@ def pack_tasks(
     if not calls:
         return None
     # What can be warned travels alone (see Feeding), so one look is enough.
-    kind = worker.SOFT_CALLS if tasks[0]._terms.grace else worker.CALLS
+    kind = serving.SOFT_CALLS if tasks[0]._terms.grace else serving.CALLS
     return pack((kind, first, calls), large)
 
 
@@ -90,7 +90,7 @@ def pack_chunk(
     behind: list[Any] = []
     fn = flights.address(blob, behind)
     how = job.star + 2 * bool(job.terms.grace)
-    header = (worker.ITEMS, first, chunk.start, name, chunk.attempts + 1, how, fn, packed)
+    header = (serving.ITEMS, first, chunk.start, name, chunk.attempts + 1, how, fn, packed)
     return pack(header, behind + large)
 
 

@@ -66,10 +66,9 @@ class Reckoning(Feeding):
         stack, place = handle.stacks.crash(exitcode)
         handle.close()
         unit = scheduler.stay_out(self)
-        why, out_of_memory = cause_of_death(exitcode, self._kills_before)
+        why, out_of_memory = self._cause(handle)
         if not ordered:
-            with scheduler.lock:
-                scheduler.tally.died(self.index, why)  # before anybody can see what follows from it
+            self._count_death(why)  # before anybody can see what follows from it
         if place:
             why = f"{why} in {place}"
         lost = WorkerLost(
@@ -83,6 +82,15 @@ class Reckoning(Feeding):
         self._consider(why, barren=not ordered and self._doomed is None and begun < 0)
         with scheduler.lock:
             return not (self.leaving or scheduler.should_leave())
+
+    def _cause(self, handle: WorkerHandle) -> tuple[str, bool]:
+        """Say what ended the worker, and whether it was for want of memory."""
+        return cause_of_death(handle.exitcode, self._kills_before)
+
+    def _count_death(self, why: str) -> None:
+        """Take in that the worker did not end in order."""
+        with self.scheduler.lock:
+            self.scheduler.tally.died(self.index, why)
 
     def _consider(self, why: str, *, barren: bool) -> None:
         """Decide whether this was one death too many; pause before the next life if there were several."""

@@ -1,0 +1,241 @@
+"""A worker's own side of its pipes: reads calls, runs them, and sends what came out.
+
+One thread runs calls; a second one sleeps on the control pipe. What the two share
+(what is still to do, the outbox, the pipe for outcomes) is guarded by one lock that is
+never held while user code runs. A call is begun by one step under it, and the control
+thread takes back what has not begun under it, so each call is either begun here or
+handed back.
+
+What a worker lives in, a process of its own or an interpreter of its own, is the
+affair of ``worker.py`` and ``guest.py``: how it sets itself up, and what it does when
+nobody is left at the other end.
+"""
+
+from __future__ import annotations
+
+import mmap
+import threading
+from typing import TYPE_CHECKING, Any
+
+from workpool.ipc import pickling
+from workpool.ipc.batch import Batch
+from workpool.ipc.borrowing import Borrowed
+from workpool.ipc.depot import CONTROL_SIZE, Depot, Slots
+from workpool.ipc.frames import FrameReader, unpack_payload
+from workpool.ipc.outbox import DONE
+from workpool.ipc.runner import CALL, ITEM, PLAIN_ITEM, PLAIN_STAR, SOFT, SOFT_CALL, STAR, Runner
+from workpool.situation import Situation, here
+
+if TYPE_CHECKING:
+    from contextlib import AbstractContextManager
+
+    from workpool.ipc.journal import Journal
+    from workpool.ipc.outbox import Outbox
+    from workpool.ipc.reporting import Reporter
+    from workpool.ipc.warning import Warnings
+
+__all__ = ["BACK", "DONE", "FAILED", "READY", "Serving"]
+
+# Kinds of frames. To the worker:
+BOOT, CALLS, ITEMS, LEAVE = 0, 1, 2, 3
+RECALL, CANCEL, TRIM, WARN = 4, 5, 6, 7  # on the control pipe
+SOFT_CALLS = 8  # as CALLS, of tasks that can be warned
+# From the worker, beside DONE:
+READY, FAILED, BACK, GONE, ENTERING = 10, 11, 13, 14, 15
+
+
+class Serving:
+    """One worker, wherever it lives."""
+
+    RUNNER = Runner
+
+    def __init__(
+        self,
+        task_r: int,
+        control_r: int,
+        journal: Journal,
+        outbox: Outbox,
+        warnings: Warnings | None = None,
+    ) -> None:
+        self._reader = FrameReader(task_r)
+        self._control = FrameReader(control_r)
+        self._arguments_fd = -1  # the depot of large arguments
+        self._argument_slots: Slots | None = None
+        self._depot: Depot | None = None  # of large results
+        # Guards what runner and outbox say it does, and writes to the result pipe.
+        self._lock = threading.Lock()
+        self._outbox = outbox
+        self._runner = self.RUNNER(self._lock, journal, outbox, warnings)
+        # Numbers of calls that somebody wants ended; replaced as a whole by the control thread.
+        self._cancelled: frozenset[int] = frozenset()
+
+    # ----------------------------------------------------------------------- life
+
+    def serve(self) -> None:
+        """Begin, run what comes, and leave when told to or when the parent is gone."""
+        # Before anything else: an initializer may hang, and its stack is asked for too.
+        self._start_control()
+        message = self._wait_for_frame()
+        if message is None:
+            return
+        header, payloads = message
+        try:
+            entered = self._boot(header, payloads)
+            self._send((ENTERING,))  # from here on it is the initializer's or the context's doing
+            entered.__enter__()
+        except BaseException as error:
+            self._send((FAILED, pickling.dump_error(error, "the start of a worker")))
+            return
+        self._send((READY,))
+        try:
+            self._run_all()
+        finally:
+            self._last_flush()
+            try:
+                entered.__exit__(None, None, None)
+            except BaseException as error:
+                self._send((GONE, pickling.dump_error(error, "the end of a worker")))
+
+    def _start_control(self) -> None:
+        """Start the thread that obeys what comes down the control pipe."""
+        threading.Thread(target=self._obey, name="workpool-control", daemon=True).start()
+
+    def _boot(self, header: Any, payloads: memoryview) -> AbstractContextManager[None]:
+        """Become like the parent, as far as tasks can see; gives what is around all of them."""
+        raise NotImplementedError
+
+    def _forsaken(self) -> None:
+        """End: there is nobody at the other end of the control pipe any more."""
+        raise NotImplementedError
+
+    def _last_flush(self) -> None:
+        with self._lock:
+            self._outbox.flush()
+
+    # ------------------------------------------------------------- parts of a boot
+
+    def _lend(self, depot_fd: int, arguments_fd: int) -> None:
+        """Lay large results down in that depot, and find large arguments in this one."""
+        control = mmap.mmap(depot_fd, CONTROL_SIZE)
+        self._arguments_fd = arguments_fd
+        self._argument_slots = Slots(control, Slots.SIZE)
+        self._depot = Depot(depot_fd, CONTROL_SIZE)
+        self._runner.lend_from(self._depot, Slots(control, 0))
+
+    def _situation(self, plain: dict[str, Any]) -> Situation:
+        """Make what tells tasks about themselves."""
+        situation = Situation(plain["pool"], plain["index"])
+        runner = self._runner
+        situation.task_id = runner.position
+        situation.task_name = runner.task_name
+        situation.attempt = lambda: runner.attempt
+        situation.cancelled = self._wanted_ended
+        return situation
+
+    def _report(self, report_w: int, asked: dict[str, Any], situation: Situation) -> Reporter:
+        """Report records and prints through that pipe."""
+        from workpool.ipc.reporting import Reporter
+
+        runner = self._runner
+        reporter = Reporter(report_w, lambda: runner.running)
+        here.situation = situation
+        reporter.begin(asked, situation)
+        return reporter
+
+    def _wanted_ended(self) -> bool:
+        return self._runner.running in self._cancelled
+
+    # ----------------------------------------------------------------- calls that come
+
+    def _wait_for_frame(self) -> tuple[Any, memoryview] | None:
+        reader = self._reader
+        while (frame := reader.next_frame()) is None:
+            if not reader.read_once():
+                return None
+        return frame
+
+    def _run_all(self) -> None:
+        while True:
+            with self._lock:
+                self._outbox.flush()
+            frame = self._wait_for_frame()
+            if frame is None or frame[0][0] == LEAVE:
+                return
+            self._accept(*frame)
+            del frame
+            self._runner.run_all()
+
+    def _accept(self, header: Any, payloads: memoryview) -> None:
+        """Put what came in a frame on the list of things to do."""
+        at = 0
+        entries: list[Any] = []
+        if header[0] in (CALLS, SOFT_CALLS):
+            shape = CALL if header[0] == CALLS else SOFT_CALL
+            for number, (task_id, name, attempt, fn, args) in enumerate(header[2], header[1]):
+                function, at = self._payload(fn, payloads, at)
+                data, at = self._payload(args, payloads, at)
+                entries.append((number, (task_id, name, attempt, function, data, shape)))
+        else:
+            _, first, start, name, attempt, star, fn, items = header
+            fn, at = self._payload(fn, payloads, at)
+            if items.__class__ is bytes:  # plain values, pickled together
+                shape = PLAIN_STAR if star else PLAIN_ITEM
+                entries.append(Batch(first, start, name, attempt, fn, pickling.loads(items), shape))
+            else:
+                parts: list[Any] = []
+                for part in items:
+                    data, at = self._payload(part, payloads, at)
+                    parts.append(data)
+                shape = STAR if star & 1 else ITEM
+                if star > 1:  # its items can be warned
+                    shape += SOFT
+                entries.append(Batch(first, start, name, attempt, fn, parts, shape))
+        with self._lock:
+            self._runner.todo.extend(entries)
+
+    def _payload(self, part: Any, behind: memoryview, at: int) -> tuple[Any, int]:
+        """Give a payload, wherever it is, and where the next one begins."""
+        if part.__class__ is bytes:
+            return part, at
+        if part.__class__ is tuple and self._argument_slots is not None:
+            return Borrowed(self._arguments_fd, self._argument_slots, part), at
+        return unpack_payload(part, behind, at)
+
+    def _send(self, message: Any) -> None:
+        with self._lock:
+            self._outbox.send(message)
+
+    # ------------------------------------------------------------- the control thread
+
+    def _obey(self) -> None:
+        """Do what comes down the control pipe; its end means that the parent is gone."""
+        control = self._control
+        while True:
+            while (frame := control.next_frame()) is None:
+                self._listen()
+                if not control.read_once():
+                    self._forsaken()
+                    return
+            if not self._do(*frame[0]):
+                return
+
+    def _listen(self) -> None:
+        """Be about to sleep until something comes down the control pipe."""
+
+    def _do(self, kind: int, number: int, *more: Any) -> bool:
+        """Do one thing that was asked for; False when it was the last."""
+        if kind == RECALL:
+            with self._lock:
+                # What has not begun, here or still in the pipe, is not to begin.
+                self._outbox.send((BACK, self._runner.take_back(number), number))
+        elif kind == TRIM:
+            if self._depot is not None:
+                self._depot.trim()
+        elif kind == WARN:
+            if self._runner.warnings is not None:
+                self._runner.warnings.warn(number, *more)
+        elif kind == CANCEL:
+            # Those before the one that runs are over.
+            running = self._runner.running
+            self._cancelled = frozenset(n for n in self._cancelled if n >= running) | {number}
+        return True
