@@ -1,4 +1,4 @@
-"""What a test leaves behind: threads, processes, file descriptors, names of memory and files.
+"""What a test leaves behind: threads, processes, interpreters, file descriptors, names of memory and files.
 
 A picture is taken before the test and another after it; what is in the second
 and not in the first is a leak. Ends take a moment (a thread returns, a child is
@@ -20,8 +20,11 @@ import time
 import traceback
 from contextlib import suppress
 from dataclasses import dataclass
+from importlib import import_module
 from pathlib import Path
 from typing import Any
+
+from workpool._compat import has_interpreters
 
 __all__ = [
     "STANDING",
@@ -72,8 +75,11 @@ class Picture:
     """What there is at one moment."""
 
     threads: frozenset[threading.Thread]
-    bare_threads: frozenset[int]  # idents of those started without a Thread
+    bare_threads: (
+        frozenset[int] | None
+    )  # idents of those started without a Thread; None: not looked at
     processes: frozenset[Process]
+    interpreters: frozenset[int]  # ids
     descriptors: frozenset[tuple[int, str]]
     names: frozenset[Path]
     granules: int  # of shared memory, mapped and kept
@@ -100,9 +106,14 @@ def take_picture() -> Picture:
         t for t in threading.enumerate() if not isinstance(t, threading._DummyThread)
     )
     known = {t.ident for t in threading.enumerate()}
+    interpreters = _interpreters()
     return Picture(
         threads=threads,
-        bare_threads=frozenset(i for i in sys._current_frames() if i not in known),
+        # Frames of another interpreter must not be touched from here while it runs.
+        bare_threads=None
+        if len(interpreters) > 1
+        else frozenset(i for i in sys._current_frames() if i not in known),
+        interpreters=interpreters,
         processes=frozenset(_processes()) if LINUX else frozenset(),
         descriptors=frozenset(_descriptors()) if LINUX else frozenset(),
         names=frozenset(_names()) if LINUX else frozenset(),
@@ -151,8 +162,10 @@ def _difference(before: Picture, after: Picture) -> list[str]:
     leaks = [f"thread {t.name}\n{_stack(t.ident)}" for t in after.threads - before.threads]
     leaks += [
         f"thread {ident}, started without threading.Thread\n{_stack(ident)}"
-        for ident in after.bare_threads - before.bare_threads
+        for ident in (after.bare_threads or frozenset()) - (before.bare_threads or frozenset())
+        if before.bare_threads is not None
     ]
+    leaks += [f"interpreter {number}" for number in after.interpreters - before.interpreters]
     known = {(p.pid, p.start) for p in before.processes}
     leaks += [str(p) for p in after.processes if _is_leak(p, known)]
     fresh = [p for p in after.processes if (p.pid, p.start) not in known]
@@ -182,7 +195,16 @@ def _kept_arenas() -> list[Any]:
     return list(getattr(sys.modules.get("workpool.ipc.memory"), "_kept", ()))
 
 
+def _interpreters() -> frozenset[int]:
+    if not has_interpreters():
+        return frozenset()
+    interpreters: Any = import_module("concurrent.interpreters")
+    return frozenset(each.id for each in interpreters.list_all())
+
+
 def _stack(ident: int | None) -> str:
+    if len(_interpreters()) > 1:
+        return "  (not looked at while other interpreters run)"
     frame = sys._current_frames().get(ident or 0)
     return "".join(traceback.format_stack(frame)) if frame else "  (ended by now)"
 

@@ -53,7 +53,7 @@ class Pool(Calls, Sharing, Observing, Entering, Executor):  # type: ignore[misc]
         How many workers at most; they start on demand, then stay. ``None``: for
         processes the CPUs this process may really use (affinity and cgroup quota),
         for threads the standard library's rule.
-    backend : {"thread", "process", "dask", "ray", "inline"}
+    backend : {"thread", "process", "interpreter", "dask", "ray", "inline"}
         Who runs the tasks: daemon threads, processes, the workers of a Dask cluster,
         actors of a Ray cluster, or the caller's own thread.
     initializer : callable or None

@@ -96,7 +96,8 @@ def test_ten_thousand_awaits_at_once(loop: str, kind: Kind, make_pool: MakePool)
         return results
 
     assert sorted(run_in(loop, main)) == list(range(0, 2 * count, 2))
-    most_allowed = threads_before + 2 + kind.can("far")
+    # An interpreter has a thread here that stays in it.
+    most_allowed = threads_before + 2 + kind.can("far") + 2 * (kind.name == "interpreter")
     assert most <= most_allowed, "two workers, the one thread of an engine, and not one more"
 
 

@@ -148,6 +148,7 @@ def test_ctrl_c_ends_a_program_at_once(kind: Kind) -> None:
 
 
 @fork_only
+@pytest.mark.lacks("breaks_forks")
 def test_a_forked_child_says_that_it_has_no_pool(kind: Kind) -> None:
     """In a forked child every use of the pool is ForkedPool, and the parent goes on."""
     script = """
@@ -186,6 +187,7 @@ def test_a_forked_child_says_that_it_has_no_pool(kind: Kind) -> None:
 
 
 @fork_only
+@pytest.mark.lacks("breaks_forks")
 def test_tasks_open_at_a_fork_fail_in_the_child_alone(kind: Kind) -> None:
     """A queued task raises ForkedPool in the child, and its result in the parent."""
     script = """

@@ -14,6 +14,7 @@ import pytest
 
 from tests.support import loopback
 from tests.support.engines import shared_settings
+from workpool._compat import has_interpreters
 from workpool.backends.base import BackendName
 
 __all__ = ["KINDS", "Ability", "Kind", "needs_its_package"]
@@ -30,6 +31,7 @@ Ability = Literal[
     "far",
     "forks",
     "exit_codes",
+    "breaks_forks",
 ]
 
 
@@ -62,6 +64,7 @@ def kind(name: BackendName | Literal["loopback"], *abilities: Ability) -> Kind:
 # far          one thread here serves all workers; a trip to one of them may take milliseconds
 # exit_codes   what ended a worker is told by its exit code or signal
 # forks        a child forked from a program with such pools can make pools of its own
+# breaks_forks a child forked while there is such a pool crashes: Python 3.14 cannot fork with interpreters
 # own_threads  tasks run in threads of this process which are not the caller's
 # reports      what tasks log and print can be brought to the caller
 # memory       workers and caller have memory in common
@@ -78,6 +81,14 @@ _DAILY = [
     # The engines' common part, on threads: tests/support/loopback.py.
     kind("loopback", "concurrent", "pickles", "limits", "far", "forks"),
 ]
+if has_interpreters():
+    _DAILY.append(
+        kind(
+            "interpreter",
+            *("concurrent", "pickles", "limits", "writes_off"),
+            *("reports", "memory", "breaks_forks"),
+        )
+    )
 loopback.register()
 
 # The engines need packages and time of their own: WORKPOOL_TEST_BACKENDS=dask,ray asks for them,
@@ -93,7 +104,9 @@ KINDS = (
 
 
 def needs_its_package(backend: str) -> None:
-    """Skip where the package behind an engine is not installed."""
+    """Skip where what is behind a backend is not there: a package, or a newer Python."""
+    if backend == "interpreter" and not has_interpreters():
+        pytest.skip("this Python has no concurrent.interpreters")
     package = {"dask": "distributed", "ray": "ray"}.get(backend)
     if package is not None:
         pytest.importorskip(package)

@@ -21,7 +21,10 @@ LOOPS = ("asyncio", "uvloop", "trio")
 # libuv opens a pipe for signals with its first loop and keeps it: no leak of any test.
 have_uvloop = find_spec("uvloop") is not None  # it is not made for every Python
 if have_uvloop:
-    import_module("uvloop").new_event_loop().close()
+    try:
+        import_module("uvloop").new_event_loop().close()
+    except ImportError:  # in an interpreter that is a worker, which has no use for it
+        have_uvloop = False
 
 
 def run_in(loop: str, main: Callable[[], Awaitable[R]]) -> R:

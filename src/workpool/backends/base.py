@@ -32,13 +32,14 @@ __all__ = [
     "find",
 ]
 
-BackendName = Literal["thread", "process", "dask", "ray", "inline"]
+BackendName = Literal["thread", "process", "interpreter", "dask", "ray", "inline"]
 StartMethod = Literal["forkserver", "spawn", "fork"]
 Scope = Literal["thread", "process", "engine"]  # where shared state lives
 
 BACKENDS: dict[str, tuple[str, str]] = {
     "thread": ("workpool.backends.thread", "ThreadBackend"),
     "process": ("workpool.backends.process", "ProcessBackend"),
+    "interpreter": ("workpool.backends.interpreter", "InterpreterBackend"),
     "dask": ("workpool.backends.dask", "DaskBackend"),
     "ray": ("workpool.backends.ray", "RayBackend"),
     "inline": ("workpool.backends.inline", "InlineBackend"),

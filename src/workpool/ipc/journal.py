@@ -16,7 +16,7 @@ and every outcome before it, in the pipe or in the journal or in both (the paren
 knows by number which it has). One call at most has begun and has no outcome:
 the one that is charged.
 
-Only the worker writes. The words are 8 bytes, aligned, and stored by one copy
+Only the worker writes (but one word: that it is written off). The words are 8 bytes, aligned, and stored by one copy
 each. The parent reads ``begun`` while the worker lives (an old value only makes
 it look again later), and the rest after its death, when nothing moves any more.
 """
@@ -40,9 +40,9 @@ if TYPE_CHECKING:
 __all__ = ["Journal", "make_journal"]
 
 _SIZE = 1 << 18
-_RECORDS = 64  # bytes before the records: the words, and last the mark for "missing"
+_RECORDS = 128  # bytes before the records: the words, and last the mark for "missing"
 _SLICE = 1 << 17  # where the results of a slice begin
-_BEGUN, _SINCE, _END, _SLICE_OF, _SLICE_SIZE, _SLICE_END, _SLICE_KIND = range(7)
+_BEGUN, _SINCE, _END, _SLICE_OF, _SLICE_SIZE, _SLICE_END, _SLICE_KIND, _VOID = range(8)
 # What stands in every place of a slice of numbers until its result is stored. A result
 # that is this very number would be taken for missing, after a kill: one in 2**64.
 _MISSING = os.urandom(8)
@@ -145,7 +145,16 @@ class Journal:
         self._slice_runs = False
         self._words[_SLICE_SIZE] = size
 
+    @property
+    def void(self) -> bool:
+        """Whether the parent has written this worker off: nothing may begin any more."""
+        return bool(self._words[_VOID])
+
     # ------------------------------------------------------------ the parent's side
+
+    def declare_void(self) -> None:
+        """Write the worker off, where it cannot be killed."""
+        self._words[_VOID] = 1
 
     def begun(self) -> tuple[int, float]:
         """Give the number of the latest call begun (-1: none) and when, in monotonic seconds."""

@@ -6,6 +6,9 @@ it when the process ends, however it ends. So what a process has written its
 number on can be taken from it when it is dead. Process ids would not do: they
 are used again.
 
+The interpreters of one process have one number, for the kernel sees one process: who makes
+another interpreter tells it (`shared_number`, `adopt`).
+
 Order: a process holds its byte before it writes its number anywhere.
 """
 
@@ -23,7 +26,7 @@ if sys.platform != "win32":
 if TYPE_CHECKING:
     from workpool.ipc.memory import Arena
 
-__all__ = ["ended", "our_number"]
+__all__ = ["adopt", "ended", "our_number", "shared_number"]
 
 # Far beyond the bytes that record locks take, which are offsets of an arena; and below 2**63.
 _FIRST, _LAST = 1 << 61, (1 << 62) - 1
@@ -35,17 +38,36 @@ _announced: set[str] = set()  # tokens of the arenas in whose lock file we hold 
 
 def our_number(arena: Arena) -> int:
     """Return this process's number, known in the arena from now on until the process ends."""
-    global _number  # noqa: PLW0603 - one a process
     if arena.token in _announced:
         return _number
     with _lock:
-        if _number == 0:
-            _number = random.SystemRandom().randint(_FIRST, _LAST)
+        _draw()
         if arena.token not in _announced:
             # Only we know the number yet, so no one can be looking whether we have ended.
             fcntl.lockf(arena.locks_fd, fcntl.LOCK_EX | fcntl.LOCK_NB, 1, _number)
             _announced.add(arena.token)
         return _number
+
+
+def shared_number() -> int:
+    """Return this process's number, to be given to another interpreter of it."""
+    with _lock:
+        _draw()
+        return _number
+
+
+def adopt(number: int) -> None:
+    """Be of the process that has this number; in a new interpreter of it."""
+    global _number  # noqa: PLW0603 - one a process
+    with _lock:
+        _number = number
+
+
+def _draw() -> None:
+    """Draw the number, once; `_lock` is held."""
+    global _number  # noqa: PLW0603 - one a process
+    if _number == 0:
+        _number = random.SystemRandom().randint(_FIRST, _LAST)
 
 
 def ended(arena: Arena, number: int) -> bool:

@@ -7,11 +7,11 @@ on a file as soon as that process closes any descriptor of it, and ``mmap``
 closes one with every mapping, so the two cannot be the same file.
 
 How a region reaches another process
-    Its pickle names the arena by token, and where it lies in there. A worker
-    is given the arenas its parent knows at its start (`exported`, `adopt`);
-    ``multiprocessing.Process`` takes the descriptors along in the pickle; a
-    fork inherits them. On Linux a process that was never given an arena
-    borrows it from the process that sent the pickle, while that one lives.
+    Its pickle names the arena by token, and where it lies in there. A worker is given the
+    arenas its parent knows at its start (`exported`, `adopt`); ``multiprocessing.Process``
+    takes the descriptors along in the pickle; a fork inherits them. On Linux who was never given
+    an arena borrows it from who sent the pickle, while that one lives: another interpreter of
+    this process only its memory; of the lock file it must not close a descriptor of its own.
 
 When a region is given back
     Only when no other process can know of it: it was never pickled, no fork
@@ -23,8 +23,7 @@ When a region is given back
     turns up afterwards. The arena ends with the last process that has it open.
 
 What a kill leaves behind
-    Only its maker hands out regions, so a kill in `allocate` ends the only process
-    that would have noticed. The file only grows, and new bytes are zero.
+    A kill in `allocate` ends the only one that would have noticed. The file only grows.
 """
 
 from __future__ import annotations
@@ -69,7 +68,7 @@ class Arena:
     memory_fd, locks_fd : int
         The two files; this object owns the descriptors.
     maker : int
-        Process id of the process that hands out its regions; 0 if not this one.
+        Who hands out its regions: this process (its id), another (0), another interpreter (-1).
     """
 
     def __init__(self, token: str, memory_fd: int, locks_fd: int, *, maker: int = 0) -> None:
@@ -93,7 +92,7 @@ class Arena:
         return _find, (self.token, os.getpid(), self.memory_fd, self.locks_fd)
 
     def __del__(self) -> None:
-        for fd in (self.memory_fd, self.locks_fd):
+        for fd in (self.memory_fd, self.locks_fd)[: 1 + (self._maker >= 0)]:
             with suppress(OSError):
                 os.close(fd)
 
@@ -114,8 +113,7 @@ class Arena:
 class Region:
     """A piece of an arena: the same bytes in every process that has it.
 
-    Keep it as long as its view is used: a region that never left this process is
-    given back when the object is collected.
+    Keep it as long as its view is used: then one that never left this process is given back.
 
     Attributes
     ----------
@@ -358,6 +356,8 @@ def _find(token: str, sender: int, memory_fd: int, locks_fd: int) -> Arena:
 def _borrow(token: str, sender: int, memory_fd: int, locks_fd: int) -> Arena:
     """Open an arena's files through the process that sent the pickle."""
     memory = nameless.borrow(sender, memory_fd, f"workpool-{token}")
+    if sender == os.getpid():
+        return Arena(token, memory, locks_fd, maker=-1)
     try:
         locks = nameless.borrow(sender, locks_fd, f"workpool-{token}.locks")
     except BaseException:

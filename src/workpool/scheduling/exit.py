@@ -17,13 +17,17 @@ from typing import TYPE_CHECKING
 from workpool.errors import ForkedPool
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
     from workpool.scheduling.scheduler import Scheduler
 
-__all__ = ["forget", "remember"]
+__all__ = ["at_the_very_end", "forget", "remember"]
 
 _lock = threading.RLock()  # guards _open; a finalizer in the middle of that may make or end a pool
 _open: set[Scheduler] = set()  # a pool that was let go still runs what it has queued
 _hooked = False
+# Called after what the program has registered with atexit since it imported Pool.
+at_the_very_end: list[Callable[[], object]] = []
 
 
 def remember(scheduler: Scheduler) -> None:
@@ -44,6 +48,14 @@ def forget(scheduler: Scheduler) -> None:
     """Let go of a pool whose last worker has left."""
     with _lock:
         _open.discard(scheduler)
+
+
+def _finish() -> None:
+    for call in at_the_very_end:
+        call()
+
+
+atexit.register(_finish)
 
 
 def _finish_all() -> None:

@@ -12,6 +12,7 @@ from itertools import count
 from time import monotonic
 from typing import TYPE_CHECKING
 
+from workpool._compat import daemon_threads_allowed
 from workpool.ipc.calm import calmly
 
 if TYPE_CHECKING:
@@ -54,7 +55,9 @@ class Timers:
         timer = Timer(monotonic() + seconds, next(self._order), call)
         with self._wake:
             if self._thread is None and not self._closed:
-                thread = threading.Thread(target=self._run, name=self._name, daemon=True)
+                thread = threading.Thread(
+                    target=self._run, name=self._name, daemon=daemon_threads_allowed()
+                )
                 calmly(thread.start)  # it waits for the lock held here
                 self._thread = thread
             heapq.heappush(self._heap, timer)

@@ -7,6 +7,7 @@ import threading
 from time import monotonic
 from typing import TYPE_CHECKING, Any, Protocol
 
+from workpool._compat import daemon_threads_allowed
 from workpool.errors import WorkerLost
 from workpool.task import Task, function_name
 
@@ -88,7 +89,7 @@ class WorkerThread(threading.Thread):
     """
 
     def __init__(self, target: Callable[[], None], name: str) -> None:
-        super().__init__(target=target, name=name, daemon=True)
+        super().__init__(target=target, name=name, daemon=daemon_threads_allowed())
         self._tried = threading.Event()
 
     def start(self) -> None:

@@ -21,7 +21,12 @@ __all__ = ["Trial", "try_all", "try_one"]
 
 PATIENCE = 30.0  # seconds for a task that does next to nothing
 ROUNDS = 20
-HERE = ("inline", "thread", "process")  # others need a cluster, which is not started for a look
+HERE = (
+    "inline",
+    "thread",
+    "process",
+    "interpreter",
+)  # others need a cluster, which is not started for a look
 
 
 @attrs.frozen(kw_only=True)

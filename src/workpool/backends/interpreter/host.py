@@ -1,0 +1,252 @@
+"""The thread that stays inside of one worker's interpreter, and the parent's handle of it.
+
+The thread makes the interpreter, enters it, serves there until it is told to leave, and
+destroys it: all in one thread, so that what tasks keep in a ``threading.local`` or in a
+connection of one thread is there for the next task. A call into the interpreter for each
+task would be slower, too: it costs some 50 microseconds, more than the way through a pipe.
+
+The end of a worker is told by the status pipe, as that of a process is. A worker that is
+written off is at its end for its driver, which starts another; the thread is a *stray*
+from then on (`strays`), keeps its own descriptors and destroys its interpreter if its task ever ends.
+"""
+
+from __future__ import annotations
+
+import logging
+import os
+import select
+import sys
+import threading
+from contextlib import suppress
+from importlib import import_module
+from time import monotonic
+from typing import TYPE_CHECKING, Any
+
+from workpool.backends.interpreter import strays
+from workpool.ipc import guest, inheritance, lives, mainmodule, nameless, pickling, serving
+from workpool.ipc.depot import CONTROL_SIZE
+from workpool.ipc.frames import pack
+from workpool.ipc.journal import make_journal
+from workpool.ipc.launch import WorkerHandle
+from workpool.ipc.reportpipe import ReportPipe
+
+if TYPE_CHECKING:
+    from workpool.ipc.depot import Depot
+    from workpool.situation import Setup
+
+__all__ = ["WRITTEN_OFF", "InterpreterHandle", "launch"]
+
+WRITTEN_OFF = "being written off"  # a cause of death
+_ANSWER_WITHIN = 0.2  # seconds; who does not answer is held by C code
+_PATH, _FDS = "__workpool_path__", "__workpool_fds__"
+# Leaves no name behind that could be taken for one of the program's __main__.
+_BEGIN = (
+    f"__import__('sys').path[:] = {_PATH}; "
+    f"__import__('workpool.ipc.guest', fromlist=['main']).main({_FDS})"
+)
+
+_log = logging.getLogger("workpool")
+
+
+class Host:
+    """One interpreter, and the thread in it."""
+
+    def __init__(self, name: str, fds: list[int], status_w: int) -> None:
+        self.name = name
+        self.cause = "an unknown cause"
+        self.ended = threading.Event()  # the interpreter is destroyed
+        self._fds = fds
+        self._lock = threading.Lock()  # guards all below
+        self._status_w = status_w
+        self.exitcode: int | None = None
+        self.thread = threading.Thread(target=self._run, name=name, daemon=True)
+
+    def tell(self, exitcode: int, cause: str) -> None:
+        """Tell the driver, once, that the worker is at its end."""
+        with self._lock:
+            if self._status_w < 0:
+                return
+            self.exitcode, self.cause = exitcode, cause
+            os.close(self._status_w)  # whose end is what is read
+            self._status_w = -1
+
+    @property
+    def told(self) -> bool:
+        """Whether the worker is at its end, or written off."""
+        return self._status_w < 0
+
+    def _run(self) -> None:
+        exitcode, cause = 1, "an error of its interpreter"
+        try:
+            interpreters: Any = import_module("concurrent.interpreters")
+            interpreter = interpreters.create()
+            try:
+                interpreter.prepare_main({_PATH: tuple(map(str, sys.path)), _FDS: tuple(self._fds)})
+                interpreter.exec(_BEGIN)
+                exitcode, cause = 0, "an early end"
+            finally:
+                interpreter.close()
+        except BaseException as error:
+            if not self.told:  # of a stray nobody wants to know how it ended
+                _log.exception("%s failed", self.name)
+                cause = f"an error of its interpreter ({type(error).__name__})"
+        finally:
+            for fd in self._fds:
+                with suppress(OSError):
+                    os.close(fd)
+            self.tell(exitcode, cause)
+            self.ended.set()
+            strays.forget(self)
+
+
+class InterpreterHandle(WorkerHandle):
+    """The parent's ends of one interpreter."""
+
+    def __init__(
+        self,
+        host: Host,
+        fds: tuple[int, int, int, int],
+        journal_fd: int,
+        stack_r: int,
+        depot_fd: int,
+    ) -> None:
+        super().__init__(os.getpid(), fds, journal_fd, stack_r, depot_fd)
+        self.host = host
+        self._heard: list[tuple[Any, memoryview]] = []  # while we waited for an answer
+        self._barrier = threading.Lock()
+
+    @property
+    def cause(self) -> str:
+        """What was its end, in words."""
+        return self.host.cause
+
+    def receive(self) -> list[tuple[Any, memoryview]]:
+        """Give the frames that are there, those first that were heard while we waited for an answer."""
+        frames, self._heard = self._heard, []
+        return frames or super().receive()
+
+    def reap(self) -> None:
+        """Take in that the worker is at its end; waits for it."""
+        if not self.dead:
+            os.read(self.status_r, 1)  # waits for its end
+            self.exitcode = self.host.exitcode
+            self.dead = True
+
+    def kill(self) -> None:
+        """Write it off; see ``ipc/guest.py``."""
+        if self.dead or self.host.told:
+            return
+        self.journal.declare_void()
+        with self._barrier:  # the note first, then a look at what has begun
+            pass
+        self.control((guest.GIVE_UP, 0))
+        self._hear_last_words(monotonic() + _ANSWER_WITHIN)
+        if not self.host.told:
+            strays.add(self.host, self._control_w)
+            self.host.tell(1, WRITTEN_OFF)
+
+    def _hear_last_words(self, until: float) -> None:
+        """Take in what it has finished, until it says that nothing will begin any more."""
+        poller = select.poll()
+        poller.register(self.result_r, select.POLLIN)
+        poller.register(self.status_r, select.POLLIN)
+        while (left := until - monotonic()) > 0:
+            ready = [fd for fd, _ in poller.poll(left * 1000)]
+            frames = super().receive()
+            self._heard += [frame for frame in frames if frame[0][0] != guest.GIVEN_UP]
+            if len(frames) > len(self._heard) or any(f[0][0] == guest.GIVEN_UP for f in frames):
+                return
+            if self.status_r in ready:
+                return
+
+    def _ask_for_stacks(self) -> None:
+        self.control((guest.STACK, 0))
+
+    def close(self) -> None:
+        """Close all ends."""
+        # Whoever asks for a stack writes to the control pipe.
+        self.stacks.close()
+        super().close()
+
+
+def launch(
+    setup: Setup,
+    *,
+    pool: str,
+    index: int,
+    depot: Depot | None,
+    reporting: dict[str, Any] | None,
+) -> InterpreterHandle:
+    """Start a worker, and send it what it begins with; an OSError if the system has no thread or file to give."""
+    extras: list[int] = []
+    if setup.does_something:
+        with inheritance.spawning() as inheriting:
+            setup_pickle = pickling.dumps(setup)
+        extras = inheriting.fds
+    else:
+        setup_pickle = pickling.dumps(setup)
+    plain = {
+        "pool": pool,
+        "index": index,
+        "reporting": reporting,
+        "argv": list(sys.argv),
+        "main": mainmodule.ours(),
+        "lives": lives.shared_number(),
+    }
+    boot = pack(
+        (serving.BOOT, plain, len(extras), len(setup_pickle), depot is not None), [setup_pickle]
+    )
+    ours: list[int] = []
+    theirs: list[int] = []
+    try:
+        task_r, task_w = _pipe(theirs, ours)
+        result_w, result_r = _pipe(ours, theirs)[::-1]
+        control_r, control_w = _pipe(theirs, ours)
+        theirs.append(os.dup(control_w))
+        stack_w, stack_r = _pipe(ours, theirs)[::-1]
+        journal_fd = make_journal()
+        ours.append(journal_fd)
+        guests = [task_r, result_w, control_r, theirs[3], _dup(journal_fd, theirs), stack_w]
+        depot_fd = -1
+        if depot is not None:
+            depot_fd = nameless.make("depot")
+            ours.append(depot_fd)
+            nameless.grow(depot_fd, 0, CONTROL_SIZE)
+            guests += [_dup(depot_fd, theirs), _dup(depot.fd, theirs)]
+        guests += [_dup(fd, theirs) for fd in extras]
+        reports_r = -1
+        if reporting is not None:
+            report_w, reports_r = _pipe(ours, theirs)[::-1]
+            guests.append(report_w)
+        status_r, status_w = _pipe(ours, theirs)
+        theirs.remove(status_w)
+        host = Host(f"{pool}-{index}-interpreter", guests, status_w)
+        try:
+            host.thread.start()
+        except RuntimeError as error:  # no thread to be had
+            os.close(status_w)
+            raise OSError(str(error)) from error
+    except BaseException:
+        for fd in (*ours, *theirs):
+            with suppress(OSError):
+                os.close(fd)
+        raise
+    fds = (task_w, result_r, control_w, status_r)
+    handle = InterpreterHandle(host, fds, journal_fd, stack_r, depot_fd)
+    if reports_r >= 0:
+        handle.reports = ReportPipe(reports_r)
+    handle.post(boot)
+    return handle
+
+
+def _pipe(reads: list[int], writes: list[int]) -> tuple[int, int]:
+    """Make a pipe, and note whose its ends are."""
+    r, w = os.pipe()
+    reads.append(r)
+    writes.append(w)
+    return r, w
+
+
+def _dup(fd: int, into: list[int]) -> int:
+    into.append(os.dup(fd))
+    return into[-1]

@@ -1,0 +1,304 @@
+"""A worker that is an interpreter of its own, in the parent's process: ``serving.py`` as a guest.
+
+It cannot be killed. What is done to a process by a kill is done here by *writing off*:
+the parent notes in the journal that the worker is void, and sends ``GIVE_UP`` down the
+control pipe. Then, under the lock, the control thread takes back what has not begun,
+sends what is finished, and says so (``GIVEN_UP``); after that an exception is raised in
+the thread that runs tasks, now and again, until it leaves: as soon as it runs Python code.
+
+Guarantees
+    * After ``GIVEN_UP`` nothing begins, and nothing more comes through the pipe: each
+      step that would be seen outside looks first whether the worker is void.
+    * Where the answer does not come, because C code of the task holds this interpreter,
+      the note in the journal is seen before the next call begins. What stands in the
+      journal stays there: nobody writes to it any more.
+
+The rest of what a process has to itself is shared here: environment, working directory, signals (which
+are the main interpreter's), standard streams. None of it is touched.
+"""
+
+from __future__ import annotations
+
+import os
+import select
+import sys
+import threading
+from contextlib import AbstractContextManager, suppress
+from typing import TYPE_CHECKING, Any
+
+from workpool.errors import TimeLimitExceeded
+from workpool.ipc import inheritance, lives, mainmodule, pickling
+from workpool.ipc.frames import pack
+from workpool.ipc.journal import Journal
+from workpool.ipc.outbox import Outbox
+from workpool.ipc.runner import Runner
+from workpool.ipc.serving import Serving
+
+if TYPE_CHECKING:
+    from workpool.ipc.reporting import Reporter
+    from workpool.situation import Setup
+
+__all__ = ["GIVEN_UP", "GIVE_UP", "STACK", "STRIKE", "WrittenOff", "main"]
+
+# Kinds of control frames, beside those of ``serving.py``, and the answer to the first of them.
+GIVE_UP, STACK, STRIKE, END = 20, 21, 22, 23
+GIVEN_UP = 24
+
+_FIRST_PAUSE, _LONGEST_PAUSE = 1.0, 30.0  # seconds between one exception and the next
+_UNSUPPORTED = "does not support loading in subinterpreters"  # what Python says of a module
+_WAY_OUT = (
+    'It needs a module that cannot be loaded in a sub-interpreter: use backend="process" for it.'
+)
+_DEEPEST = 20  # errors that are looked at, one the cause of the other
+
+
+class WrittenOff(BaseException):
+    """The worker is void: whatever it was about to do is not its to do any more."""
+
+
+def main(fds: tuple[int, ...]) -> None:
+    """Run as a worker, in a fresh interpreter; the descriptors are closed by who made them."""
+    guest = Guest(*fds)
+    try:
+        guest.serve()
+    except BaseException as error:
+        # Where it is written off, or the pipes are closed, nobody is there any more to be told.
+        if not guest.void and not isinstance(error, BrokenPipeError):
+            raise
+    finally:
+        guest.end_control()
+
+
+class _Runner(Runner):
+    def dump_error(self, error: BaseException, label: str) -> bytes:
+        """Say the way out where a module cannot be imported in an interpreter like this."""
+        if _is_for_want_of_support(error) and _WAY_OUT not in getattr(error, "__notes__", ()):
+            error.add_note(_WAY_OUT)
+        return super().dump_error(error, label)
+
+
+def _is_for_want_of_support(error: BaseException | None) -> bool:
+    """Tell whether it comes of a module that only the main interpreter can load."""
+    for _ in range(_DEEPEST):
+        if isinstance(error, ImportError) and _UNSUPPORTED in str(error):
+            return True
+        if error is None:
+            return False
+        error = error.__cause__ or error.__context__
+    return False
+
+
+class Guest(Serving):
+    """State of the worker of this interpreter; there is one."""
+
+    RUNNER = _Runner
+
+    def __init__(
+        self,
+        task_r: int,
+        result_w: int,
+        control_r: int,
+        control_w: int,
+        journal_fd: int,
+        stack_w: int,
+        *more: int,
+    ) -> None:
+        journal = _Journal(os.dup(journal_fd))
+        super().__init__(task_r, control_r, journal, _Outbox(result_w, journal))
+        self._journal = journal
+        self._control_w = control_w  # the control thread ends by a word from here
+        self._stack_w = stack_w
+        self._more = list(more)
+        self._given_up = False
+        self._pause = _FIRST_PAUSE
+        self._control_r = control_r
+        self._ident = threading.get_ident()  # of the thread that runs tasks
+        os.set_blocking(stack_w, False)
+        os.write(stack_w, f"listening {self._ident:#x}\n".encode())
+
+    def _boot(self, header: Any, payloads: memoryview) -> AbstractContextManager[None]:
+        """Find what the parent finds, by paths and in ``__main__``; environment and files are its own."""
+        _, plain, extras, setup_size, lends = header
+        report_w = self._more.pop() if plain["reporting"] is not None else -1
+        if lends:
+            depot_fd, arguments_fd, *self._more = self._more
+            self._lend(depot_fd, arguments_fd)
+        lives.adopt(plain["lives"])
+        sys.argv[:] = plain["argv"]
+        mainmodule.stand_in(plain["main"])
+        situation = self._situation(plain)
+        reporter: Reporter | None = None
+        if report_w >= 0:
+            reporter = self._report(report_w, plain["reporting"], situation)
+            reporter.set_levels(plain["reporting"])
+        inheritance.inherited[:] = self._more[:extras]
+        setup: Setup = pickling.loads(payloads[:setup_size])
+        return setup.entered(situation)
+
+    def _wanted_ended(self) -> bool:
+        return self._given_up or super()._wanted_ended()
+
+    def _last_flush(self) -> None:
+        if (
+            not self._given_up
+        ):  # else an exception may have struck where the lock was ours, and stays so
+            with suppress(WrittenOff):
+                super()._last_flush()
+
+    def _send(self, message: Any) -> None:
+        if not self._given_up:
+            super()._send(message)
+
+    # ------------------------------------------------------------- the control thread
+
+    def _start_control(self) -> None:
+        # Isolated interpreters have no daemon threads; ``end_control`` sees to the end of this one.
+        self._thread = threading.Thread(target=self._obey, name="workpool-control")
+        self._thread.start()
+
+    @property
+    def void(self) -> bool:
+        """Whether it is written off."""
+        return self._given_up or self._journal.void
+
+    def end_control(self) -> None:
+        """Have the control thread end, whatever else comes down its pipe; no exception strikes after that.
+
+        Until then one may, at any step here. So there is no lock here: it would stay locked.
+        """
+        while True:
+            try:
+                with suppress(OSError):
+                    os.write(self._control_w, pack((END, 0))[0])
+                self._thread.join()
+                _breathe()
+                return
+            except TimeLimitExceeded:
+                continue
+
+    def _forsaken(self) -> None:
+        """Do nothing: tasks that were accepted still run, and the pipe for calls ends, too."""
+
+    def _do(self, kind: int, number: int, *more: Any) -> bool:
+        if kind == GIVE_UP:
+            self._give_up()
+        elif kind == STRIKE:
+            self._strike()
+        elif kind == STACK:
+            self._leave_stack()
+        elif kind == END:
+            return False
+        elif not self._given_up:
+            with suppress(WrittenOff):
+                return super()._do(kind, number, *more)
+        return True
+
+    def _listen(self) -> None:
+        """Strike again and again once it is written off, less and less often: one may strike where it is swallowed."""
+        if not self._given_up:
+            return
+        poller = select.poll()
+        poller.register(self._control_r, select.POLLIN)
+        while not poller.poll(1000 * self._pause):
+            self._strike()
+            self._pause = min(2 * self._pause, _LONGEST_PAUSE)
+
+    def _give_up(self) -> None:
+        self._given_up = True
+        with self._lock:
+            self._runner.take_back(sys.maxsize)
+            with suppress(OSError):
+                self._outbox.give_up((GIVEN_UP, self._runner.begun))  # type: ignore[attr-defined]
+        self._strike()
+
+    def _strike(self) -> None:
+        """Raise an exception in the thread that runs tasks; it hears of it when it runs Python code."""
+        import ctypes
+
+        ctypes.pythonapi.PyThreadState_SetAsyncExc(
+            ctypes.c_ulong(self._ident), ctypes.py_object(TimeLimitExceeded)
+        )
+
+    def _leave_stack(self) -> None:
+        """Write down where the threads of this interpreter stand."""
+        import faulthandler
+
+        # From C: to make frame objects of another interpreter's frames would not be safe.
+        with suppress(OSError):
+            faulthandler.dump_traceback(self._stack_w)
+
+
+class _Journal(Journal):
+    """A journal that nothing is begun in any more once the worker is void."""
+
+    __slots__ = ("_fence",)
+
+    def __init__(self, fd: int) -> None:
+        super().__init__(fd)
+        os.close(fd)
+        self._fence = threading.Lock()
+
+    def begin(self, number: int, now: int) -> None:
+        super().begin(number, now)
+        # The parent notes "void" and then reads what has begun; here it is the other way round, and
+        # with a full barrier between the two steps on both sides one of them sees the other.
+        with self._fence:
+            pass
+        self.check()
+
+    def begin_slice(self, number: int, size: int, now: int, kind: type[Any]) -> None:
+        self.check()
+        super().begin_slice(number, size, now, kind)
+
+    def check(self) -> None:
+        """Raise `WrittenOff` once the worker is void."""
+        if self.void:
+            raise WrittenOff
+
+
+class _Outbox(Outbox):
+    """An outbox that lets nothing out once the worker is void."""
+
+    __slots__ = ("_check",)
+
+    def __init__(self, fd: int, journal: _Journal) -> None:
+        super().__init__(fd, journal)
+        self._check = journal.check
+
+    def add(
+        self, number: int, kind: int, payload: bytes, began: int, ended: int, *, more: bool
+    ) -> None:
+        self._check()
+        super().add(number, kind, payload, began, ended, more=more)
+
+    def add_sliced(self, outcomes: list[Any]) -> None:
+        self._check()
+        super().add_sliced(outcomes)
+
+    def flush(self) -> None:
+        self._check()
+        super().flush()
+
+    def send(self, message: Any) -> None:
+        self._check()
+        super().send(message)
+
+    def give_up(self, message: Any) -> None:
+        """Send what waits and a last message, although the worker is void."""
+        self._check = _nothing
+        try:
+            super().send(message)
+        finally:
+            self._check = _refuse
+
+
+def _breathe() -> None:
+    """Be called: what is about to be raised in this thread is raised at a call."""
+
+
+def _nothing() -> None:
+    pass
+
+
+def _refuse() -> None:
+    raise WrittenOff

@@ -1,0 +1,78 @@
+"""The program's ``__main__``, for an interpreter that is a worker: imported when something of it is asked for.
+
+A function or class of the program is pickled as "that name in ``__main__``". A worker has
+a ``__main__`` of its own, which stands in for the program's: at the first name it does not have,
+the program is run once more, as ``__mp_main__``, so that what is under ``if __name__ ==
+"__main__":`` is left out. A worker that is never sent anything of ``__main__`` never does so.
+"""
+
+from __future__ import annotations
+
+import os
+import sys
+import threading
+from typing import Any
+
+__all__ = ["Main", "being_imported", "ours", "stand_in"]
+
+Main = tuple[str, str] | None  # ("name" or "path", and which): how to find it; None for a prompt
+
+_ALIAS = "__mp_main__"  # multiprocessing's name for it, which pickles from there mention
+_lock = threading.RLock()  # guards the import
+_importing = False
+
+
+def ours() -> Main:
+    """Tell how others can find this program's ``__main__``."""
+    main = sys.modules.get("__main__")
+    if main is not None:
+        sys.modules.setdefault(_ALIAS, main)  # what comes back from there is of this module here
+    name = getattr(getattr(main, "__spec__", None), "name", None)
+    if name is not None:
+        return "name", name
+    path = getattr(main, "__file__", None)
+    if path is None or not os.path.exists(path):
+        return None
+    return "path", os.path.abspath(path)
+
+
+def being_imported() -> bool:
+    """Tell whether the program is just being run for a worker: what it does at import, it does again."""
+    return _importing
+
+
+def stand_in(main: Main) -> None:
+    """Have this interpreter's ``__main__`` stand in for the program's."""
+    module = sys.modules["__main__"]
+
+    def find(name: str) -> Any:
+        if main is not None and not (name.startswith("__") and name.endswith("__")):
+            _import(module, main)
+            if name in module.__dict__:
+                return module.__dict__[name]
+        message = f"module '__main__' has no attribute {name!r}"
+        raise AttributeError(message)
+
+    module.__getattr__ = find  # type: ignore[method-assign]
+    sys.modules[_ALIAS] = module
+
+
+def _import(module: Any, main: tuple[str, str]) -> None:
+    """Run the program, and take what it defines."""
+    global _importing  # noqa: PLW0603 - one __main__ an interpreter
+    import runpy
+
+    how, which = main
+    with _lock:
+        if "__workpool_loaded__" in module.__dict__ or _importing:
+            return
+        _importing = True
+        try:
+            if how == "name":
+                found = runpy.run_module(which, run_name=_ALIAS, alter_sys=False)
+            else:
+                found = runpy.run_path(which, run_name=_ALIAS)
+            kept = {name: value for name, value in found.items() if name != "__getattr__"}
+            module.__dict__.update(kept, __workpool_loaded__=True)
+        finally:
+            _importing = False
