@@ -25,7 +25,6 @@ classes that build on this one; each may use what those below it can do, and no 
 
 from __future__ import annotations
 
-import threading
 from collections import deque
 from itertools import count
 from typing import TYPE_CHECKING, Any
@@ -34,6 +33,7 @@ from workpool.errors import PoolClosed, WouldDeadlock
 from workpool.scheduling.later import Later
 from workpool.scheduling.ledger import Ledger
 from workpool.scheduling.pace import Pace
+from workpool.scheduling.patient_lock import make_lock
 from workpool.scheduling.queue import TaskQueue
 from workpool.scheduling.tally import Tally
 from workpool.scheduling.timers import Timers
@@ -63,7 +63,7 @@ class State:
         tally: Tally | None = None,
     ) -> None:
         # Guards all below, and the state of every task. Never entered twice on purpose: see busy_here.
-        self.lock: Any = threading.RLock()
+        self.lock: Any = make_lock()
         self.later = Later()
         self.name = name
         self.max_workers = max_workers

@@ -1,0 +1,51 @@
+"""A lock that is not given to a thread while that thread still waits for the interpreter.
+
+Python's locks can be had in two ways. Who finds one free takes it and goes on. Who has
+to wait gives up the GIL, is given the lock when it is released, and *then* queues
+for the GIL, up to five milliseconds, with the lock in hand. Whoever runs meanwhile
+needs the lock after a microsecond or two, has to wait in its turn, and is given it
+in the same way: from then on every task costs two switches of threads, for as long as
+there is work. That is a convoy, and it costs more than all that a pool does.
+
+Here nobody is given the lock; who finds it taken sleeps for a moment and looks again.
+The owner of it was interrupted in the middle of a step and needs no more than the GIL,
+which the sleeper has just given up. After `_LOOKS` looks the sleeper queues for it
+after all, so that it is not passed over for ever.
+
+Without a GIL there is no convoy of this kind, and the lock is an ordinary one.
+"""
+
+from __future__ import annotations
+
+import threading
+from time import sleep
+from typing import Any
+
+from workpool._compat import gil_enabled
+
+__all__ = ["make_lock"]
+
+_NAP = 0.0001  # seconds; longer than it takes a thread to be woken, much shorter than its turn
+_LOOKS = 50
+
+_Plain: Any = type(threading.RLock())  # to be built upon, whatever the stubs say
+
+
+class _PatientLock(_Plain):  # type: ignore[misc]  # for the same reason
+    """A reentrant lock; its block is entered patiently."""
+
+    def __enter__(self) -> Any:
+        return self.acquire(False) or self._wait()
+
+    def _wait(self) -> bool:
+        for _ in range(_LOOKS):
+            sleep(_NAP)
+            if self.acquire(False):
+                return True
+        self.acquire()
+        return True
+
+
+def make_lock() -> Any:
+    """Make a reentrant lock that suits this interpreter."""
+    return _PatientLock() if gil_enabled() else threading.RLock()

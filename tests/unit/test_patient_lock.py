@@ -1,0 +1,137 @@
+"""The scheduler's lock: who finds it taken looks again, and is not given it while it waits for the GIL."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Callable
+from typing import Any
+
+import pytest
+
+from tests.support.gates import DEADLINE, in_background
+from workpool._compat import gil_enabled
+from workpool.scheduling import patient_lock
+from workpool.scheduling.patient_lock import make_lock
+
+needs_gil = pytest.mark.skipif(not gil_enabled(), reason="an ordinary lock does without a GIL")
+
+
+class Owner:
+    """A thread that has the lock, until told to let go of it."""
+
+    def __init__(self, lock: Any) -> None:
+        self._lock = lock
+        self._let_go = threading.Event()
+        self._has = threading.Event()
+        self._thread = in_background(self._own)
+        assert self._has.wait(DEADLINE)
+
+    def _own(self) -> None:
+        with self._lock:
+            self._has.set()
+            assert self._let_go.wait(DEADLINE)
+
+    def let_go(self) -> None:
+        """Return when the lock is free."""
+        self._let_go.set()
+        self._thread.result()
+
+
+@pytest.fixture
+def napping(monkeypatch: pytest.MonkeyPatch) -> Callable[[Callable[[int], None]], list[int]]:
+    """Have something done in each nap, which is told how many there were; gives those there were."""
+
+    def arrange(do: Callable[[int], None]) -> list[int]:
+        naps: list[int] = []
+
+        def nap(_: float) -> None:
+            naps.append(len(naps))
+            do(len(naps))
+
+        monkeypatch.setattr(patient_lock, "sleep", nap)
+        return naps
+
+    return arrange
+
+
+def test_it_keeps_others_out_and_lets_its_owner_in_again() -> None:
+    """It is a reentrant lock."""
+    lock = make_lock()
+    total = 0
+
+    def add() -> None:
+        nonlocal total
+        for _ in range(2_000):
+            with lock, lock:
+                before = total
+                total = before + 1
+            assert not lock._is_owned()
+
+    adders = [in_background(add) for _ in range(4)]
+    for adder in adders:
+        adder.result()
+    assert total == 8_000
+
+
+@needs_gil
+def test_who_finds_it_taken_looks_again(
+    napping: Callable[[Callable[[int], None]], list[int]],
+) -> None:
+    """It naps until the lock is free, and never stands in line for it."""
+    lock = make_lock()
+    owner = Owner(lock)
+    naps = napping(lambda count: owner.let_go() if count == 3 else None)
+    with lock:
+        assert lock._is_owned()
+    assert len(naps) == 3
+
+
+@needs_gil
+def test_who_has_looked_often_stands_in_line(
+    napping: Callable[[Callable[[int], None]], list[int]],
+) -> None:
+    """After many looks that found it taken it waits until it is given the lock."""
+    lock = make_lock()
+    owner = Owner(lock)
+    looked = threading.Event()
+
+    def nap(count: int) -> None:
+        if count == patient_lock._LOOKS:
+            looked.set()
+
+    naps = napping(nap)
+
+    def enter() -> bool:
+        with lock:
+            return bool(lock._is_owned())
+
+    waiter = in_background(enter)
+    assert looked.wait(DEADLINE)
+    owner.let_go()
+    assert waiter.result()
+    assert len(naps) == patient_lock._LOOKS
+
+
+@needs_gil
+def test_an_interrupted_wait_has_nothing(
+    napping: Callable[[Callable[[int], None]], list[int]],
+) -> None:
+    """Ctrl-C in a nap leaves the lock to others."""
+    lock = make_lock()
+    owner = Owner(lock)
+
+    def interrupt(_: int) -> None:
+        raise KeyboardInterrupt
+
+    napping(interrupt)
+    with pytest.raises(KeyboardInterrupt), lock:
+        pytest.fail("it was taken")
+    owner.let_go()
+    assert not lock._is_owned()
+    assert in_background(lock.acquire, blocking=False).result()
+
+
+def test_without_a_gil_it_is_an_ordinary_lock(monkeypatch: pytest.MonkeyPatch) -> None:
+    """There is no convoy to avoid, and naps would only be late."""
+    monkeypatch.setattr(patient_lock, "gil_enabled", lambda: False)
+    assert type(make_lock()) is type(threading.RLock())
