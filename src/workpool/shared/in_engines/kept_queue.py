@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 from collections import deque
-from typing import Any
+from typing import Any, TypeAlias
 
 from workpool.shared.in_engines.waiters import Owner, Waiters
 
 __all__ = ["Queue"]
+
+Taken: TypeAlias = "tuple[int, bytes]"  # an item, and the number that its taker gave the call
 
 
 class Queue:
@@ -16,7 +18,7 @@ class Queue:
     def __init__(self, maxsize: int) -> None:
         self._maxsize = maxsize
         self._items: deque[bytes] = deque()
-        self._taken: dict[Owner, deque[bytes]] = {}
+        self._taken: dict[Owner, deque[Taken]] = {}
         self._left: dict[int, deque[bytes]] = {}  # by dead ones, by the process's number
         self._closed = False
         self._unfinished = 0
@@ -36,25 +38,46 @@ class Queue:
 
     def _take_in(self, item: bytes) -> None:
         self._unfinished += 1
-        self._items.append(item)
-        if self._getters:
-            served = self._getters.serve(self._items.popleft())
-            assert served is not None  # there was somebody
-            self._taken.setdefault(served[0], deque()).append(item)
+        if not self._hand_over(item):
+            self._items.append(item)
 
-    async def on_get(self, owner: Owner, timeout: float | None) -> Any:
+    def _hand_over(self, item: bytes) -> bool:
+        """Give an item to the first who waits for one: then none are queued."""
+        served = self._getters.serve(item)
+        if served is None:
+            return False
+        owner, number = served
+        self._note(owner, number, item)
+        return True
+
+    def _note(self, owner: Owner, number: int, item: bytes) -> None:
+        self._taken.setdefault(owner, deque()).append((number, item))
+
+    async def on_get(self, owner: Owner, timeout: float | None, number: int) -> Any:
         """Take an item, or say ``"empty"`` or ``"closed"``."""
         if self._items:
-            item: Any = self._items.popleft()
+            item = self._items.popleft()
             self._make_room()
-            self._taken.setdefault(owner, deque()).append(item)
-            return bytes(item)
+            self._note(owner, number, item)
+            return item
         if self._closed:
             return "closed"
         if timeout is not None and timeout <= 0:
             return "empty"
-        served = await self._getters.wait(owner, timeout)
+        served = await self._getters.wait(owner, timeout, number)
         return "empty" if served is None else served
+
+    def on_undo(self, owner: Owner, number: int | None = None) -> None:
+        """Take back a put or a get that was interrupted; an item that was on its way is the next again."""
+        for waiters in (self._getters, self._putters):
+            if waiters.drop(lambda waiting: waiting == owner):
+                return
+        for taken in self._taken.get(owner, ()):
+            if taken[0] == number:
+                self._forget(owner, taken)
+                if not self._hand_over(taken[1]):
+                    self._items.appendleft(taken[1])
+                return
 
     def on_task_done(self, owner: Owner) -> bool:
         """Mark the oldest item done that this thread took, else one of its process; False if none is."""
@@ -88,7 +111,7 @@ class Queue:
             item = items.popleft()
             if not items:
                 del self._left[process]
-            self._taken.setdefault(owner, deque()).append(item)
+            self._note(owner, -1, item)
             return item
         return None
 
@@ -115,8 +138,7 @@ class Queue:
             waiters.drop(lambda waiting: waiting[0] == life)
         for owner in [owner for owner in self._taken if owner[0] == life]:
             items = self._taken.pop(owner)
-            if items:
-                self._left.setdefault(owner[1], deque()).extend(items)
+            self._left.setdefault(owner[1], deque()).extend(item for _, item in items)
         self._tell_joiners()
 
     def _make_room(self) -> None:
@@ -126,19 +148,18 @@ class Queue:
             if served is None:
                 return
             self._take_in(served[1])
-        if self._closed and not self._items:
-            self._getters.serve_all("closed")
 
     def _done(self, owner: Owner, *, last: bool = False) -> None:
         items = self._taken[owner]
-        if last:
-            items.pop()
-        else:
-            items.popleft()
-        if not items:
-            del self._taken[owner]
+        self._forget(owner, items[-1 if last else 0])
         self._unfinished -= 1
         self._tell_joiners()
+
+    def _forget(self, owner: Owner, taken: Taken) -> None:
+        items = self._taken[owner]
+        items.remove(taken)
+        if not items:
+            del self._taken[owner]
 
     def _waited_for(self) -> int:
         """Count what somebody living may still mark done."""

@@ -168,16 +168,15 @@ class Value(Lock):
 
     async def on_get(self, owner: Owner) -> bytes:
         """Give the value, once no one has it open."""
-        await self.on_acquire(owner, None)
-        data = self._data
-        self.on_release(owner)
-        return data
+        if await self.on_acquire(owner, None):
+            self.on_release(owner)
+        return self._data
 
     async def on_set(self, owner: Owner, data: bytes) -> None:
-        """Replace the value, once no one has it open."""
-        await self.on_acquire(owner, None)
-        self._data = data
-        self.on_release(owner)
+        """Replace the value, once no one has it open; who was interrupted or died meanwhile does not."""
+        if await self.on_acquire(owner, None):
+            self._data = data
+            self.on_release(owner)
 
     def on_commit(self, owner: Owner, data: bytes) -> None:
         """Replace the value that is open."""

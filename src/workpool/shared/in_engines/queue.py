@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from itertools import count
 from queue import Empty, Full
 from typing import TYPE_CHECKING, Any, TypeVar, cast
 
@@ -23,6 +24,8 @@ __all__ = ["EngineQueue", "make_queue"]
 
 T = TypeVar("T")
 
+_numbers = count()  # of gets, in this process
+
 
 class QueueThing(Thing):
     """The queue in the place."""
@@ -37,6 +40,19 @@ class QueueThing(Thing):
     def ask(self, name: str, *arguments: Any) -> Any:
         """Make a call of it."""
         return self._ask(name, *arguments)
+
+    def put(self, item: bytes, timeout: float | None) -> Any:
+        """Put an item; interrupted while it waits for room, it puts none."""
+        return self._ask_for_it("put", item, timeout)
+
+    def get(self, timeout: float | None) -> Any:
+        """Take an item; interrupted, it leaves it to others."""
+        number = next(_numbers)
+        try:
+            return self._ask("get", timeout, number)
+        except (KeyboardInterrupt, SystemExit):
+            self._ask("undo", number)
+            raise
 
 
 class EngineQueue(Queue[T]):
@@ -75,7 +91,7 @@ class EngineQueue(Queue[T]):
                 "Put what the consumer needs of it."
             )
             raise NotPicklable(message, part="item") from error
-        said = self._thing.ask("put", data, timeout if block else 0.0)
+        said = self._thing.put(data, timeout if block else 0.0)
         if said == "closed":
             raise ShutDown
         if said == "full":
@@ -85,7 +101,7 @@ class EngineQueue(Queue[T]):
     def get(self, block: bool = True, timeout: float | None = None) -> T:
         if block:
             check_timeout(timeout)
-        data = self._thing.ask("get", timeout if block else 0.0)
+        data = self._thing.get(timeout if block else 0.0)
         if data == "closed":
             raise ShutDown
         if data == "empty":

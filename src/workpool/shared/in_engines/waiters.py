@@ -29,11 +29,12 @@ class Waiters:
         served: asyncio.Future[Any] = asyncio.get_running_loop().create_future()
         entry = owner, served, load
         self._waiting.append(entry)
-        await asyncio.wait([served], timeout=timeout)
-        if served.done():
-            return served.result()
-        self._waiting.remove(entry)
-        return None
+        try:
+            await asyncio.wait([served], timeout=timeout)
+        finally:  # also when the loop gives this call up: nothing may be handed to it any more
+            if not served.done():
+                self._waiting.remove(entry)
+        return served.result() if served.done() else None
 
     def serve(self, what: Any = True) -> tuple[Owner, Any] | None:
         """Serve the first; gives who it was, and what was brought along."""
