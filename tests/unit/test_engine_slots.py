@@ -10,7 +10,7 @@ import pytest
 
 from tests.support import tasks
 from tests.support.gates import DEADLINE, Gate, in_background
-from tests.support.loopback import FarEnd, LoopbackEngine, register
+from tests.support.slots import engine_of, make, slot_of, strike
 from workpool import (
     InitializerFailed,
     Pool,
@@ -34,36 +34,6 @@ def gate() -> Generator[Gate]:
     """Give a gate."""
     with Gate() as made:
         yield made
-
-
-register()
-
-
-def make(max_workers: int, **settings: Any) -> Pool:
-    kind: Any = "loopback"
-    return Pool(max_workers, backend=kind, **settings)
-
-
-def engine_of(pool: Pool) -> LoopbackEngine:
-    backend: Any = pool._backend
-    engine = backend.engine
-    assert isinstance(engine, LoopbackEngine)
-    return engine
-
-
-def slot_of(pool: Pool, index: int = 0) -> Slot:
-    slot = pool._scheduler.workers[index]
-    assert isinstance(slot, Slot)
-    return slot
-
-
-def strike(pool: Pool) -> None:
-    """Have the far end of the first slot be dead, as an engine tells it."""
-    slot = slot_of(pool)
-    far = slot.far
-    assert isinstance(far, FarEnd)
-    far.orders.put(None)
-    slot.post(lambda: slot.died(far, "signal 9", -9))
 
 
 def test_a_death_is_charged_to_what_ran(pool: Pool, gate: Gate) -> None:

@@ -10,9 +10,10 @@ A slot has one order in flight at most. What is not with a worker is in the pool
 queue, and so priorities, cancelling and joins are the scheduler's, as everywhere.
 
 States of a slot: beginning (its far end is not there yet), idle, busy (``flight``),
-doomed (busy, and its far end is being ended for a reason of ours), gone.
+doomed (its far end is being ended for a reason of ours), gone.
 
 - An order lands once: what comes back for a flight that is no longer the slot's is dropped.
+- To a doomed far end nothing more is sent, also when its order landed after all.
 - A far end that dies takes the order with it that it was running, which is charged to
   the unit; then the slot begins anew, with the same index.
 """
@@ -63,6 +64,7 @@ class Slot:
         self.wake = partial(clerk.put, (self, self._look))
         self._engine = clerk.engine
         self._ready = False
+        self._doomed = False
         self._leaving = False
         self._ran: int = 0  # calls, in this life of the far end
         self._failed_starts = 0  # in a row
@@ -101,9 +103,8 @@ class Slot:
             return False
         heard = threading.Event()
         if self.clerk.is_this_thread:
-            self._end_task(
-                task, heard
-            )  # a callback; it is settled when the engine tells of the end
+            # A callback; it is settled when the engine tells of the end.
+            self._end_task(task, heard)
             return heard.is_set() and task.cancelled()
         self.post(partial(self._end_task, task, heard))
         heard.wait()
@@ -138,13 +139,12 @@ class Slot:
                 self._left()
                 return
             self.scheduler.give_back([unit])
-        self._ready, self._ran = False, 0
+        self._ready, self._doomed, self._ran = False, False, 0
         self._engine.begin(self)
 
     def too_deep(self, task: Task[Any]) -> bool:
-        """Tell that no task is ever run inside another here."""
-        del task
-        return False
+        """No task is ever run inside another here, and nobody asks."""
+        raise AssertionError(task)
 
     def ready(self) -> None:
         """The far end is there."""
@@ -167,7 +167,7 @@ class Slot:
         was_ready, self._ready = self._ready, False
         self.far = None
         scheduler = self.scheduler
-        given_up = flight is not None and flight.doomed is not None and self._engine.writes_off
+        given_up = self._doomed and self._engine.writes_off
         with scheduler.lock:  # before anybody can see what follows from it
             if given_up:
                 scheduler.tally.wrote_off(self.index)
@@ -208,8 +208,7 @@ class Slot:
             return
         self._ran += len(outcome[3])
         landing.land(self.scheduler, flight.unit, outcome, self)
-        if isinstance(flight.doomed, threading.Event):
-            flight.doomed.set()  # it was too late to end it
+        _tell(flight)  # it was too late to end it
         del flight, outcome
         self._look()
 
@@ -219,6 +218,7 @@ class Slot:
             self.flight = None
             self.stop_clock(flight)
             landing.fail_unit(self.scheduler, flight.unit, error, self, flight.began)
+            _tell(flight)
             self._look()
 
     def give_up(self, error: BaseException) -> None:
@@ -229,7 +229,7 @@ class Slot:
 
     def _look(self) -> None:
         """Take the next unit, or be idle, or leave."""
-        while self._ready and self.flight is None and not self._leaving:
+        while self._ready and not self._doomed and self.flight is None and not self._leaving:
             most = self._engine.most_calls
             if most is not None and self._ran >= most:
                 self._retire()
@@ -322,7 +322,7 @@ class Slot:
 
     def _doom(self, flight: Flight, reason: BaseException | threading.Event) -> None:
         """End the far end; the flight is settled when the engine tells of its death, or has had time to."""
-        flight.doomed = reason
+        flight.doomed, self._doomed = reason, True
         far = self.far
         self._engine.end(self)
         late = partial(self.post, partial(self.died, far, "an order to end"))
@@ -376,8 +376,7 @@ class Slot:
             self.flight = None
             self.stop_clock(flight)
             landing.fail_unit(self.scheduler, flight.unit, reason, self, flight.began)
-            if isinstance(flight.doomed, threading.Event):
-                flight.doomed.set()
+            _tell(flight)
         self._left()
 
     def _left(self) -> None:
@@ -388,3 +387,9 @@ class Slot:
         self._engine.leave(self)
         self.scheduler.left(self)
         self._gone.set()
+
+
+def _tell(flight: Flight) -> None:
+    """Wake who wanted the flight ended and waits for what became of it."""
+    if isinstance(flight.doomed, threading.Event):
+        flight.doomed.set()
