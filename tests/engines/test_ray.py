@@ -347,6 +347,34 @@ def test_queued_tasks_run_at_the_end_of_a_program(
     assert sorted(path.name for path in tmp_path.iterdir()) == ["0", "1", "2", "3", "4"]
 
 
+@pytest.mark.usefixtures("ray_settings")
+def test_a_program_may_end_its_connection_under_a_pool() -> None:
+    """What runs is lost and what comes fails, with the reason; no other Ray is started for it."""
+    script = """
+    import ray, threading
+    from workpool import WorkerLost, WorkerStartFailed
+    pool = Pool(1, backend=BACKEND)
+    begun = pool.event()
+    def stay(begun):
+        begun.set()
+        threading.Event().wait()
+    running = pool.submit(stay, begun)
+    begun.wait(20)
+    ray.shutdown()
+    print(isinstance(running.exception(20), WorkerLost))
+    try:
+        pool.submit(tasks.double, 1).result(20)
+    except WorkerStartFailed as error:
+        print("ray.shutdown()" in str(error), ray.is_initialized())
+    pool.shutdown()
+    print(ray.is_initialized())
+    """
+    with Program(script, "ray") as program:
+        ended = program.end(WAIT)
+    assert (ended.code, ended.errors) == (0, "")
+    assert ended.lines == ["True", "True False", "False"]
+
+
 @pytest.mark.usefixtures("ray_package")
 def test_a_forked_child_is_told_that_it_has_no_ray() -> None:
     """Ray's threads do not come along; so a pool there is refused, and the parent's goes on."""

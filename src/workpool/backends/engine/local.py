@@ -53,9 +53,13 @@ class LocalEngine:
         finally:
             os.close(tell)
         self.pid = self._process.pid
-        # The end of the pipe is that of the process: whatever becomes of it, this returns.
-        with open(hear, encoding="utf-8") as said:
-            self.address = said.readline().strip()
+        try:
+            # The end of the pipe is that of the process: whatever becomes of it, this returns.
+            with open(hear, encoding="utf-8") as said:
+                self.address = said.readline().strip()
+        except BaseException:
+            self.close()
+            raise
         if not self.address:
             self.close()
             message = (

@@ -1,0 +1,277 @@
+"""The actors of one pool: made, watched, let go, killed.
+
+States of a far end: made (its process starts), entering (its initializer runs), begun,
+over (it leaves, or is being ended: what becomes of it is nobody's concern any more).
+
+- All but ``ask`` is called by the clerk, and whatever Ray answers is taken in by the
+  clerk; so a far end's state is touched by that thread alone.
+- An actor's death is heard of whether or not something runs in it: one call of it never
+  returns, and fails with it.
+- After ``close``, and after a ``ray.shutdown()`` of somebody else's, Ray is not called any
+  more: by itself, it would start anew at the next call. That shutdown is told to nobody
+  who waits for Ray, so somebody here has to look.
+"""
+
+from __future__ import annotations
+
+import re
+import threading
+from contextlib import suppress
+from functools import partial
+from typing import TYPE_CHECKING, Any
+
+from workpool.backends.engine import remote
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from workpool.backends.engine.slots import Slot
+    from workpool.backends.ray.room import Share
+
+__all__ = ["Actors", "Far"]
+
+_ROOM = 60.0  # seconds that the first actors may wait for room and for their processes
+_GOODBYE = 10.0  # seconds that worker contexts have to be left in, before their actors are ended
+_LOOK = 2.0  # seconds between two looks at whether the connection is still there
+
+
+class Far:
+    """An actor, and what is known of it."""
+
+    __slots__ = (
+        "actor",
+        "begun",
+        "entering",
+        "life",
+        "over",
+        "resources",
+        "slot",
+        "then",
+        "timer",
+        "where",
+    )
+
+    def __init__(
+        self, actor: Any, slot: Slot, resources: dict[str, float], then: Callable[[], None]
+    ) -> None:
+        self.actor = actor
+        self.slot = slot
+        self.resources = resources
+        self.then = then  # what is done when it has begun
+        self.entering = False
+        self.begun = False
+        self.over = False
+        self.timer: Any = None  # strikes when it has not gone on in time
+        self.life = ""  # the name of its process in Ray, once it has told it
+        self.where = "a process that had not started"
+
+
+class Actors:
+    """Makes the actors of one pool, and sees to their ends."""
+
+    def __init__(
+        self,
+        ray: Any,
+        pool: str,
+        setup: bytes | None,
+        *,
+        share: Share,
+        start_timeout: float | None,
+        ended: Callable[[str], None],
+    ) -> None:
+        from workpool.backends.ray.far import remote_worker
+
+        self._ray = ray
+        self._job = ray.get_runtime_context().get_job_id()
+        self._pool = pool
+        self._setup = setup
+        self._share = share
+        self._timeout = start_timeout
+        self._ended = ended  # told the name of each process that has
+        self._kind = remote_worker()
+        self._fars: set[Far] = set()  # whose actors may be there
+        self._leaving: set[Any] = set()  # what tells that a context has been left
+        self._any_begun = False
+        self._watching = False
+        self._closed = False
+        self._open = threading.Lock()  # guards _closed, against calls of ``ask``
+
+    def make(self, slot: Slot, resources: dict[str, float], then: Callable[[], None]) -> Far:
+        """Make an actor; ``then`` is called when it has begun."""
+        self.check_connected()
+        kind = self._kind.options(**self._share.options(resources))
+        far = Far(kind.remote(self._pool, slot.index), slot, resources, then)
+        self._fars.add(far)
+        self.hear(slot, far.actor.hello.remote(), partial(self._said_hello, far))
+        if not resources:  # those may be long in coming, as everybody knows
+            self._expect(far, _ROOM)
+        if not self._watching:
+            self._watching = True
+            self._watch(slot)
+        return far
+
+    def ask(self, far: Far, what: str, number: int) -> Any:
+        """Ask an actor something about an order; from any thread. Gives a future."""
+        with self._open:
+            if self._closed:
+                raise RuntimeError
+            self.check_connected()
+            return getattr(far.actor, what).remote(number).future()
+
+    def let_go(self, far: Far) -> None:
+        """Have the context left, if there is one, and the actor ended then."""
+        far.over = True
+        if self._setup is None or not far.begun:
+            self.kill(far)
+            return
+        with suppress(Exception):
+            self.check_connected()
+            said = far.actor.leave.remote()
+            self._leaving.add(said)
+            self.hear(far.slot, said, lambda _: self._has_left(far, said))
+
+    def kill(self, far: Far) -> None:
+        """End an actor at once, with what runs in it; nothing if it has ended."""
+        self._fars.discard(far)
+        with suppress(Exception):
+            self.check_connected()
+            self._ray.kill(far.actor, no_restart=True)
+
+    def close(self) -> None:
+        """End them all, once their contexts have been left."""
+        with self._open:
+            self._closed = True
+        with suppress(Exception):
+            self.check_connected()
+            leaving = list(self._leaving)
+            if leaving:
+                self._ray.wait(leaving, num_returns=len(leaving), timeout=_GOODBYE)
+        for far in list(self._fars):
+            self.kill(far)
+
+    def hear(self, slot: Slot, answer: Any, then: Callable[[Any], None]) -> None:
+        """Have the clerk take in an answer when it is there; a thread of Ray's tells it."""
+        answer.future().add_done_callback(partial(self._post, slot, then))
+
+    def over(self, far: Far, error: BaseException) -> None:
+        """Take in that an actor is dead, or out of reach, which comes to the same."""
+        self._expect_no_more(far)
+        self.kill(far)
+        if far.life:
+            with suppress(Exception):
+                self.check_connected()
+                self._ended(far.life)
+        far.life = ""
+        far.slot.died(far, f"the end of {far.where} ({_why(error)})", entering=far.entering)
+
+    def check_connected(self) -> None:
+        """Refuse to go on without the connection that the pool was made with."""
+        if not self._connected():
+            message = "the program has called ray.shutdown(), and its pools on Ray are no more"
+            raise RuntimeError(message)
+
+    # ------------------------------------------------------------------------- its course
+
+    def _said_hello(self, far: Far, answer: Any) -> None:
+        if (error := answer.exception()) is not None:
+            self.over(far, error)
+            return
+        far.life, pid, machine = answer.result()
+        far.where = f"process {pid} on {machine}"
+        far.entering = True
+        self._expect(far, self._timeout)
+        self.hear(far.slot, far.actor.begin.remote(self._setup), partial(self._has_begun, far))
+
+    def _has_begun(self, far: Far, answer: Any) -> None:
+        if (error := answer.exception()) is not None:
+            self.over(far, error)
+            return
+        slot = far.slot
+        far.entering, far.begun = False, True
+        self._any_begun = True
+        self._expect_no_more(far)
+        self.hear(slot, far.actor.stay.remote(), lambda ended: self.over(far, ended.exception()))
+        failure: bytes | None = answer.result()
+        if slot.far is not far:
+            return
+        if failure is None:
+            far.then()
+        elif slot.flight is not None:
+            slot.landed(slot.flight, (remote.FAILED, failure))
+        else:
+            slot.failed(failure)
+
+    def _has_left(self, far: Far, said: Any) -> None:
+        self._leaving.discard(said)
+        self.kill(far)
+
+    # ------------------------------------------------------------------------ what is late
+
+    def _expect(self, far: Far, limit: float | None) -> None:
+        """Expect an actor to go on within so many seconds."""
+        self._expect_no_more(far)
+        if limit is None:
+            return
+        slot = far.slot
+        with suppress(RuntimeError):  # no thread for it: the program is ending
+            late = partial(slot.post, partial(self._late, far, entering=far.entering))
+            far.timer = slot.scheduler.timers.after(limit, late)
+
+    def _expect_no_more(self, far: Far) -> None:
+        timer, far.timer = far.timer, None
+        if timer is not None:
+            timer.cancel()
+
+    def _late(self, far: Far, *, entering: bool) -> None:
+        """End an actor that has not gone on; but on a cluster that is full it may wait, if others are there."""
+        if self._closed or far.over or far.begun or far.entering is not entering:
+            return
+        if not entering and self._any_begun:
+            return
+        far.over = True
+        self.kill(far)
+        limit = f"its start_timeout of {self._timeout} s"
+        why = limit if entering else f"waiting: Ray had not started it after {_ROOM} s"
+        far.slot.died(far, why, entering=entering)
+
+    # ------------------------------------------------------------------------ the connection
+
+    def _connected(self) -> bool:
+        ray = self._ray
+        return bool(ray.is_initialized() and ray.get_runtime_context().get_job_id() == self._job)
+
+    def _watch(self, slot: Slot) -> None:
+        """Look now and then whether the connection is still there; for all, in the name of one slot."""
+        if self._closed:
+            return
+        if not self._connected():
+            self._watching = False
+            for far in list(self._fars):
+                self._fars.discard(far)
+                far.slot.died(
+                    far, "the end of the connection: the program has called ray.shutdown()"
+                )
+            return
+        with suppress(RuntimeError):  # as above
+            slot.scheduler.timers.after(_LOOK, partial(slot.post, partial(self._watch, slot)))
+
+    def _post(self, slot: Slot, then: Callable[[Any], None], done: Any) -> None:
+        slot.post(partial(self._take_in, then, done))
+
+    def _take_in(self, then: Callable[[Any], None], done: Any) -> None:
+        if not self._closed:
+            then(done)
+
+
+_BECAUSE = re.compile(r"[Tt]he actor (?:is dead|died) because (.+?)(?:\.\s|\.?$)", re.MULTILINE)
+_KIND = re.compile(r"Worker exit type: (\w+)")
+
+
+def _why(error: BaseException) -> str:
+    """Give the heart of what Ray tells of a death, which it does at length."""
+    text = str(error).strip()
+    because = _BECAUSE.search(text)
+    if because is None:
+        return text.splitlines()[-1] if text else type(error).__name__
+    kind = _KIND.search(text)
+    return f"Ray says {kind[1]}" if kind else because[1]
