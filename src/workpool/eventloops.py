@@ -20,6 +20,8 @@ import weakref
 from contextvars import copy_context
 from typing import TYPE_CHECKING, Any, Protocol
 
+from workpool._compat import daemon_threads_allowed
+
 if TYPE_CHECKING:
     import asyncio
     from collections.abc import Callable, Generator
@@ -93,7 +95,9 @@ async def call_beside(fn: Callable[[], object]) -> None:
         finally:
             waking.set()
 
-    threading.Thread(target=call, name="workpool-beside-loop", daemon=True).start()
+    threading.Thread(
+        target=call, name="workpool-beside-loop", daemon=daemon_threads_allowed()
+    ).start()
     await waking
     if error:
         raise error[0]

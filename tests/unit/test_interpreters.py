@@ -16,7 +16,7 @@ from typing import Any
 import pytest
 
 from tests.support.gates import DEADLINE, Gate, stop
-from tests.support.tasks import call, double
+from tests.support.tasks import call, double, run_own_pool
 from workpool import NotPicklable, Pool, TimeLimitExceeded, Unsupported
 from workpool._compat import has_interpreters
 from workpool.backends.interpreter import backend, strays
@@ -348,3 +348,31 @@ def test_a_program_says_so_if_what_was_given_up_goes_on(tmp_path: Path) -> None:
     assert (done.returncode, done.stdout) == (1, "end\natexit\n")
     assert "still running in an interpreter, which cannot be ended" in done.stderr
     assert done.stderr.count("\n") == 1
+
+
+@needs_interpreters
+def test_stacks_of_threads_are_shown_beside_interpreters(make_pool: Callable[..., Pool]) -> None:
+    """While interpreters run, a pool of threads tells where its workers stand, and touches no frame of theirs."""
+    pool = make_pool(1)
+    with Gate() as gate, Pool(1) as threads:
+        spinning = pool.submit(stop, gate.path, "interpreter")
+        waiting = threads.submit(stop, gate.path, "thread")
+        gate.arrivals(2)
+        assert "in stop" in str(threads.stacks()[0])
+        assert "in stop" in str(pool.stacks()[0])
+        gate.open()
+        waiting.result(DEADLINE)
+        spinning.result(DEADLINE)
+
+
+@needs_interpreters
+@pytest.mark.parametrize("inner", ["thread", "process", "interpreter"])
+def test_a_task_may_have_pools_of_its_own(make_pool: Callable[..., Pool], inner: str) -> None:
+    """A pool of any kind works in a task, also one that is never shut down."""
+    pool = make_pool(1)
+    assert pool.submit(run_own_pool, inner, 3).result(DEADLINE) == [0, 2, 4]
+    assert pool.submit(let_go_of_a_pool, inner).result(DEADLINE) == 2
+
+
+def let_go_of_a_pool(backend: Any) -> int:
+    return Pool(1, backend=backend).submit(double, 1).result(DEADLINE)

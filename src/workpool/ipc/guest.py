@@ -19,6 +19,7 @@ are the main interpreter's), standard streams. None of it is touched.
 
 from __future__ import annotations
 
+import atexit
 import os
 import select
 import sys
@@ -49,6 +50,7 @@ _UNSUPPORTED = "does not support loading in subinterpreters"  # what Python says
 _WAY_OUT = (
     'It needs a module that cannot be loaded in a sub-interpreter: use backend="process" for it.'
 )
+_MOST_FRAMES = 200  # of a stack: the pipe takes it whole
 _DEEPEST = 20  # errors that are looked at, one the cause of the other
 
 
@@ -58,6 +60,7 @@ class WrittenOff(BaseException):
 
 def main(fds: tuple[int, ...]) -> None:
     """Run as a worker, in a fresh interpreter; the descriptors are closed by who made them."""
+    atexit.register(_end_tracker)  # the first to be registered is the last to be called
     guest = Guest(*fds)
     try:
         guest.serve()
@@ -67,6 +70,15 @@ def main(fds: tuple[int, ...]) -> None:
             raise
     finally:
         guest.end_control()
+
+
+def _end_tracker() -> None:
+    """End multiprocessing's resource tracker, if a task had one started: it is a child of a process that lives on."""
+    module = sys.modules.get("multiprocessing.resource_tracker")
+    stop = getattr(getattr(module, "_resource_tracker", None), "_stop", None)
+    if stop is not None:
+        with suppress(Exception):
+            stop()
 
 
 class _Runner(Runner):
@@ -220,12 +232,19 @@ class Guest(Serving):
         )
 
     def _leave_stack(self) -> None:
-        """Write down where the threads of this interpreter stand."""
-        import faulthandler
+        """Write down where the thread that runs tasks stands, in the form that ``faulthandler`` has."""
+        from workpool.ipc.stackdump import places_of_others
 
-        # From C: to make frame objects of another interpreter's frames would not be safe.
-        with suppress(OSError):
-            faulthandler.dump_traceback(self._stack_w)
+        for places, _ in places_of_others():
+            if any(place.file == __file__ and place.name == "main" for place in places):
+                lines = [
+                    f'  File "{file}", line {line} in {name}\n' for file, line, name in places[::-1]
+                ]
+                if len(lines) > _MOST_FRAMES:
+                    lines[_MOST_FRAMES // 2 : -_MOST_FRAMES // 2] = []
+                text = f"Thread {self._ident:#x} (most recent call first):\n{''.join(lines)}"
+                with suppress(OSError):
+                    os.write(self._stack_w, text.encode())
 
 
 class _Journal(Journal):

@@ -30,7 +30,7 @@ import threading
 from contextlib import suppress
 from typing import Any
 
-from workpool._compat import LINUX
+from workpool._compat import LINUX, daemon_threads_allowed
 from workpool.ipc.calm import deaf_to_ctrl_c
 from workpool.ipc.family import end_children, take_dead
 
@@ -112,6 +112,13 @@ class Keeper:
         with suppress(OSError), self._lock:  # who needs it will hear of the failure
             self._ensure()
 
+    def end(self) -> None:
+        """End the keeper and wait for it; for an interpreter whose process lives on when it has ended."""
+        with self._lock:
+            self._forget()
+            with suppress(ChildProcessError):
+                os.waitpid(self._pid, 0)
+
     def _ensure(self) -> int:
         """Give our end of the socket to a keeper that was alive a moment ago; lock held."""
         if self._fd >= 0 and self._owner == os.getpid():
@@ -133,6 +140,10 @@ class Keeper:
         finally:
             theirs.close()
         self._fd = ours.detach()
+        if self._owner != os.getpid() and not daemon_threads_allowed():  # not the main interpreter
+            import atexit
+
+            atexit.register(self.end)
         self._owner = os.getpid()
         return self._fd
 

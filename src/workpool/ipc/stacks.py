@@ -8,7 +8,6 @@ written, the request for the other waits.
 from __future__ import annotations
 
 import os
-import re
 import select
 import signal
 import threading
@@ -16,17 +15,14 @@ from contextlib import suppress
 from time import monotonic
 from typing import TYPE_CHECKING
 
-from workpool.ipc.stacktext import Place, render, trimmed
+from workpool.ipc.stackdump import crashed, threads_of
+from workpool.ipc.stacktext import render, trimmed
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
 __all__ = ["Stacks"]
 
-_THREAD = re.compile(
-    r"^(?P<current>Current t|T)hread (?P<ident>0x[0-9a-f]+).*\(most recent call first\):$"
-)
-_FRAME = re.compile(r'^  File "(?P<file>.*)", line (?P<line>\d+|\?\?\?) in (?P<name>.*)$')
 _FATAL = "Fatal Python error: "
 _CRASHES = {
     -int(number)
@@ -81,7 +77,7 @@ class Stacks:
                     with suppress(OSError):
                         self._request()  # it waits while the first is being written
                 text += data
-                threads, whole = _threads(text)
+                threads, whole = threads_of(text)
                 if whole:
                     return render(trimmed(threads.get(self._main or 0, [])))
         finally:
@@ -95,7 +91,7 @@ class Stacks:
             text = self._read() if self._fd >= 0 else ""
         # The last one: a child of the worker may have left others, through the same pipe.
         _, fatal, dump = text.rpartition(_FATAL)
-        places = _crashed(dump) if fatal else []
+        places = crashed(dump) if fatal else []
         if not places:
             return "", ""
         last = places[-1]
@@ -126,35 +122,3 @@ class Stacks:
             while more := os.read(self._fd, 1 << 16):
                 data += more
         return data.decode(errors="replace")
-
-
-def _threads(text: str) -> tuple[dict[int, list[Place]], bool]:
-    """Cut a dump into threads, each oldest call first; tell whether the first dump is whole."""
-    threads: dict[int, list[Place]] = {}
-    places: list[Place] | None = None
-    for line in text.splitlines():
-        if (thread := _THREAD.match(line)) is not None:
-            ident = int(thread["ident"], 16)
-            if ident in threads:
-                return threads, True
-            places = threads[ident] = []
-        elif places is not None and (frame := _FRAME.match(line)) is not None:
-            places.insert(0, _place(frame))
-    return threads, False
-
-
-def _crashed(text: str) -> list[Place]:
-    """Find the thread that crashed, oldest call first."""
-    places: list[Place] = []
-    inside = False
-    for line in text.splitlines():
-        if (thread := _THREAD.match(line)) is not None:
-            inside = thread["current"] != "T"
-        elif inside and (frame := _FRAME.match(line)) is not None:
-            places.insert(0, _place(frame))
-    return places
-
-
-def _place(frame: re.Match[str]) -> Place:
-    line = frame["line"]
-    return Place(frame["file"], int(line) if line.isdigit() else 0, frame["name"])

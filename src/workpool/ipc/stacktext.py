@@ -35,6 +35,11 @@ class Place(NamedTuple):
 
 def stack_of_thread(ident: int | None) -> str:
     """Write down where a thread of this process stands."""
+    from workpool.ipc import stackdump
+
+    if ident is not None and stackdump.others_run():
+        # Python makes frame objects for all threads, those of other interpreters among them, while these run.
+        return render(trimmed(stackdump.places_of_thread(ident)))
     frame: FrameType | None = None if ident is None else sys._current_frames().get(ident)
     places: list[Place] = []
     while frame is not None:

@@ -24,6 +24,7 @@ import os
 import threading
 from typing import TYPE_CHECKING, Any
 
+from workpool._compat import daemon_threads_allowed
 from workpool.errors import (
     JournalError,
     JournalInUse,
@@ -87,7 +88,7 @@ class Scribe:
         self._job = job
         name = f"{job.host.name}-journal"
         try:
-            threading.Thread(target=self._run, name=name, daemon=True).start()
+            threading.Thread(target=self._run, name=name, daemon=daemon_threads_allowed()).start()
         except RuntimeError:  # no more threads, or the interpreter ends
             self._close()
             raise

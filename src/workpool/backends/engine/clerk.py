@@ -12,6 +12,7 @@ from queue import SimpleQueue
 from time import monotonic
 from typing import TYPE_CHECKING, Any, Protocol
 
+from workpool._compat import daemon_threads_allowed
 from workpool.situation import here
 
 if TYPE_CHECKING:
@@ -94,7 +95,9 @@ class Clerk:
         self.engine = engine
         self._events: SimpleQueue[tuple[Slot, Callable[[], object]] | None] = SimpleQueue()
         self.put = self._events.put
-        self._thread = threading.Thread(target=self._run, name=f"{pool}-clerk", daemon=True)
+        self._thread = threading.Thread(
+            target=self._run, name=f"{pool}-clerk", daemon=daemon_threads_allowed()
+        )
         self._starting = threading.Lock()  # guards the start of the thread
 
     @property

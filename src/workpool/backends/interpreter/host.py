@@ -22,6 +22,7 @@ from importlib import import_module
 from time import monotonic
 from typing import TYPE_CHECKING, Any
 
+from workpool._compat import daemon_threads_allowed
 from workpool.backends.interpreter import strays
 from workpool.ipc import guest, inheritance, lives, mainmodule, nameless, pickling, serving
 from workpool.ipc.depot import CONTROL_SIZE
@@ -59,7 +60,7 @@ class Host:
         self._lock = threading.Lock()  # guards all below
         self._status_w = status_w
         self.exitcode: int | None = None
-        self.thread = threading.Thread(target=self._run, name=name, daemon=True)
+        self.thread = threading.Thread(target=self._run, name=name, daemon=daemon_threads_allowed())
 
     def tell(self, exitcode: int, cause: str) -> None:
         """Tell the driver, once, that the worker is at its end."""

@@ -23,6 +23,7 @@ from collections import deque
 from time import monotonic
 from typing import TYPE_CHECKING, Protocol
 
+from workpool._compat import daemon_threads_allowed
 from workpool.integrations.progress.snapshot import Progress
 
 if TYPE_CHECKING:
@@ -65,7 +66,9 @@ class Meter:
         self._over = threading.Event()  # nothing more comes
         self._shown = threading.Event()  # the last snapshot is shown, or never will be
         self._awaited: list[Callable[[], object]] = []
-        self._thread = threading.Thread(target=self._run, name=f"{name}-progress", daemon=True)
+        self._thread = threading.Thread(
+            target=self._run, name=f"{name}-progress", daemon=daemon_threads_allowed()
+        )
         if _hooked.acquire(blocking=False):
             atexit.register(_end_all)
         _live.add(self)
