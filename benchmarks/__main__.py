@@ -78,7 +78,10 @@ def arguments() -> argparse.Namespace:
         "-l", "--library", action="append", default=[], help="only libraries whose name holds this"
     )
     parser.add_argument(
-        "-k", "--kind", choices=["thread", "process"], help="only threads or only processes"
+        "-k",
+        "--kind",
+        choices=["thread", "process", "interpreter"],
+        help="only threads, only processes, or only interpreters",
     )
     parser.add_argument("--json", help="write every figure to this file")
     parser.add_argument("--read", help="measure nothing; show what an earlier --json wrote")
@@ -106,7 +109,7 @@ def make_plan(asked: argparse.Namespace) -> list[tuple[Workload, list[type[Libra
             and library.offers(workload.needs)
             and (library.only is None or workload.name in library.only)
             and asked.kind in {None, library.kind}
-            and workload.kind in {None, library.kind}
+            and (not workload.kinds or library.kind in workload.kinds)
             and (not asked.library or any(part in library.name for part in asked.library))
         ]
         if workload.needs == "imports":
@@ -129,7 +132,7 @@ def show(plan: list[tuple[Workload, list[type[Library]]]]) -> None:
     for workload, libraries in plan:
         print(f"{workload.name}: {workload.title}")
         for library in libraries:
-            print(f"    {library.kind:8}{library.name}")
+            print(f"    {library.kind:12}{library.name}")
     missing = sorted({library.package for library in LIBRARIES if not library.installed()})
     if missing:
         print(f"not installed: {', '.join(missing)} (pip install -r benchmarks/requirements.txt)")

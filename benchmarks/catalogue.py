@@ -6,7 +6,17 @@ workload that it is about, so that what others need is not there already.
 
 from __future__ import annotations
 
-from benchmarks.libraries import bare, counters, engines, executors, others, ours, pools, queues
+from benchmarks.libraries import (
+    bare,
+    counters,
+    engines,
+    executors,
+    interpreters,
+    others,
+    ours,
+    pools,
+    queues,
+)
 from benchmarks.libraries.base import Library
 from benchmarks.workload import Workload
 from benchmarks.workloads import (
@@ -38,7 +48,7 @@ __all__ = ["LIBRARIES", "WORKLOADS"]
 
 LIBRARIES: list[type[Library]] = [
     library
-    for module in (ours, executors, pools, others, engines, queues, counters, bare)
+    for module in (ours, executors, interpreters, pools, others, engines, queues, counters, bare)
     for library in module.LIBRARIES
 ]
 

@@ -29,7 +29,7 @@ def tables(compared: list[Comparison]) -> str:
     parts = ["## Summary\n", *summary(compared), ""]
     for comparison in compared:
         workload, kind = comparison.rows[0].series.workload, comparison.rows[0].series.library.kind
-        workers = {"thread": "threads", "process": "processes"}[kind]
+        workers = {"thread": "threads", "process": "processes", "interpreter": "interpreters"}[kind]
         parts += [f"## {workload.title}: {workers}\n", *details(comparison), ""]
     return "\n".join(parts)
 

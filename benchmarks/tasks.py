@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import threading
 import time
 from typing import Any
 
@@ -16,10 +17,10 @@ def next_number(n: int) -> int:
     return n + 1
 
 
-def pid_after(seconds: float) -> int:
-    """Tell which process runs this, slowly enough that every worker gets some."""
+def worker_after(seconds: float) -> tuple[int, int]:
+    """Tell which process and thread run this, slowly enough that every worker gets some."""
     time.sleep(seconds)
-    return os.getpid()
+    return os.getpid(), threading.get_ident()
 
 
 def sleep_for(seconds: float) -> float:

@@ -40,18 +40,19 @@ class Workload:
     more_is_better: bool
     run: Callable[[Library, Scale], Figures]
     also: tuple[str, ...] = ()  # keys of figures that are shown beside it
-    kind: Kind | None = None  # the one kind of workers it is about
+    kinds: tuple[Kind, ...] = ()  # the kinds of workers it is about, if not all
     timeout: float = 30.0  # seconds that one measurement may take
     leaves: bool = False  # the pool is still at work when the figures are there
 
 
 def warm_up(library: Library, scale: Scale) -> None:
     """Have every worker started and the function known, as in a program that has run for a while."""
-    pids: set[int] = set()
+    workers: set[tuple[int, int]] = set()
     until = perf_counter() + 10.0
-    enough = scale.workers if library.kind == "process" and library.role != "limit" else 1
-    while len(pids) < enough and perf_counter() < until:
-        pids.update(library.map(tasks.pid_after, [0.01] * (2 * scale.workers)))
+    apart = library.kind != "thread" and library.role != "limit"
+    enough = scale.workers if apart else 1
+    while len(workers) < enough and perf_counter() < until:
+        workers.update(library.map(tasks.worker_after, [0.01] * (2 * scale.workers)))
 
 
 def at_rate(

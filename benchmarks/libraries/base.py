@@ -12,7 +12,7 @@ from collections.abc import Callable, Iterable, Iterator
 from importlib.util import find_spec
 from typing import Any, ClassVar, Literal
 
-Kind = Literal["thread", "process"]
+Kind = Literal["thread", "process", "interpreter"]
 Role = Literal["ours", "peer", "limit"]
 
 
