@@ -177,6 +177,7 @@ def settings(backend: BackendName) -> None:
         name="images",
     )
     Pool(backend=backend)
+    Pool(backend="interpreter")
     Pool(max_workers=None, initializer=setup, initargs=("localhost",))
     Pool(initializer=setup, initargs=("localhost", 8080))
     Pool(initializer=partial(setup, retry=True), initargs=("localhost",))
