@@ -16,11 +16,14 @@ __all__ = [
     "daemon_threads_allowed",
     "gil_enabled",
     "has_interpreters",
+    "in_worker",
 ]
 
 LINUX = sys.platform.startswith("linux")
 WINDOWS = sys.platform == "win32"
 POSIX = not WINDOWS
+
+in_worker = False  # set at the start of a worker process, and of the keeper that forks it
 
 if sys.version_info >= (3, 13):
     ShutDown = queue.ShutDown

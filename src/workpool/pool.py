@@ -13,17 +13,12 @@ from functools import partial
 from itertools import count
 from typing import TYPE_CHECKING, Any, Literal, TypeVarTuple, cast
 
-import attrs
-
-import workpool.backends.thread  # noqa: F401 - the default one is there when the first pool is made  # pyright: ignore[reportUnusedImport]
-from workpool.backends.base import capabilities_of
+from workpool import _compat
 from workpool.calls import Calls, Options, later_submit
 from workpool.entering import Entering
 from workpool.observing import Observing, recorder_for
 from workpool.scheduling import exit as at_exit
 from workpool.scheduling.scheduler import Scheduler
-from workpool.scheduling.terms import Terms, seeds_of
-from workpool.settings import Settings
 from workpool.sharing import Sharing
 
 if TYPE_CHECKING:
@@ -41,6 +36,11 @@ __all__ = ["Options", "Pool"]
 Ts = TypeVarTuple("Ts")
 
 _numbers = count()
+
+if not _compat.in_worker:
+    # A worker process imports this with __main__, makes no pool as a rule, and is ready sooner.
+    import workpool.backends.thread
+    import workpool.settings  # noqa: F401  # pyright: ignore[reportUnusedImport]
 
 
 # Calls.map is narrower than Executor.map on purpose: items that do not fit the function are refused.
@@ -143,6 +143,10 @@ class Pool(Calls, Sharing, Observing, Entering, Executor):  # type: ignore[misc]
         client: Any = None,
         exclusive: bool | None = None,
     ) -> None:
+        from workpool.backends.base import capabilities_of
+        from workpool.scheduling.terms import Terms, changed, seeds_of
+        from workpool.settings import Settings
+
         self._settings = settings = Settings(
             max_workers=max_workers,
             backend=backend,
@@ -173,8 +177,7 @@ class Pool(Calls, Sharing, Observing, Entering, Executor):  # type: ignore[misc]
             seeds=seeds_of(seed),
             resources=resources,
         )
-        if retry_on is not None:
-            terms = attrs.evolve(terms, retry_on=retry_on)
+        terms = changed(terms, retry_on=retry_on)
         settings.check_terms(terms, capabilities_of(kind, settings))
         self._terms = terms
         self._name = name if name is not None else f"Pool-{next(_numbers)}"
@@ -273,21 +276,21 @@ class Pool(Calls, Sharing, Observing, Entering, Executor):  # type: ignore[misc]
         Unsupported
             The backend cannot keep a term; the message names one that can.
         """
-        given: dict[str, Any] = {
-            "time_limit": time_limit,
-            "grace": grace,
-            "retries": retries,
-            "retry_on": retry_on,
-            "backoff": backoff,
-            "priority": priority,
-            "name": name,
-            "queue_timeout": queue_timeout,
-            "context": context,
-            "seeds": seeds_of(seed),
-            "resources": resources,
-        }
-        terms = attrs.evolve(
-            self._terms, **{term: value for term, value in given.items() if value is not None}
+        from workpool.scheduling.terms import changed, seeds_of
+
+        terms = changed(
+            self._terms,
+            time_limit=time_limit,
+            grace=grace,
+            retries=retries,
+            retry_on=retry_on,
+            backoff=backoff,
+            priority=priority,
+            name=name,
+            queue_timeout=queue_timeout,
+            context=context,
+            seeds=seeds_of(seed),
+            resources=resources,
         )
         self._settings.check_terms(terms, self._backend.capabilities)
         return Options(self, terms)

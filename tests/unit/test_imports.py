@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import subprocess
 import sys
+from pathlib import Path
 
 import pytest
 
@@ -46,3 +47,30 @@ def test_the_first_task_loads_nothing(use: str) -> None:
     before = modules_after("from workpool import Pool")
     after = modules_after(f"from workpool import Pool; pool = Pool(1); {use}; pool.shutdown()")
     assert after - before == set()
+
+
+@pytest.mark.parametrize("method", ["forkserver", "spawn"])
+def test_a_worker_process_loads_nothing_to_make_pools_with(tmp_path: Path, method: str) -> None:
+    """It imports a program that imports Pool, and is ready sooner without what only a pool needs."""
+    program = tmp_path / "program.py"
+    program.write_text(
+        "import sys\n"
+        "from workpool import Pool\n"
+        "def loaded():\n"
+        "    return 'workpool.pool' in sys.modules, 'attr' in sys.modules\n"
+        "def nested():\n"
+        "    with Pool(1) as pool:\n"
+        "        return pool.submit(loaded).result()\n"
+        "if __name__ == '__main__':\n"
+        f"    with Pool(1, backend='process', start_method={method!r}) as pool:\n"
+        "        print(pool.submit(loaded).result(), pool.submit(nested).result())\n"
+    )
+    ran = subprocess.run(
+        [sys.executable, program],
+        capture_output=True,
+        text=True,
+        check=True,
+        timeout=60,
+        env={name: value for name, value in os.environ.items() if not name.startswith("COVERAGE")},
+    )
+    assert ran.stdout == "(True, False) (True, True)\n"

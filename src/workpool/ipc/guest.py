@@ -27,6 +27,7 @@ import threading
 from contextlib import AbstractContextManager, suppress
 from typing import TYPE_CHECKING, Any
 
+from workpool import _compat
 from workpool.errors import TimeLimitExceeded
 from workpool.ipc import inheritance, lives, mainmodule, pickling
 from workpool.ipc.frames import pack
@@ -61,6 +62,7 @@ class WrittenOff(BaseException):
 def main(fds: tuple[int, ...]) -> None:
     """Run as a worker, in a fresh interpreter; the descriptors are closed by who made them."""
     atexit.register(_end_tracker)  # the first to be registered is the last to be called
+    _compat.in_worker = True
     guest = Guest(*fds)
     try:
         guest.serve()

@@ -30,6 +30,7 @@ import threading
 from contextlib import suppress
 from typing import Any
 
+from workpool import _compat
 from workpool._compat import LINUX, daemon_threads_allowed
 from workpool.ipc.calm import deaf_to_ctrl_c
 from workpool.ipc.family import end_children, take_dead
@@ -207,6 +208,7 @@ def main(conn_fd: int, parent: int) -> None:
     """Serve until the parent is gone; then kill what is left."""
     from workpool.ipc import worker
 
+    _compat.in_worker = True
     with suppress(OSError):
         os.setpgid(0, 0)  # Ctrl-C on the terminal is the parent's to deal with
     signal.signal(signal.SIGINT, signal.SIG_IGN)

@@ -13,6 +13,7 @@ import threading
 from contextlib import AbstractContextManager, suppress
 from typing import TYPE_CHECKING, Any
 
+from workpool import _compat
 from workpool.ipc import inheritance, memory, pickling
 from workpool.ipc.family import end_children
 from workpool.ipc.journal import Journal
@@ -32,6 +33,7 @@ def main(fds: list[int], parent: int) -> int:
     """Run as a worker process; gives the exit code."""
     from workpool.ipc.keeper import die_with
 
+    _compat.in_worker = True
     with suppress(OSError):
         os.setpgid(0, 0)
     die_with(parent)

@@ -17,6 +17,7 @@ if TYPE_CHECKING:
 
 __all__ = [
     "Terms",
+    "changed",
     "endless_is_none",
     "no_sooner_than_zero",
     "positive_or_none",
@@ -168,3 +169,8 @@ class Terms:
     def pause_before(self, attempt: int) -> float:
         """Give the seconds to wait before the next attempt: backoff, doubled each time."""
         return self.backoff * 2.0 ** min(attempt - 1, _MOST_DOUBLINGS) if self.backoff else 0.0
+
+
+def changed(terms: Terms, **given: Any) -> Terms:
+    """Give the terms with those set anew, and checked, that are not None."""
+    return attrs.evolve(terms, **{term: what for term, what in given.items() if what is not None})
