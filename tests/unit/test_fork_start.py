@@ -1,10 +1,20 @@
-"""Workers that are forked from this very process leave nothing of themselves."""
+"""Workers that are forked from this very process: how they begin, and that they leave nothing of themselves."""
 
 from __future__ import annotations
 
+import errno
+import os
+import signal
+from collections.abc import Callable
+
+import pytest
+
 from tests.support import tasks
+from tests.support.dying import die
 from tests.support.gates import DEADLINE
 from workpool import Pool, WorkerLost
+from workpool.ipc import launch
+from workpool.ipc.keeper import write_status
 
 
 def test_a_forked_worker_leaves_no_zombie() -> None:
@@ -13,3 +23,43 @@ def test_a_forked_worker_leaves_no_zombie() -> None:
         assert list(pool.map(tasks.double, range(4))) == [0, 2, 4, 6]
         assert isinstance(pool.submit(tasks.die).exception(DEADLINE), WorkerLost)
         assert pool.submit(tasks.double, 1).result(DEADLINE) == 2
+
+
+Watch = Callable[[list[int], int, int], int]
+
+
+def fails(given: list[int], status_w: int, parent: int) -> int:
+    raise LookupError(given, status_w, parent)
+
+
+def is_killed(given: list[int], status_w: int, parent: int) -> int:
+    die()
+    return 0
+
+
+def tells(given: list[int], status_w: int, parent: int) -> int:
+    write_status(status_w, -errno.EAGAIN)
+    return 1
+
+
+@pytest.mark.parametrize(
+    ("watch", "number", "words"),
+    [
+        (fails, None, "its watcher ended with exit code 1 before it had forked it"),
+        (is_killed, None, f"its watcher was killed by signal {int(signal.SIGKILL)} before"),
+        (tells, errno.EAGAIN, os.strerror(errno.EAGAIN)),
+    ],
+)
+def test_a_watcher_that_fails_is_named(
+    monkeypatch: pytest.MonkeyPatch, watch: Watch, number: int | None, words: str
+) -> None:
+    """The error tells what became of the process between, and has an errno if the system gave one."""
+    monkeypatch.setattr(launch, "watch_fork", watch)
+    with (
+        Pool(1, backend="process", start_method="fork") as pool,
+        pytest.raises(WorkerLost, match="a worker process could not be started") as caught,
+    ):
+        pool.submit(tasks.double, 1).result(DEADLINE)
+    assert words in str(caught.value)
+    assert isinstance(caught.value.__cause__, OSError)
+    assert caught.value.__cause__.errno == number

@@ -46,13 +46,14 @@ Start = Callable[..., "subprocess.Popen[str]"]
 
 
 @pytest.fixture
-def start(tmp_path: Path, gate: Gate) -> Start:
-    """Give a starter of programs that see less of the system."""
+def start(tmp_path: Path, gate: Gate) -> Generator[Start]:
+    """Give a starter of programs that see less of the system; after the test they are ended."""
     (tmp_path / "sitecustomize.py").write_text(LESS, encoding="utf-8")
     path = os.pathsep.join([str(tmp_path), str(ROOT)])
+    programs: list[subprocess.Popen[str]] = []
 
     def start(script: str, method: str) -> subprocess.Popen[str]:
-        return subprocess.Popen(
+        program = subprocess.Popen(
             [
                 sys.executable,
                 "-W",
@@ -69,8 +70,13 @@ def start(tmp_path: Path, gate: Gate) -> Start:
             stderr=subprocess.STDOUT,
             text=True,
         )
+        programs.append(program)
+        return program
 
-    return start
+    yield start
+    for program in programs:
+        with program:  # or one that hangs is heard of in a later test, as a ResourceWarning
+            program.kill()
 
 
 @pytest.fixture

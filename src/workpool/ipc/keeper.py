@@ -43,6 +43,7 @@ __all__ = [
     "die_with",
     "keeper",
     "main",
+    "not_started",
     "read_status",
     "write_status",
 ]
@@ -103,9 +104,7 @@ class Keeper:
         pid = read_status(status_r)
         if pid is None or pid <= 0:
             os.close(status_r)
-            code = -(pid or 0)
-            reason = os.strerror(code) if code else "the keeper died"
-            raise OSError(code, f"a worker process could not be started: {reason}")
+            raise not_started(pid, "the process that starts workers died meanwhile")
         return pid, status_r
 
     def warm(self) -> None:
@@ -178,6 +177,16 @@ def read_status(fd: int) -> int | None:
             return None
         data += more
     return int(_WORD.unpack(data)[0])
+
+
+def not_started(word: int | None, otherwise: str) -> OSError:
+    """Make the error of a start that failed: by the errno that was told instead of a pid, or else for that reason."""
+    message = "a worker process could not be started"
+    return (
+        OSError(-word, f"{message}: {os.strerror(-word)}")
+        if word
+        else OSError(f"{message}: {otherwise}")
+    )
 
 
 def write_status(fd: int, word: int) -> None:

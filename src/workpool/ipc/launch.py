@@ -360,11 +360,15 @@ def _fork(given: list[int], ours: list[int]) -> tuple[int, int, int]:
     pid = keeper.read_status(status_r)
     if pid is None or pid <= 0:
         os.close(status_r)
-        os.waitpid(watcher, 0)
-        code = -(pid or 0)
-        message = f"a worker process could not be forked: {os.strerror(code)}"
-        raise OSError(code, message)
+        _, status = os.waitpid(watcher, 0)
+        raise keeper.not_started(pid, f"its watcher {_how_ended(status)} before it had forked it")
     return pid, status_r, watcher
+
+
+def _how_ended(status: int) -> str:
+    """Say what a wait status tells."""
+    code = os.waitstatus_to_exitcode(status)
+    return f"ended with exit code {code}" if code >= 0 else f"was killed by signal {-code}"
 
 
 def _in_child() -> None:

@@ -37,7 +37,9 @@ def watch_fork(given: list[int], status_w: int, parent: int) -> int:
         return worker.main(given, os.getppid())
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     for fd in set(given):  # shared state in initargs names a descriptor a second time
-        os.close(fd)
+        # Let go of, not needed here: one that is closed already is no reason to end the worker.
+        with suppress(OSError):
+            os.close(fd)
     write_status(status_w, pid)
     status = _end_of(pid, parent)
     if status is None:
