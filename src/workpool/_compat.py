@@ -5,13 +5,17 @@ Everything else in the package reads its version questions off this file.
 
 from __future__ import annotations
 
+import _thread
 import queue
 import sys
+from typing import TYPE_CHECKING
 
 __all__ = [
     "LINUX",
     "POSIX",
     "WINDOWS",
+    "Lock",
+    "RLock",
     "ShutDown",
     "daemon_threads_allowed",
     "gil_enabled",
@@ -31,6 +35,25 @@ else:
 
     class ShutDown(Exception):
         """A put or a get met a queue that is shut down (``queue.ShutDown`` of Python 3.13)."""
+
+
+if TYPE_CHECKING or sys.version_info[:2] != (3, 14):
+    from threading import Lock, RLock
+else:
+    # There, signals are looked for between the return of a lock's __enter__ and the begin of
+    # the block (cpython#148874): the exception of a Ctrl-C, or one that is sent into a thread,
+    # left the lock locked for ever. A step of a loop takes it without such a look, and so
+    # does the return from a function in Python. __exit__ has to be one in C, which needs a lock
+    # that can be derived from; nothing here counts on its being taken twice.
+    class Lock(_thread.RLock):
+        """A lock for ``with`` blocks that an exception may strike at any moment."""
+
+        def __enter__(self) -> bool:
+            for _ in iter(self.acquire, None):
+                break
+            return True
+
+    RLock = Lock
 
 
 def gil_enabled() -> bool:

@@ -20,7 +20,7 @@ import weakref
 from contextvars import copy_context
 from typing import TYPE_CHECKING, Any, Protocol
 
-from workpool._compat import daemon_threads_allowed
+from workpool._compat import RLock, daemon_threads_allowed
 
 if TYPE_CHECKING:
     import asyncio
@@ -140,7 +140,7 @@ class _Post:
         self.loop = weakref.ref(loop)  # what waits keeps it alive, we do not
         # Guards _due and _rung. May be entered again: by the finalizer of some object that
         # the collector finds while it is held, and that settles a task.
-        self._lock = threading.RLock()
+        self._lock = RLock()
         self._due: list[asyncio.Future[bool]] = []
         self._rung = False
 

@@ -28,6 +28,7 @@ from concurrent.futures import CancelledError
 from contextlib import suppress
 from typing import TYPE_CHECKING, Any, Literal, ParamSpec, Protocol, TypeVar, cast
 
+from workpool._compat import RLock
 from workpool.errors import GroupClosed
 
 if TYPE_CHECKING:
@@ -68,7 +69,7 @@ class Members:
         self._kill_after = kill_after
         self._ends_tasks = ends_tasks
         # Guards all below. A finalizer that strikes in the middle of a step may settle a task of ours.
-        self._lock = threading.RLock()
+        self._lock = RLock()
         self._changed = threading.Condition(self._lock)  # when neither task nor arrival is left
         self._state: Literal["new", "open", "closing", "ended"] = "new"
         self._tasks: dict[Task[Any], None] = {}  # not done, in the order of their submit

@@ -10,12 +10,12 @@ from __future__ import annotations
 import importlib
 import random
 import sys
-import threading
 from collections.abc import Generator
 from contextlib import contextmanager
 from hashlib import blake2b
 from typing import Any, cast
 
+from workpool._compat import Lock
 from workpool.situation import here
 
 __all__ = ["Luck", "Seeds", "derived", "seeded"]
@@ -31,7 +31,7 @@ class Seeds:
             message = f"seed is a whole number, or None; got {seed!r}"
             raise TypeError(message)
         self.seed = seed
-        self._lock = threading.Lock()  # guards _calls
+        self._lock = Lock()  # guards _calls
         self._calls = 0
 
     def __repr__(self) -> str:

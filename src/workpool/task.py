@@ -37,6 +37,7 @@ from functools import partial
 from time import monotonic
 from typing import TYPE_CHECKING, Any, NoReturn, Protocol, TypeVar, cast
 
+from workpool._compat import RLock
 from workpool.errors import NotPicklable
 from workpool.situation import here
 
@@ -48,7 +49,7 @@ __all__ = ["CANCELLED_AND_NOTIFIED", "FINISHED", "PENDING", "RUNNING", "Owner", 
 R = TypeVar("R")
 
 _log = logging.getLogger("concurrent.futures")
-_orphans_lock = threading.RLock()  # guards the state of every task that belongs to no pool
+_orphans_lock = RLock()  # guards the state of every task that belongs to no pool
 
 
 class Owner(Protocol):

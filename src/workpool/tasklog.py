@@ -15,11 +15,11 @@ from __future__ import annotations
 import logging
 import pickle
 import sys
-import threading
 import traceback
 from contextlib import suppress
 from typing import TYPE_CHECKING, Any
 
+from workpool._compat import Lock
 from workpool.situation import here
 
 if TYPE_CHECKING:
@@ -28,7 +28,7 @@ if TYPE_CHECKING:
 __all__ = ["attribute", "forward", "handle", "levels", "name_tasks", "take_levels"]
 
 _NOBODY = "-"
-_lock = threading.Lock()  # guards _named
+_lock = Lock()  # guards _named
 _named = False  # whether records of this process name their task
 
 

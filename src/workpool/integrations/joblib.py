@@ -16,7 +16,6 @@ joblib batches small calls by itself; here each batch is a task.
 
 from __future__ import annotations
 
-import threading
 from typing import TYPE_CHECKING, Any, cast
 
 from joblib.parallel import (
@@ -28,6 +27,7 @@ from joblib.parallel import (
 )
 
 import workpool
+from workpool._compat import Lock
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -45,7 +45,7 @@ class _Kept:
         self.users = 0
 
 
-_lock = threading.Lock()  # guards _kept and the users in it
+_lock = Lock()  # guards _kept and the users in it
 # By number of workers, and of the threads that numeric libraries may start in each.
 _kept: dict[tuple[int, int | None], _Kept] = {}
 
@@ -120,7 +120,7 @@ class WorkpoolBackend(AutoBatchingMixin, ParallelBackendBase):  # type: ignore[m
         # they took, the latest last, are given back when none is left.
         self._taken: list[_Kept] = []
         self._loops = 0
-        self._tasks_lock = threading.Lock()  # guards _tasks
+        self._tasks_lock = Lock()  # guards _tasks
         self._tasks: set[workpool.Task[Any]] = set()  # of the loop that runs, not done
         # With threads all workers see the same objects: joblib asks this of require="sharedmem".
         self.uses_threads = self.supports_sharedmem = pool is not None and pool.backend in {

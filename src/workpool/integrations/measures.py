@@ -6,9 +6,10 @@ and a pool that nobody looks at pays nothing.
 
 from __future__ import annotations
 
-import threading
 import weakref
 from typing import TYPE_CHECKING, Any, Literal, NamedTuple
+
+from workpool._compat import Lock
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator
@@ -75,7 +76,7 @@ class Watched:
     """Pools that somebody looks at; to be watched keeps none of them open."""
 
     def __init__(self, pools: Iterable[Any]) -> None:
-        self._lock = threading.Lock()  # guards _pools
+        self._lock = Lock()  # guards _pools
         self._pools: list[weakref.ref[Any]] = []
         for pool in pools:
             self.add(pool)

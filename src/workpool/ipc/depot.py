@@ -23,11 +23,11 @@ from __future__ import annotations
 
 import errno
 import os
-import threading
 from collections import deque
 from contextlib import suppress
 from typing import TYPE_CHECKING, Any, TypeAlias
 
+from workpool._compat import Lock
 from workpool.ipc import nameless, pickling
 from workpool.ipc.frames import drop_written
 
@@ -179,7 +179,7 @@ class Depot:
 
     def __init__(self, fd: int, start: int = 0) -> None:
         self.fd = fd
-        self._lock = threading.Lock()  # guards all below, but not `returned`
+        self._lock = Lock()  # guards all below, but not `returned`
         self._users = 0  # threads that use the file just now; the last one closes it
         self._closed = False
         self._end = start

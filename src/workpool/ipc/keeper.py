@@ -26,12 +26,11 @@ import signal
 import socket
 import struct
 import sys
-import threading
 from contextlib import suppress
 from typing import Any
 
 from workpool import _compat
-from workpool._compat import LINUX, daemon_threads_allowed
+from workpool._compat import LINUX, Lock, daemon_threads_allowed
 from workpool.ipc.calm import deaf_to_ctrl_c
 from workpool.ipc.family import end_children, take_dead
 
@@ -67,7 +66,7 @@ class Keeper:
     """The parent's end: one keeper process for all pools of this process."""
 
     def __init__(self) -> None:
-        self._lock = threading.Lock()  # guards all below
+        self._lock = Lock()  # guards all below
         self._fd = -1  # our end of the socket
         self._pid = 0
         self._owner = 0  # the process it was started by: a fork starts its own

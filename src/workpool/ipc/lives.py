@@ -17,8 +17,9 @@ from __future__ import annotations
 import os
 import random
 import sys
-import threading
 from typing import TYPE_CHECKING
+
+from workpool._compat import Lock
 
 if sys.platform != "win32":
     import fcntl
@@ -31,7 +32,7 @@ __all__ = ["adopt", "ended", "our_number", "shared_number"]
 # Far beyond the bytes that record locks take, which are offsets of an arena; and below 2**63.
 _FIRST, _LAST = 1 << 61, (1 << 62) - 1
 
-_lock = threading.Lock()  # guards _number and _announced
+_lock = Lock()  # guards _number and _announced
 _number = 0  # 0: not drawn yet
 _announced: set[str] = set()  # tokens of the arenas in whose lock file we hold our byte
 
@@ -85,7 +86,7 @@ def ended(arena: Arena, number: int) -> bool:
 def _after_fork_in_child() -> None:
     """Be another process: record locks are not inherited."""
     global _lock, _number  # noqa: PLW0603 - another thread may have had the lock
-    _lock = threading.Lock()
+    _lock = Lock()
     _number = 0
     _announced.clear()
 

@@ -32,11 +32,11 @@ import itertools
 import os
 import struct
 import sys
-import threading
 from contextlib import suppress
 from typing import TYPE_CHECKING, Any
 from weakref import WeakValueDictionary
 
+from workpool._compat import Lock
 from workpool.errors import SharedStateLost
 from workpool.ipc import nameless
 from workpool.ipc.room import LINE, Room, round_up
@@ -50,7 +50,7 @@ __all__ = ["SPARE_LIMIT", "Arena", "Region", "adopt", "allocate", "exported"]
 #: the file must stay below the largest offset that it can hold (16 TiB on ext4).
 SPARE_LIMIT = 1 << 35 if nameless.MEMFD else 1 << 31
 
-_lock = threading.Lock()  # guards _arenas, _kept, _own and the insides of every arena
+_lock = Lock()  # guards _arenas, _kept, _own and the insides of every arena
 _arenas: WeakValueDictionary[str, Arena] = WeakValueDictionary()
 _kept: list[Arena] = []  # made here or given to us: these live as long as the process
 _own: Arena | None = None

@@ -23,6 +23,8 @@ import time
 from typing import TYPE_CHECKING
 from weakref import WeakValueDictionary
 
+from workpool._compat import Lock, RLock
+
 if sys.platform != "win32":
     import fcntl
 
@@ -117,7 +119,7 @@ class _Gate:
 
     def reset(self) -> None:
         """Open it: a forked child has none of its parent's threads, nor its record locks."""
-        self.lock = threading.RLock()  # for it knows its owner, so that anyone may try to leave
+        self.lock = RLock()  # for it knows its owner, so that anyone may try to leave
         self.owner = 0  # the thread that has both the gate and the record lock
 
     def leave(self) -> None:
@@ -128,13 +130,13 @@ class _Gate:
             pass  # an exception struck before this thread was in
 
 
-_lock = threading.Lock()  # guards _gates
+_lock = Lock()  # guards _gates
 _gates: WeakValueDictionary[tuple[str, int], _Gate] = WeakValueDictionary()
 
 
 def _after_fork_in_child() -> None:
     global _lock  # noqa: PLW0603 - another thread may have had it when the fork came
-    _lock = threading.Lock()
+    _lock = Lock()
     for gate in list(_gates.values()):
         gate.reset()
 

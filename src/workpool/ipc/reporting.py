@@ -17,12 +17,12 @@ from __future__ import annotations
 import io
 import os
 import sys
-import threading
 from collections import deque
 from contextlib import suppress
 from typing import TYPE_CHECKING, Any
 
 from workpool import tasklog
+from workpool._compat import RLock
 from workpool.ipc.frames import pack, write_all
 
 if TYPE_CHECKING:
@@ -43,7 +43,7 @@ class Reporter:
         self._running = running  # number of the call that runs, -1 if it has none of its own
         self._process = os.getpid()
         self._waiting: deque[list[bytes]] = deque()  # frames; each append and popleft is one step
-        self._lock = threading.RLock()  # guards _writing, and so the pipe
+        self._lock = RLock()  # guards _writing, and so the pipe
         self._writing = False
 
     def begin(self, asked: dict[str, Any], situation: Situation) -> None:

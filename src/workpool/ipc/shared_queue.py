@@ -30,7 +30,7 @@ from time import monotonic
 from typing import TYPE_CHECKING, Final, NamedTuple, TypeAlias, TypeVar
 from weakref import WeakValueDictionary
 
-from workpool._compat import ShutDown
+from workpool._compat import Lock, ShutDown
 from workpool.ipc import lives
 from workpool.ipc.bell import BELL_SIZE, Bell
 from workpool.ipc.memory import SPARE_LIMIT, allocate
@@ -60,7 +60,7 @@ _known: WeakValueDictionary[tuple[str, int, int], SharedQueue] = WeakValueDictio
 _left: dict[
     tuple[str, int, int], _Ledger
 ] = {}  # what a thread has of a queue that no one holds here
-_lock = threading.Lock()  # guards the two
+_lock = Lock()  # guards the two
 _pid = os.getpid()
 
 
@@ -388,7 +388,7 @@ def _intern(region: Region, make: Callable[[], SharedQueue]) -> SharedQueue:
 def _after_fork_in_child() -> None:
     """Have nothing in hand: what the parent took is the parent's."""
     global _lock, _pid  # noqa: PLW0603 - another process, so another value
-    _lock = threading.Lock()
+    _lock = Lock()
     _pid = os.getpid()
     for queue in list(_known.values()):
         queue._number = 0

@@ -10,11 +10,11 @@ from __future__ import annotations
 import os
 import select
 import signal
-import threading
 from contextlib import suppress
 from time import monotonic
 from typing import TYPE_CHECKING
 
+from workpool._compat import Lock
 from workpool.ipc.stackdump import crashed, threads_of
 from workpool.ipc.stacktext import render, trimmed
 
@@ -42,7 +42,7 @@ class Stacks:
     """
 
     def __init__(self, fd: int, request: Callable[[], object]) -> None:
-        self._lock = threading.Lock()  # guards all below; held from ask to answer
+        self._lock = Lock()  # guards all below; held from ask to answer
         self._fd = fd
         self._request = request
         self._main: int | None = None  # the thread that runs tasks, once it listens
@@ -104,7 +104,7 @@ class Stacks:
 
     def close_in_child(self) -> None:
         """Close the pipe in a forked child, where whoever waits for an answer is not."""
-        self._lock = threading.Lock()
+        self._lock = Lock()
         self._close()
 
     def _close(self) -> None:

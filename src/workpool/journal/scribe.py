@@ -24,7 +24,7 @@ import os
 import threading
 from typing import TYPE_CHECKING, Any
 
-from workpool._compat import daemon_threads_allowed
+from workpool._compat import Lock, daemon_threads_allowed
 from workpool.errors import (
     JournalError,
     JournalInUse,
@@ -48,7 +48,7 @@ __all__ = ["Scribe"]
 PATIENCE = 10.0  # seconds for a disk to take what is left at the end, at most
 
 _log = logging.getLogger("workpool.journal")
-_lock = threading.Lock()  # guards _scribes
+_lock = Lock()  # guards _scribes
 _scribes: dict[str, Scribe] = {}  # by the file they have open
 
 
@@ -322,7 +322,7 @@ def _stop_all() -> None:
 def _in_child() -> None:
     """In a forked child: the threads stayed in the parent, and so did the files."""
     global _lock  # noqa: PLW0603 - it may have been held by a thread that is not here
-    _lock = threading.Lock()
+    _lock = Lock()
     _scribes.clear()
 
 

@@ -22,13 +22,13 @@ import ctypes
 import json
 import os
 import sqlite3
-import threading
 from collections.abc import Generator, Iterator
 from contextlib import contextmanager
 from typing import Any
 
 import attrs
 
+from workpool._compat import Lock
 from workpool.errors import JournalError, JournalInUse, JournalMismatch
 from workpool.journal.identity import Identity
 
@@ -57,9 +57,7 @@ class Store:
 
     def __init__(self, path: str, identity: Identity) -> None:
         self.path = path
-        self._lock = (
-            threading.Lock()
-        )  # guards the connection: one statement or transaction at a time
+        self._lock = Lock()  # guards the connection: one statement or transaction at a time
         with explained(path, "be opened"):
             self._connection = connection = sqlite3.connect(
                 path, timeout=0.0, isolation_level=None, check_same_thread=False

@@ -14,6 +14,7 @@ import sys
 import threading
 from typing import TYPE_CHECKING
 
+from workpool._compat import RLock
 from workpool.errors import ForkedPool
 
 if TYPE_CHECKING:
@@ -23,7 +24,7 @@ if TYPE_CHECKING:
 
 __all__ = ["at_the_very_end", "forget", "remember"]
 
-_lock = threading.RLock()  # guards _open; a finalizer in the middle of that may make or end a pool
+_lock = RLock()  # guards _open; a finalizer in the middle of that may make or end a pool
 _open: set[Scheduler] = set()  # a pool that was let go still runs what it has queued
 _hooked = False
 # Called after what the program has registered with atexit since it imported Pool.

@@ -13,7 +13,6 @@ itself; then what runs there can be ended with it, and time limits can be kept.
 from __future__ import annotations
 
 import asyncio
-import threading
 import uuid
 from contextlib import suppress
 from functools import partial
@@ -23,6 +22,7 @@ from typing import TYPE_CHECKING, Any
 
 import attrs
 
+from workpool._compat import Lock
 from workpool.backends.base import Capabilities
 from workpool.backends.dask.channel import DaskChannel, attach, detach
 from workpool.backends.engine import orders
@@ -119,7 +119,7 @@ class DaskEngine:
         self.ends_tasks = _is_ours(settings)
         self._timeout = settings.start_timeout or 60.0
         self._cluster: Any = None
-        self._hosting = threading.Lock()  # guards _hosted
+        self._hosting = Lock()  # guards _hosted
         self._hosted = False
         self._own_client = settings.client is None
         if settings.client is not None:

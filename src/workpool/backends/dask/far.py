@@ -10,10 +10,10 @@ from __future__ import annotations
 import os
 import pickle
 import signal
-import threading
 from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
+from workpool._compat import Lock
 from workpool.backends.engine.remote import Life, dump_failure
 from workpool.errors import SharedStateLost
 
@@ -37,7 +37,7 @@ _SchedulerPlugin: Any = import_module("distributed.diagnostics.plugin").Schedule
 
 MARK = "-workpool-"  # in the key of every task of ours
 
-_lock = threading.Lock()  # guards _lives; held while one is begun, so that it is begun once
+_lock = Lock()  # guards _lives; held while one is begun, so that it is begun once
 _lives: dict[str, Life] = {}  # by pool, as its token names it
 
 

@@ -12,7 +12,7 @@ from queue import SimpleQueue
 from time import monotonic
 from typing import TYPE_CHECKING, Any, Protocol
 
-from workpool._compat import daemon_threads_allowed
+from workpool._compat import Lock, daemon_threads_allowed
 from workpool.situation import here
 
 if TYPE_CHECKING:
@@ -98,7 +98,7 @@ class Clerk:
         self._thread = threading.Thread(
             target=self._run, name=f"{pool}-clerk", daemon=daemon_threads_allowed()
         )
-        self._starting = threading.Lock()  # guards the start of the thread
+        self._starting = Lock()  # guards the start of the thread
 
     @property
     def is_this_thread(self) -> bool:

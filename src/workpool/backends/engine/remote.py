@@ -15,6 +15,7 @@ import threading
 from time import monotonic
 from typing import TYPE_CHECKING, Any
 
+from workpool._compat import Lock
 from workpool.ipc import pickling
 from workpool.ipc.stacktext import stack_of_thread
 from workpool.situation import Setup, Situation, here
@@ -88,7 +89,7 @@ class Life:
     def __init__(self, pool: str, worker: int, setup: bytes | None) -> None:
         self.pool = pool
         self.resource: Any = None
-        self._lock = threading.Lock()  # guards _runs and _functions
+        self._lock = Lock()  # guards _runs and _functions
         self._runs: dict[int, Run] = {}  # by the order's number
         self._functions: dict[bytes, Callable[..., Any]] = {}
         self._entered: AbstractContextManager[None] | None = None

@@ -10,8 +10,9 @@ that a loop costs little, and a pool that is under fire goes on when that ends.
 
 from __future__ import annotations
 
-import threading
 from time import monotonic
+
+from workpool._compat import Lock
 
 __all__ = ["SOON", "Starts"]
 
@@ -26,7 +27,7 @@ class Starts:
     """The barren lives in a row, of all workers of a pool."""
 
     def __init__(self) -> None:
-        self._lock = threading.Lock()  # guards all below
+        self._lock = Lock()  # guards all below
         self.barren = 0  # in a row
         self._since = 0.0  # when the first of them ended
         self._done: int = -1  # what the pool had done by then

@@ -8,9 +8,9 @@ from __future__ import annotations
 
 import os
 import sys
-import threading
 from typing import TYPE_CHECKING, TextIO
 
+from workpool._compat import Lock
 from workpool.integrations.progress.line import Line
 from workpool.integrations.progress.words import tell
 
@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 
 __all__ = ["display", "write"]
 
-_lock = threading.Lock()  # guards _board and all that is written by it
+_lock = Lock()  # guards _board and all that is written by it
 _board: _Board | None = None  # while somebody is shown
 
 
@@ -84,7 +84,7 @@ class Plain:
 def _in_child() -> None:
     """In a forked child: what is shown is the parent's, and a lock may be held by nobody here."""
     global _lock, _board
-    _lock, _board = threading.Lock(), None
+    _lock, _board = Lock(), None
 
 
 if hasattr(os, "register_at_fork"):

@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import os
-import threading
 from typing import TYPE_CHECKING
 
 from rich.console import Console
 from rich.progress import BarColumn, TaskProgressColumn, TextColumn
 from rich.progress import Progress as Screen
 
+from workpool._compat import Lock
 from workpool.integrations.progress.words import clock, pace
 
 if TYPE_CHECKING:
@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 
 __all__ = ["display"]
 
-_lock = threading.Lock()  # guards the two below
+_lock = Lock()  # guards the two below
 _screen: Screen | None = None  # rich has one live display on a terminal
 _rows = 0  # map calls that are shown on it
 
@@ -88,7 +88,7 @@ class Row:
 def _in_child() -> None:
     """In a forked child: what is shown is the parent's, and a lock may be held by nobody here."""
     global _lock, _screen, _rows
-    _lock, _screen, _rows = threading.Lock(), None, 0
+    _lock, _screen, _rows = Lock(), None, 0
 
 
 if hasattr(os, "register_at_fork"):

@@ -11,6 +11,7 @@ import threading
 from array import array as row_of  # not "array": that is a module here
 from typing import Generic, TypeVar
 
+from workpool._compat import Lock
 from workpool.errors import NotPicklable, brief
 from workpool.shared.home import StaysInProcess
 from workpool.shared.in_threads.array import ThreadArray
@@ -51,7 +52,7 @@ class ThreadCounter(StaysInProcess):
 
     def __init__(self, initial: int) -> None:
         self._cell = row_of("q", (0,))
-        self._lock = threading.Lock()  # guards _cell
+        self._lock = Lock()  # guards _cell
         self._cell[0] = initial
 
     def add(self, n: int) -> int:

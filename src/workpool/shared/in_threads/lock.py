@@ -5,6 +5,7 @@ from __future__ import annotations
 import threading
 import time
 
+from workpool._compat import Lock
 from workpool.errors import WouldDeadlock
 from workpool.shared.home import StaysInProcess
 
@@ -25,7 +26,7 @@ class ThreadLock(StaysInProcess):
     __slots__ = ("_changed", "_mutex", "_owner", "_waiting", "owner_died")
 
     def __init__(self) -> None:
-        self._mutex = threading.Lock()  # guards all that follows
+        self._mutex = Lock()  # guards all that follows
         self._changed = threading.Condition(self._mutex)
         self._waiting = 0  # threads that a release has to wake; too many do no harm
         self._owner: threading.Thread | None = None

@@ -7,6 +7,7 @@ from array import array
 from collections import deque
 from time import monotonic
 
+from workpool._compat import Lock
 from workpool.shared.home import StaysInProcess
 from workpool.shared.window import NEVER, Window
 
@@ -29,7 +30,7 @@ class ThreadRateLimiter(StaysInProcess):
     def __init__(self, calls: int, period: int) -> None:
         self.calls = calls
         self.period = period
-        self._mutex = threading.Lock()  # guards all that follows
+        self._mutex = Lock()  # guards all that follows
         self._window = Window(array("q", [NEVER]) * calls, array("q", [0]), period)
         self._line: deque[_Waiter] = deque()
 

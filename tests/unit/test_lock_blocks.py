@@ -1,0 +1,84 @@
+"""Blocks of a lock that the exception of a signal strikes at any moment."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+import threading
+
+import pytest
+
+from workpool import _compat
+
+# A program of its own: the limit of a test is a signal too.
+PROGRAM = """
+import signal
+import threading
+
+from workpool import _compat
+
+class Hit(BaseException):
+    pass
+
+def strike(*_):
+    raise Hit
+
+def work(lock):
+    while True:
+        with lock:
+            pass
+
+signal.signal(signal.SIGALRM, strike)
+lock = {}()
+left = 0
+for _ in range(1_000):
+    try:
+        signal.setitimer(signal.ITIMER_REAL, 0.0003)
+        work(lock)
+    except Hit:
+        pass
+    if lock.locked() if hasattr(lock, "locked") else lock._is_owned():
+        left += 1
+        lock.release()
+print(left)
+"""
+
+
+def left_locked(lock: str) -> int:
+    """Be struck a thousand times in a loop of blocks; tell how often the lock was left locked."""
+    ran = subprocess.run(
+        [sys.executable, "-c", PROGRAM.format(lock)],
+        capture_output=True,
+        text=True,
+        check=True,
+        timeout=50,
+    )
+    assert ran.stderr == ""
+    return int(ran.stdout)
+
+
+@pytest.mark.parametrize("kind", ["Lock", "RLock"])
+def test_a_lock_is_never_left_locked(kind: str) -> None:
+    """Ctrl-C, or an exception sent into a thread, may come anywhere: who comes next gets the lock."""
+    assert left_locked(f"_compat.{kind}") == 0
+
+
+@pytest.mark.skipif(
+    not (3, 14) <= sys.version_info < (3, 14, 11), reason="the last that is known to do so"
+)
+def test_python_needs_that_help() -> None:
+    """A plain lock is left locked."""
+    assert left_locked("threading.Lock") > 0
+
+
+def test_a_lock_is_one() -> None:
+    """Who has it keeps the others out."""
+    lock = _compat.Lock()
+    got: list[bool] = []
+    with lock:
+        other = threading.Thread(target=lambda: got.append(lock.acquire(blocking=False)))
+        other.start()
+        other.join(20.0)
+    assert got == [False]
+    assert lock.acquire(timeout=0)
+    lock.release()
