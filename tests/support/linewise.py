@@ -94,10 +94,8 @@ class Lines:
                 yield number
                 number += 1
         else:
-            dice = random.Random(self.seed)
             yield 0
-            for _ in range(self._some - 1):
-                yield dice.randrange(self._most)
+            yield from random.Random(self.seed).sample(range(1, self._most), self._some - 1)
 
     def died(self, *, died: bool) -> None:
         """Hear whether the line was reached."""
