@@ -37,7 +37,7 @@ pool.submit(stuck, sys.argv[3]).result()
 )
 
 # How many processes tell of themselves, each way.
-TOLD = {"with_child": 2, "with_session": 3, "with_pool": 2}
+TOLD = {"with_child": 2, "with_orphan": 2, "with_session": 3, "with_pool": 2}
 
 
 def killed(script: str, *args: str, told: int = 1, number: int = signal.SIGKILL) -> None:
@@ -53,7 +53,7 @@ def killed(script: str, *args: str, told: int = 1, number: int = signal.SIGKILL)
 
 
 @pytest.mark.parametrize("method", ["forkserver", "spawn", "fork"])
-@pytest.mark.parametrize("way", ["in_c", "stubborn", "with_child", "with_session"])
+@pytest.mark.parametrize("way", ["in_c", "stubborn", "with_child", "with_orphan", "with_session"])
 def test_busy_workers_end_with_the_parent(method: str, way: str) -> None:
     """Whatever a worker is in the middle of, and however it was started; its children go with it."""
     killed(BUSY, method, way, told=TOLD.get(way, 1))
@@ -220,6 +220,55 @@ pool.shutdown()
             assert program.line().split()[0] == "lost"
             ended = program.end()
             assert (ended.code, ended.errors) == (0, "")
+
+
+# ------------------------------------------------------------------------------ daemons
+
+
+def lives_on(daemon: Watched) -> None:
+    """See that a process is there, and end it."""
+    assert not daemon.gone(0)
+    os.kill(daemon.pid, signal.SIGKILL)
+
+
+@pytest.mark.leaks_expected("a daemon is adopted, and fetched, by whoever does that on this system")
+@pytest.mark.parametrize("method", ["forkserver", "spawn", "fork"])
+def test_a_daemon_outlives_the_parent(method: str) -> None:
+    """What a task has cut loose on purpose, by two forks and a session, is not ours to end."""
+    with Program(BUSY, "process", method, "with_daemon") as program:
+        watched = {one.word: one for one in (program.watched(), program.watched())}
+        program.kill()
+        assert watched["with_daemon"].gone(AT_ONCE)
+        program.end(AT_ONCE)  # parent, keeper and worker have gone, and done what they do before
+        lives_on(watched["daemon"])
+
+
+@pytest.mark.leaks_expected("a daemon is adopted, and fetched, by whoever does that on this system")
+@pytest.mark.parametrize("how", ["killed", "late", "in order"])
+def test_a_daemon_outlives_its_worker(how: str) -> None:
+    """The same when the worker alone ends: killed, past a time limit, or with the pool."""
+    script = """
+from tests.support.stuck import daemonize, stuck, tell
+import os, signal
+pool = Pool(1, backend=BACKEND)
+how = sys.argv[2]
+if how == "late":
+    print(type(pool.options(time_limit=0.5).submit(stuck, "with_daemon").exception()).__name__)
+else:
+    pool.submit(daemonize).result()
+if how == "killed":
+    print(type(pool.submit(os.kill, pool.submit(os.getpid).result(), signal.SIGKILL).exception()).__name__)
+pool.shutdown()
+"""
+    with Program(script, "process", how) as program:
+        told = [program.watched() for _ in range(2 if how == "late" else 1)]
+        watched = {one.word: one for one in told}
+        if how == "late":
+            assert watched["with_daemon"].gone(AT_ONCE)
+        ended = program.end()
+        said = {"killed": ["WorkerLost"], "late": ["TimeLimitExceeded"], "in order": []}[how]
+        assert (ended.lines, ended.errors, ended.code) == (said, "", 0)
+        lives_on(watched["daemon"])
 
 
 if sys.platform != "linux":  # the promise beyond process groups needs /proc

@@ -15,7 +15,7 @@ import threading
 from collections.abc import Callable
 from typing import Any
 
-__all__ = ["WAYS", "stuck", "tell"]
+__all__ = ["WAYS", "daemonize", "stuck", "tell"]
 
 LONG = 30  # seconds
 
@@ -84,6 +84,43 @@ def _with_session() -> None:
     child.wait()
 
 
+def _with_orphan() -> None:
+    """Have a child whose parent is gone, and which has not left our group."""
+    if not os.fork():
+        if not os.fork():
+            tell("orphan")
+            threading.Event().wait(LONG)
+        os._exit(0)
+    os.wait()
+    tell("with_orphan")
+    threading.Event().wait(LONG)
+
+
+def _with_daemon() -> None:
+    """Have made a daemon, as the books say: two forks, a session and no outputs of ours."""
+    daemonize()
+    tell("with_daemon")
+    threading.Event().wait(LONG)
+
+
+def daemonize() -> None:
+    """Make a daemon, which has told of itself and let go of the outputs when this returns."""
+    read, write = os.pipe()
+    if not os.fork():
+        os.setsid()
+        if not os.fork():
+            tell("daemon")
+            null = os.open(os.devnull, os.O_RDWR)
+            for fd in (0, 1, 2):
+                os.dup2(null, fd)
+            os.execv("/bin/sleep", ["sleep", str(LONG)])  # and all else is closed
+        os._exit(0)
+    os.close(write)
+    os.wait()
+    os.read(read, 1)
+    os.close(read)
+
+
 def _with_pool() -> None:
     """Have a pool of processes in turn."""
     from workpool import Pool
@@ -101,5 +138,7 @@ WAYS: dict[str, Callable[[], None]] = {
     "computing": _computing,
     "with_child": _with_child,
     "with_session": _with_session,
+    "with_orphan": _with_orphan,
+    "with_daemon": _with_daemon,
     "with_pool": _with_pool,
 }

@@ -1,11 +1,13 @@
-"""Workers that are forked from this very process: how they begin, and that they leave nothing of themselves."""
+"""How worker processes begin, and that they leave nothing of themselves and pass nothing on."""
 
 from __future__ import annotations
 
 import errno
 import os
 import signal
+import sys
 from collections.abc import Callable
+from contextlib import suppress
 
 import pytest
 
@@ -23,6 +25,27 @@ def test_a_forked_worker_leaves_no_zombie() -> None:
         assert list(pool.map(tasks.double, range(4))) == [0, 2, 4, 6]
         assert isinstance(pool.submit(tasks.die).exception(DEADLINE), WorkerLost)
         assert pool.submit(tasks.double, 1).result(DEADLINE) == 2
+
+
+def inheritable() -> list[str]:
+    """List what a program that this process becomes, or starts in C, would have open."""
+    found: list[str] = []
+    for entry in os.listdir("/proc/self/fd"):
+        with suppress(OSError):  # that of the listing itself is closed
+            if int(entry) > 2 and os.get_inheritable(int(entry)):
+                found.append(os.readlink(f"/proc/self/fd/{entry}"))
+    return found
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="/proc tells of descriptors")
+@pytest.mark.parametrize("method", ["forkserver", "spawn", "fork"])
+def test_what_a_task_starts_is_given_none_of_our_descriptors(method: str) -> None:
+    """A daemon of a task keeps no pipe, no memory and no helper process of the program alive."""
+    before = inheritable()  # of whoever started this program
+    with Pool(1, backend="process", start_method=method) as pool:
+        state = pool.lock(), pool.queue()
+        assert set(pool.submit(inheritable).result(DEADLINE)) <= set(before)
+        del state
 
 
 Watch = Callable[[list[int], int, int], int]

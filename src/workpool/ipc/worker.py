@@ -37,6 +37,10 @@ def main(fds: list[int], parent: int) -> int:
     with suppress(OSError):
         os.setpgid(0, 0)
     die_with(parent)
+    for fd in fds:
+        # A fresh interpreter was given them by way of exec. What a task starts that way gets
+        # none: a daemon of it would keep pipes, memory and helpers of this program for itself.
+        os.set_inheritable(fd, False)
     task_r, result_w, control_r, journal_fd, stack_w, *more = fds
     leave_stacks(stack_w)
     process = WorkerProcess(task_r, result_w, control_r, journal_fd, more)
