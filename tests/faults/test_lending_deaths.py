@@ -29,7 +29,10 @@ ARGUMENT = [point for point in POINTS if "argument" in point]
 RESULT = [point for point in POINTS if point not in ARGUMENT]
 # Which items are charged. An outcome that is sent is taken, and so is one that waits for company in the
 # journal; one that is sent alone has not been noted there.
-CHARGED = {"before the note is sent": [[], [0]], "after the note is sent": [[]]}
+CHARGED: dict[str, list[list[int]]] = {
+    "before the note is sent": [[], [0]],
+    "after the note is sent": [[]],
+}
 
 
 def one_at_most(outcomes: list[Any], starts: Path) -> list[int]:

@@ -112,23 +112,37 @@ def limiter_holds(limiter: Any, through: list[bool], died: bool) -> None:
     assert limiter.acquire(timeout=DEADLINE)
 
 
-USES = {
+def permits(pool: Pool) -> Any:
+    return pool.semaphore(2)
+
+
+def pair(pool: Pool) -> Any:
+    return pool.shared((0, b""))
+
+
+def empty_queue(pool: Pool) -> Queue[int]:
+    return pool.queue()
+
+
+def numbers(pool: Pool) -> Any:
+    return pool.array(2, "int64")
+
+
+def limit(pool: Pool) -> Any:
+    return pool.rate_limit(10, 600.0)
+
+
+USES: dict[str, Use] = {
     "Lock": Use(Pool.lock, shared_calls.own, lock_holds, 19),
-    "Semaphore": Use(lambda pool: pool.semaphore(2), shared_calls.acquire, semaphore_holds, 236),
+    "Semaphore": Use(permits, shared_calls.acquire, semaphore_holds, 236),
     "Counter.add": Use(Pool.counter, shared_calls.add, counter_holds, 11),
     "Counter.compare_and_set": Use(Pool.counter, shared_calls.set_next, counter_holds, 14),
-    "Shared.lock": Use(
-        lambda pool: pool.shared((0, b"")), shared_calls.count_in_block, shared_holds, 79
-    ),
-    "Shared.update": Use(
-        lambda pool: pool.shared((0, b"")), shared_calls.replace, shared_holds, 84
-    ),
-    "Queue.put": Use(lambda pool: pool.queue(), shared_calls.put, put_holds, 31),
+    "Shared.lock": Use(pair, shared_calls.count_in_block, shared_holds, 79),
+    "Shared.update": Use(pair, shared_calls.replace, shared_holds, 84),
+    "Queue.put": Use(empty_queue, shared_calls.put, put_holds, 31),
     "Queue.get": Use(full_queue, shared_calls.get_and_mark, get_holds, 45),
-    "Array": Use(lambda pool: pool.array(2, "int64"), shared_calls.write_two, array_holds, 70),
-    "RateLimiter": Use(
-        lambda pool: pool.rate_limit(10, 600.0), shared_calls.let_through, limiter_holds, 80
-    ),
+    "Array": Use(numbers, shared_calls.write_two, array_holds, 70),
+    "RateLimiter": Use(limit, shared_calls.let_through, limiter_holds, 80),
 }
 
 SOME = [

@@ -12,7 +12,7 @@ import pytest
 
 from tests.faults.conftest import MakePool
 from tests.support import fatal_contexts, tasks
-from tests.support.fatal import WAYS, started
+from tests.support.fatal import WAYS, note, started
 from tests.support.gates import DEADLINE, in_background
 from tests.support.lives import handle_of
 from workpool import InitializerFailed, Pool
@@ -62,7 +62,7 @@ def test_killed_while_it_enters_its_context(
 
 
 @pytest.mark.parametrize(("way", "method"), CASES)
-def test_killed_while_it_leaves_its_context(tmp_path: Path, way: str, method: str) -> None:
+def test_killed_while_it_leaves_its_context(tmp_path: Path, way: str, method: Any) -> None:
     """The with block ends, every result is there, and nobody is started in the place of the dead."""
     log = tmp_path / "log"
     context = fatal_contexts.dies_leaving(way, str(log))
@@ -115,6 +115,6 @@ def test_killed_in_the_initializer_of_a_replacement(make_pool: MakePool, tmp_pat
 
 
 def dies_at_the_second_start(log: str) -> None:
-    fatal_contexts.note(log, "start")
+    note(log, "start")
     if started(Path(log))["start"] == 2:
         os.abort()

@@ -50,7 +50,7 @@ def armed(number: int, *, threads: bool = False) -> Generator[None]:
     finally:
         sys.settrace(None)
         if threads:
-            threading.settrace(None)  # type: ignore[arg-type]  # which is what switches it off
+            threading.settrace(None)  # pyright: ignore[reportArgumentType] - which is what switches it off
 
 
 def calls_and_dies(

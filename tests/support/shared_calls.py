@@ -92,7 +92,7 @@ def let_through(limiter: RateLimiter, _: int) -> bool:
 
 
 def _block(thing: Any) -> Any:
-    return thing.lock() if isinstance(thing, (Shared, Array)) else thing
+    return thing.lock() if hasattr(thing, "lock") else thing
 
 
 def hold_until_killed(thing: Any, gate: str) -> None:

@@ -8,6 +8,7 @@ import signal
 import sys
 from collections.abc import Callable
 from contextlib import suppress
+from typing import Any
 
 import pytest
 
@@ -39,11 +40,11 @@ def inheritable() -> list[str]:
 
 @pytest.mark.skipif(sys.platform != "linux", reason="/proc tells of descriptors")
 @pytest.mark.parametrize("method", ["forkserver", "spawn", "fork"])
-def test_what_a_task_starts_is_given_none_of_our_descriptors(method: str) -> None:
+def test_what_a_task_starts_is_given_none_of_our_descriptors(method: Any) -> None:
     """A daemon of a task keeps no pipe, no memory and no helper process of the program alive."""
     before = inheritable()  # of whoever started this program
     with Pool(1, backend="process", start_method=method) as pool:
-        state = pool.lock(), pool.queue()
+        state: Any = pool.lock(), pool.queue()
         assert set(pool.submit(inheritable).result(DEADLINE)) <= set(before)
         del state
 

@@ -16,6 +16,7 @@ import signal
 import threading
 
 from workpool import _compat
+from workpool.scheduling.patient_lock import make_lock
 
 class Hit(BaseException):
     pass
@@ -29,7 +30,7 @@ def work(lock):
             pass
 
 signal.signal(signal.SIGALRM, strike)
-lock = {}()
+lock = {}
 left = 0
 for _ in range(1_000):
     try:
@@ -57,10 +58,10 @@ def left_locked(lock: str) -> int:
     return int(ran.stdout)
 
 
-@pytest.mark.parametrize("kind", ["Lock", "RLock"])
+@pytest.mark.parametrize("kind", ["_compat.Lock()", "_compat.RLock()", "make_lock()"])
 def test_a_lock_is_never_left_locked(kind: str) -> None:
     """Ctrl-C, or an exception sent into a thread, may come anywhere: who comes next gets the lock."""
-    assert left_locked(f"_compat.{kind}") == 0
+    assert left_locked(kind) == 0
 
 
 @pytest.mark.skipif(
@@ -68,7 +69,7 @@ def test_a_lock_is_never_left_locked(kind: str) -> None:
 )
 def test_python_needs_that_help() -> None:
     """A plain lock is left locked."""
-    assert left_locked("threading.Lock") > 0
+    assert left_locked("threading.Lock()") > 0
 
 
 def test_a_lock_is_one() -> None:

@@ -10,15 +10,16 @@ from __future__ import annotations
 
 import os
 import sys
-import threading
 from typing import Any
+
+from workpool._compat import RLock
 
 __all__ = ["Main", "being_imported", "ours", "stand_in"]
 
 Main = tuple[str, str] | None  # ("name" or "path", and which): how to find it; None for a prompt
 
 _ALIAS = "__mp_main__"  # multiprocessing's name for it, which pickles from there mention
-_lock = threading.RLock()  # guards the import
+_lock = RLock()  # guards the import
 _importing = False
 
 

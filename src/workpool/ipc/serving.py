@@ -17,6 +17,7 @@ import mmap
 import threading
 from typing import TYPE_CHECKING, Any
 
+from workpool._compat import Lock
 from workpool.ipc import pickling
 from workpool.ipc.batch import Batch
 from workpool.ipc.borrowing import Borrowed
@@ -63,7 +64,7 @@ class Serving:
         self._argument_slots: Slots | None = None
         self._depot: Depot | None = None  # of large results
         # Guards what runner and outbox say it does, and writes to the result pipe.
-        self._lock = threading.Lock()
+        self._lock = Lock()
         self._outbox = outbox
         self._runner = self.RUNNER(self._lock, journal, outbox, warnings)
         # Numbers of calls that somebody wants ended; replaced as a whole by the control thread.

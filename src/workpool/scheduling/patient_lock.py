@@ -21,7 +21,7 @@ import threading
 from time import sleep
 from typing import Any
 
-from workpool._compat import gil_enabled
+from workpool._compat import RLock, gil_enabled
 
 __all__ = ["make_lock"]
 
@@ -31,21 +31,33 @@ _LOOKS = 50
 _Plain: Any = type(threading.RLock())  # to be built upon, whatever the stubs say
 
 
+# What acquire() is called with, to try once and to wait.
+_TRY, _WAIT = (False,), (True,)
+
+
 class _PatientLock(_Plain):  # type: ignore[misc]  # for the same reason
     """A reentrant lock; its block is entered patiently."""
 
+    # Taken by the step of a loop, never by a call: behind a call Python looks for signals, and
+    # the exception of a Ctrl-C there would leave the lock locked, with no block to leave.
+
     def __enter__(self) -> Any:
-        return self.acquire(False) or self._wait()
+        for owned in map(self.acquire, _TRY):
+            if owned:
+                return True
+        return self._wait()
 
     def _wait(self) -> bool:
         for _ in range(_LOOKS):
             sleep(_NAP)
-            if self.acquire(False):
-                return True
-        self.acquire()
+            for owned in map(self.acquire, _TRY):
+                if owned:
+                    return True
+        for _ in map(self.acquire, _WAIT):
+            break
         return True
 
 
 def make_lock() -> Any:
     """Make a reentrant lock that suits this interpreter."""
-    return _PatientLock() if gil_enabled() else threading.RLock()
+    return _PatientLock() if gil_enabled() else RLock()

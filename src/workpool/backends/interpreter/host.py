@@ -22,7 +22,7 @@ from importlib import import_module
 from time import monotonic
 from typing import TYPE_CHECKING, Any
 
-from workpool._compat import daemon_threads_allowed
+from workpool._compat import Lock, daemon_threads_allowed
 from workpool.backends.interpreter import strays
 from workpool.ipc import guest, inheritance, lives, mainmodule, nameless, pickling, serving
 from workpool.ipc.depot import CONTROL_SIZE
@@ -57,7 +57,7 @@ class Host:
         self.cause = "an unknown cause"
         self.ended = threading.Event()  # the interpreter is destroyed
         self._fds = fds
-        self._lock = threading.Lock()  # guards all below
+        self._lock = Lock()  # guards all below
         self._status_w = status_w
         self.exitcode: int | None = None
         self.thread = threading.Thread(target=self._run, name=name, daemon=daemon_threads_allowed())

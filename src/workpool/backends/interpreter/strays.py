@@ -14,11 +14,11 @@ from __future__ import annotations
 
 import os
 import sys
-import threading
 from contextlib import suppress
 from time import monotonic
 from typing import TYPE_CHECKING
 
+from workpool._compat import Lock
 from workpool.ipc.frames import pack
 from workpool.ipc.guest import STRIKE
 from workpool.scheduling.exit import at_the_very_end
@@ -30,7 +30,7 @@ __all__ = ["add", "count", "forget", "see_to_the_end"]
 
 _PATIENCE = 1.0  # seconds for all of them together
 
-_lock = threading.Lock()  # guards all below
+_lock = Lock()  # guards all below
 _strays: dict[Host, int] = {}  # with a descriptor for control frames, or -1
 _hooked = False
 

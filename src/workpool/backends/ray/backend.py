@@ -9,13 +9,13 @@ the clerk: a pool here costs one thread, whatever the number of workers.
 
 from __future__ import annotations
 
-import threading
 import uuid
 from contextlib import suppress
 from functools import partial
 from time import monotonic
 from typing import TYPE_CHECKING, Any
 
+from workpool._compat import Lock
 from workpool.backends.base import Capabilities
 from workpool.backends.engine import orders
 from workpool.backends.engine.clerk import Clerk, Flight
@@ -87,7 +87,7 @@ class RayEngine:
         self._pool = pool
         self.most_calls: int | None = settings.max_tasks_per_worker
         self._name = f"workpool-{uuid.uuid4().hex}"
-        self._hosting = threading.Lock()  # guards _host
+        self._hosting = Lock()  # guards _host
         self._host: Any = None
         data = pickling.dumps(setup) if setup.does_something else None
         self._connection = Connection.join(settings.address, settings.max_workers or usable_cpus())

@@ -9,10 +9,10 @@ from __future__ import annotations
 
 import os
 import sys
-import threading
 from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
+from workpool._compat import Lock
 from workpool.errors import Unsupported
 
 if TYPE_CHECKING:
@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 
 __all__ = ["Connection"]
 
-_lock = threading.Lock()  # guards _standing and its users
+_lock = Lock()  # guards _standing and its users
 _standing: Connection | None = None
 _forked = False  # Ray's threads are not here, and it cannot be begun anew in this process
 
@@ -118,7 +118,7 @@ def _import() -> Any:
 
 def _after_fork() -> None:
     global _forked, _lock  # noqa: PLW0603 - the child's alone
-    _lock = threading.Lock()  # a thread that is not here may have held it
+    _lock = Lock()  # a thread that is not here may have held it
     ray: Any = sys.modules.get("ray")
     _forked = ray is not None and ray.is_initialized()
 
