@@ -1,0 +1,110 @@
+"""``python -m benchmarks.faults``: make each fault happen to each library, and print the table of what was seen."""
+
+from __future__ import annotations
+
+import argparse
+import subprocess
+import sys
+from collections.abc import Iterator
+from importlib.metadata import version
+from pathlib import Path
+from tempfile import TemporaryFile
+from time import monotonic
+
+from benchmarks.accounting import end_session
+from benchmarks.faults.faults import FAULTS
+from benchmarks.faults.pools import POOLS, PoolUnderTest
+from benchmarks.rounds import ROOT, environment
+
+LIMIT = 20.0  # seconds: who has not come back by then hangs
+BEGIN, END = "<!-- faults: begin -->", "<!-- faults: end -->"
+
+
+def main() -> None:
+    """Try, print, write."""
+    asked = arguments()
+    libraries = [pool for pool in POOLS if not asked.library or pool.name in asked.library]
+    faults = [fault for fault in FAULTS if not asked.fault or fault in asked.fault]
+    for absent in [pool for pool in libraries if not pool.installed()]:
+        print(f"{absent.name} is not installed", file=sys.stderr)
+        libraries.remove(absent)
+    rows: list[list[str]] = []
+    for fault in faults:
+        said = [trial(fault, pool) for pool in libraries]
+        rows.append([FAULTS[fault][0], *said])
+    text = "\n".join(table(["fault", *map(title, libraries)], rows))
+    if asked.page:
+        page = Path(asked.page)
+        old = page.read_text(encoding="utf-8")
+        before, _, rest = old.partition(BEGIN)
+        after = rest.partition(END)[2]
+        page.write_text(f"{before}{BEGIN}\n\n{text}\n\n{END}{after}", encoding="utf-8")
+    print(text)
+
+
+def arguments() -> argparse.Namespace:
+    """Read the command line."""
+    parser = argparse.ArgumentParser(prog="python -m benchmarks.faults", description=__doc__)
+    parser.add_argument("-l", "--library", action="append", metavar="NAME", help="only this one")
+    parser.add_argument("-f", "--fault", action="append", choices=FAULTS, help="only this one")
+    parser.add_argument("--page", help="write the table into this page, between its marks")
+    return parser.parse_args()
+
+
+def trial(fault: str, pool: type[PoolUnderTest]) -> str:
+    """Try once, in a process and session of its own; say what was seen."""
+    began = monotonic()
+    command = [sys.executable, "-m", "benchmarks.faults.trial", fault, pool.__name__]
+    with TemporaryFile("w+") as out, TemporaryFile("w+") as errors:
+        process = subprocess.Popen(
+            command,
+            cwd=ROOT,
+            stdin=subprocess.DEVNULL,
+            stdout=out,
+            stderr=errors,
+            start_new_session=True,
+            env=environment(),
+        )
+        try:
+            code = process.wait(LIMIT)
+        except subprocess.TimeoutExpired:
+            process.kill()
+            process.wait()
+            code = None
+        finally:
+            end_session(process.pid)
+        out.seek(0)
+        errors.seek(0)
+        lines, complaint = out.read().splitlines(), errors.read().splitlines()
+    if code is None:
+        said = "**hangs**"
+    elif lines and not code:
+        said = lines[-1]
+    else:
+        said = f"the program ends (exit code {code})"
+    print(
+        f"{fault:15} {pool.name:22} {monotonic() - began:5.1f} s  {said}"
+        + (f"  <- {complaint[-1][:100]}" if code and complaint else ""),
+        file=sys.stderr,
+        flush=True,
+    )
+    return said
+
+
+def title(pool: type[PoolUnderTest]) -> str:
+    """Give its name and version."""
+    if not pool.package:
+        return f"{pool.name} {sys.version_info[0]}.{sys.version_info[1]}"
+    return pool.name if pool.name == "workpool" else f"{pool.name} {version(pool.package)}"
+
+
+def table(heads: list[str], rows: list[list[str]]) -> Iterator[str]:
+    """Make a table of Markdown."""
+    yield "| " + " | ".join(heads) + " |"
+    yield "|" + "---|" * len(heads)
+    for row in rows:
+        yield "| " + " | ".join(row) + " |"
+
+
+if __name__ == "__main__":
+    main()
