@@ -8,7 +8,7 @@ from functools import partial
 
 from tests.support.fatal import WAYS, note
 
-__all__ = ["dies_entering", "dies_leaving", "initializer"]
+__all__ = ["dies_entering", "dies_leaving", "initializer", "well"]
 
 
 def initializer(way: str) -> None:
@@ -36,3 +36,8 @@ def dies_entering(way: str, log: str) -> Callable[[], AbstractContextManager[str
 def dies_leaving(way: str, log: str) -> Callable[[], AbstractContextManager[str]]:
     """Give a context that is never left."""
     return partial(_context, "leaving", way, log)
+
+
+def well(log: str) -> Callable[[], AbstractContextManager[str]]:
+    """Give a context that is entered and left."""
+    return partial(_context, "never", "SIGKILL", log)
