@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import signal
 import subprocess
 import sys
 from collections.abc import Iterator
@@ -23,6 +24,8 @@ BEGIN, END = "<!-- faults: begin -->", "<!-- faults: end -->"
 def main() -> None:
     """Try, print, write."""
     asked = arguments()
+    # Who starts this in the background may have had it ignore Ctrl-C, and so all that it starts.
+    signal.signal(signal.SIGINT, signal.default_int_handler)
     libraries = [pool for pool in POOLS if not asked.library or pool.name in asked.library]
     faults = [fault for fault in FAULTS if not asked.fault or fault in asked.fault]
     for absent in [pool for pool in libraries if not pool.installed()]:

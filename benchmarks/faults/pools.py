@@ -164,7 +164,7 @@ class Joblib(PoolUnderTest):
         items = list(items)
         try:
             values = self._parallel(n_jobs=self._workers)(self._delayed(fn)(each) for each in items)
-        except Exception as error:
+        except (Exception, SystemExit) as error:
             return [(False, error)] * len(items)
         return [(True, value) for value in values]
 

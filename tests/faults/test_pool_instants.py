@@ -160,7 +160,10 @@ def all_lines(pool: Pool, step: int, work: Callable[[int], list[Any]]) -> int:
         number += step
 
 
-STEPS = [pytest.param(37, id="some"), pytest.param(1, id="all", marks=pytest.mark.stress)]
+STEPS = [
+    pytest.param(37, id="some"),
+    pytest.param(1, id="all", marks=[pytest.mark.stress, pytest.mark.timeout(900)]),
+]
 
 
 @pytest.mark.parametrize("step", STEPS)

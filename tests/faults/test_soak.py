@@ -241,7 +241,12 @@ def soak(backend: Any, seconds: float, seed: int, folder: Path) -> str:
     gc.collect()
     growth = resident() - before
     assert growth < MOST_GROWTH
-    return f"{backend}, seed {seed}: {work.rounds} rounds of {work.kinds}, {growth / 1e6:+.1f} MB"
+    after = take_picture()
+    return (
+        f"{backend}, seed {seed}: {work.rounds} rounds of {work.kinds}; {growth / 1e6:+.1f} MB; "
+        f"threads {len(picture.threads)} to {len(after.threads)}, processes {len(picture.processes)} to "
+        f"{len(after.processes)}, descriptors {len(picture.descriptors)} to {len(after.descriptors)}"
+    )
 
 
 @linux_only

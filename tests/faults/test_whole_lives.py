@@ -22,10 +22,10 @@ from workpool.ipc import worker
 
 LARGE = bytes(400_000)
 SOME = [
-    pytest.param(8, id="some"),
-    pytest.param(None, id="all", marks=[pytest.mark.stress, pytest.mark.timeout(2400)]),
+    pytest.param(30, id="some"),
+    pytest.param(1_000, id="many", marks=[pytest.mark.stress, pytest.mark.timeout(1200)]),
 ]
-MOST = 1_100  # lines of a life, roughly
+MOST = 7_000  # lines of a life, roughly: most of them before the first task
 
 
 @pytest.fixture
@@ -86,7 +86,7 @@ RIGHT: dict[str, list[Any]] = {
 
 @pytest.mark.parametrize("some", SOME)
 def test_killed_at_any_line_of_its_life(
-    doomed: list[int], tmp_path: Path, capsys: pytest.CaptureFixture[str], some: int | None
+    doomed: list[int], tmp_path: Path, capsys: pytest.CaptureFixture[str], some: int
 ) -> None:
     """One call at most is charged, everything else comes out right, and the pool ends."""
     lines = Lines(some, MOST)
@@ -108,14 +108,14 @@ def test_killed_at_any_line_of_its_life(
         lines.died(died=pool.stats().lost == 1)
         starts.unlink()
     assert lines.killed > 2, lines
-    if some is None:
+    if some == 1_000:
         with capsys.disabled():
             print(f"\na life: {lines}")
 
 
 @pytest.mark.parametrize("some", SOME)
 def test_killed_at_any_line_with_an_initializer(
-    doomed: list[int], tmp_path: Path, capsys: pytest.CaptureFixture[str], some: int | None
+    doomed: list[int], tmp_path: Path, capsys: pytest.CaptureFixture[str], some: int
 ) -> None:
     """The same; or, if it died in the user's setup, everything fails with that reason."""
     lines = Lines(some, MOST)
@@ -140,7 +140,7 @@ def test_killed_at_any_line_with_an_initializer(
         assert pool.unfinished == 0
         lines.died(died=pool.stats().lost == 1)
     assert lines.killed > 2, lines
-    if some is None:
+    if some == 1_000:
         with capsys.disabled():
             print(f"\na life with an initializer: {lines}, {failed} of them in it")
 
