@@ -5,10 +5,10 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any, cast
 
 from workpool.ipc.calm import calmly
+from workpool.naming import function_name
 from workpool.results import Results
 from workpool.scheduling.mapjob import MapJob
 from workpool.scheduling.submitjob import SubmitJob
-from workpool.task import function_name
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable

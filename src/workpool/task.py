@@ -39,6 +39,7 @@ from typing import TYPE_CHECKING, Any, NoReturn, Protocol, TypeVar, cast
 
 from workpool._compat import RLock
 from workpool.errors import NotPicklable
+from workpool.naming import function_name
 from workpool.situation import here
 
 if TYPE_CHECKING:
@@ -524,11 +525,3 @@ class Task(Future[R]):
             fn(self)
         except Exception:
             _log.exception("exception calling callback for %r", self)
-
-
-def function_name(fn: object) -> str:
-    """Name a function for messages; a partial is named for what it wraps."""
-    name = getattr(fn, "__qualname__", None)
-    while name is None and (fn := getattr(fn, "func", None)) is not None:
-        name = getattr(fn, "__qualname__", None)
-    return name if isinstance(name, str) else type(fn).__qualname__

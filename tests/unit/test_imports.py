@@ -74,3 +74,10 @@ def test_a_worker_process_loads_nothing_to_make_pools_with(tmp_path: Path, metho
         env={name: value for name, value in os.environ.items() if not name.startswith("COVERAGE")},
     )
     assert ran.stdout == "(True, False) (True, True)\n"
+
+
+def test_a_worker_that_is_an_interpreter_loads_little() -> None:
+    """It loads all of its modules anew: what only a failure, a record or a time limit needs is left for later."""
+    loaded = modules_after("import workpool.ipc.guest")
+    later = {"concurrent.futures", "logging", "traceback", "ctypes", "inspect", "workpool.errors"}
+    assert not loaded & (HEAVY | later)

@@ -14,16 +14,17 @@ from time import monotonic
 from typing import TYPE_CHECKING, Any
 
 from workpool.ipc.stacktext import stack_of_thread
+from workpool.naming import function_name
 from workpool.scheduling.chunk import Chunk, Item, Piece
 from workpool.scheduling.worker import describe, describe_item, no_clock, stack_is_deep
 from workpool.situation import Situation
-from workpool.task import Task, function_name
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
     from workpool.printing import Lines, Who
     from workpool.scheduling.scheduler import Scheduler
+    from workpool.task import Task
 
 __all__ = ["Item", "LocalRunner", "begin_reports", "end_reports"]
 

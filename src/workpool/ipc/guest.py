@@ -28,7 +28,6 @@ from contextlib import AbstractContextManager, suppress
 from typing import TYPE_CHECKING, Any
 
 from workpool import _compat
-from workpool.errors import TimeLimitExceeded
 from workpool.ipc import inheritance, lives, mainmodule, pickling
 from workpool.ipc.frames import pack
 from workpool.ipc.journal import Journal
@@ -187,8 +186,9 @@ class Guest(Serving):
                 self._thread.join()
                 _breathe()
                 return
-            except TimeLimitExceeded:
-                continue
+            except Exception:
+                if not self._given_up:
+                    raise
 
     def _forsaken(self) -> None:
         """Do nothing: tasks that were accepted still run, and the pipe for calls ends, too."""
@@ -228,6 +228,8 @@ class Guest(Serving):
     def _strike(self) -> None:
         """Raise an exception in the thread that runs tasks; it hears of it when it runs Python code."""
         import ctypes
+
+        from workpool.errors import TimeLimitExceeded
 
         ctypes.pythonapi.PyThreadState_SetAsyncExc(
             ctypes.c_ulong(self._ident), ctypes.py_object(TimeLimitExceeded)

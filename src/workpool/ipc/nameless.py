@@ -15,7 +15,6 @@ from contextlib import suppress
 from typing import Any
 
 from workpool._compat import LINUX, WINDOWS
-from workpool.errors import Unsupported
 
 __all__ = ["MEMFD", "borrow", "grow", "make", "map_part", "release"]
 
@@ -27,6 +26,8 @@ _MAP_OPTIONS: dict[str, Any] = {"trackfd": False} if sys.version_info >= (3, 13)
 def make(name: str) -> int:
     """Open a new file that ends with its last user; `name` shows in ``/proc`` at most."""
     if WINDOWS:
+        from workpool.errors import Unsupported
+
         message = (
             'scope="process" needs POSIX shared memory, which Windows has not. Use scope="thread".'
         )

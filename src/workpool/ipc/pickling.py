@@ -3,6 +3,9 @@
 Plain pickle first, because it is fast; cloudpickle where pickle cannot, and for
 what is defined in a ``__main__`` that a worker cannot import. Each pickle belongs
 to one task, so a failure does too, and names the part at fault.
+
+What only a failure needs (`errors`, ``traceback``) is loaded when there is one: a
+worker that is an interpreter loads all of its modules anew.
 """
 
 from __future__ import annotations
@@ -10,17 +13,16 @@ from __future__ import annotations
 import io
 import pickle
 import sys
-import traceback
 import types
 import weakref
 from collections import ChainMap
 from functools import cache, partial
 from typing import TYPE_CHECKING, Any, cast
 
-from workpool.errors import NotPicklable, WorkerTraceback, brief
-
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable
+
+    from workpool.errors import NotPicklable
 
 __all__ = [
     "blame",
@@ -193,6 +195,8 @@ def dump_error(error: BaseException, task: str) -> bytes:
     """
     trace = error.__traceback__
     try:
+        import traceback
+
         text = _shorten("".join(traceback.format_exception(type(error), error, trace)))
     except BaseException:  # user code of all kinds
         text = f"{type(error).__name__} (its traceback could not be formatted)"
@@ -203,6 +207,8 @@ def dump_error(error: BaseException, task: str) -> bytes:
         except BaseException:  # noqa: S112 - user code of all kinds; the next way is tried
             continue
         return data
+    from workpool.errors import NotPicklable, brief
+
     stand_in = NotPicklable(
         f"{task} raised {type(error).__module__}.{brief(error)} - which cannot be pickled and stays in its "
         "worker; its traceback is the cause. Raise an error whose arguments can be pickled.",
@@ -225,6 +231,8 @@ def load_error(data: Any) -> BaseException:
     if not isinstance(error, BaseException):
         message = f"{type(error).__name__} is no exception"
         raise TypeError(message)
+    from workpool.errors import WorkerTraceback
+
     error.__cause__ = WorkerTraceback(text)
     return error
 
@@ -277,6 +285,8 @@ def blame(task: str, part: str, value: Any, label: str, error: BaseException) ->
     where = f" holds a {shown} at {path}" if path else f" ({shown})"
     what = f"{part} {label}".rstrip()
     direction = "come back from a process" if part == "result" else "go to a process"
+    from workpool.errors import NotPicklable, brief
+
     return NotPicklable(
         f"{task} cannot {direction}: {what}{where}: {brief(error)}. {_WAY_OUT[part]}",
         part=part,

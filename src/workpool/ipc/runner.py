@@ -21,12 +21,11 @@ from time import monotonic_ns
 from types import FunctionType
 from typing import TYPE_CHECKING, Any
 
-from workpool.errors import NotPicklable
 from workpool.ipc import borrowing, pickling
 from workpool.ipc.batch import Batch, Proof
 from workpool.ipc.depot import dump_note
 from workpool.ipc.outbox import ERROR, NO_FUNCTION, NUMBERS, UNREADABLE, VALUE, VALUES, Outbox
-from workpool.task import function_name
+from workpool.naming import function_name
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -192,7 +191,7 @@ class Runner:
         try:
             payload = pickling.dump_result(value, self._label(shape), dump=self._dump)
             return VALUE, payload, type(value)  # pyright: ignore[reportUnknownVariableType] - of anything
-        except NotPicklable as error:
+        except Exception as error:  # NotPicklable
             return ERROR, self.dump_error(error, self._label(shape)), None
 
     def dump_error(self, error: BaseException, label: str) -> bytes:
@@ -337,7 +336,7 @@ class Runner:
             self.task_id = batch.start + place
             try:
                 kind, payload = VALUE, pickling.dump_result(value, self._label(ITEM))
-            except NotPicklable as error:
+            except Exception as error:  # NotPicklable
                 kind, payload = ERROR, self.dump_error(error, self._label(ITEM))
             outcomes.append((batch.first + place, kind, payload, began, ended, 1))
         with self._lock:

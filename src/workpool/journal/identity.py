@@ -25,7 +25,7 @@ import attrs
 
 from workpool.errors import NotPicklable
 from workpool.ipc.pickling import dumps
-from workpool.task import function_name
+from workpool.naming import function_name
 
 __all__ = ["Identity", "digest", "identify"]
 

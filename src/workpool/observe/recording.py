@@ -16,9 +16,10 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 import attrs
 
+from workpool.naming import function_name
 from workpool.observe.stats import Stats, snapshot
 from workpool.scheduling.tally import Tally
-from workpool.task import PENDING, Task, function_name
+from workpool.task import PENDING, Task
 
 if TYPE_CHECKING:
     from collections.abc import Iterable

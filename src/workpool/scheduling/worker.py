@@ -9,12 +9,13 @@ from typing import TYPE_CHECKING, Any, Protocol
 
 from workpool._compat import daemon_threads_allowed
 from workpool.errors import WorkerLost
-from workpool.task import Task, function_name
+from workpool.naming import function_name
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
     from workpool.scheduling.mapjob import Chunk
+    from workpool.task import Task
 
 __all__ = ["Worker", "WorkerThread", "describe", "describe_item", "no_clock", "stack_is_deep"]
 

@@ -31,7 +31,8 @@ from workpool.backends.engine.slots import Slot
 from workpool.backends.process.cpus import usable_cpus
 from workpool.errors import Unsupported, WorkerStartFailed
 from workpool.ipc import pickling
-from workpool.task import Task, function_name
+from workpool.naming import function_name
+from workpool.task import Task
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Coroutine

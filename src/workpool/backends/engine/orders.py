@@ -12,8 +12,8 @@ from typing import TYPE_CHECKING, Any, TypeAlias
 from workpool.backends.engine import remote
 from workpool.errors import NotPicklable
 from workpool.ipc import pickling
+from workpool.naming import function_name
 from workpool.scheduling.mapjob import Chunk, Piece
-from workpool.task import function_name
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence

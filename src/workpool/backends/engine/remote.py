@@ -18,8 +18,8 @@ from typing import TYPE_CHECKING, Any
 from workpool._compat import Lock
 from workpool.ipc import pickling
 from workpool.ipc.stacktext import stack_of_thread
+from workpool.naming import function_name
 from workpool.situation import Setup, Situation, here
-from workpool.task import function_name
 
 if TYPE_CHECKING:
     from collections.abc import Callable

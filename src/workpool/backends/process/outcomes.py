@@ -7,9 +7,10 @@ from typing import TYPE_CHECKING, Any
 from workpool.errors import NotPicklable, brief
 from workpool.ipc import borrowing, pickling
 from workpool.ipc.outbox import NO_FUNCTION, NUMBERS, UNREADABLE, VALUE, VALUES
+from workpool.naming import function_name
 from workpool.scheduling.mapjob import Chunk, Piece
 from workpool.scheduling.worker import describe
-from workpool.task import Task, function_name
+from workpool.task import Task
 
 if TYPE_CHECKING:
     from collections.abc import Callable

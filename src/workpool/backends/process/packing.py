@@ -13,14 +13,15 @@ from typing import TYPE_CHECKING, Any
 from workpool.errors import NotPicklable
 from workpool.ipc import pickling, serving
 from workpool.ipc.frames import LARGE, pack
+from workpool.naming import function_name
 from workpool.scheduling.mapjob import Chunk, MapJob, Piece
-from workpool.task import Task, function_name
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 
     from workpool.backends.process.flights import Flights
     from workpool.scheduling.scheduler import Scheduler
+    from workpool.task import Task
 
 __all__ = ["pack_chunk", "pack_tasks"]
 

@@ -18,8 +18,8 @@ from workpool.commands.map.target import CannotLoad, load
 from workpool.commands.map.work import Work
 from workpool.errors import WorkpoolError
 from workpool.journal.settings import Journal
+from workpool.naming import function_name
 from workpool.pool import Pool
-from workpool.task import function_name
 
 if TYPE_CHECKING:
     import argparse

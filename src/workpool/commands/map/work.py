@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 
 import attrs
 
-from workpool.task import function_name
+from workpool.naming import function_name
 
 if TYPE_CHECKING:
     import argparse
