@@ -174,6 +174,9 @@ def test_nothing_runs_twice_when_a_worker_is_written_off(
     """What was sent along with a task that is given up runs once, in another worker."""
     path = str(tmp_path / "notes")
     pool = make_pool(1)
+    noted = [
+        pool.submit(note, path, n).result(DEADLINE) for n in range(50, 60)
+    ]  # known to be short
     with Gate() as gate:
         held = pool.submit(hold_the_interpreter, gate.path, 600)
         gate.arrival()
@@ -183,7 +186,7 @@ def test_nothing_runs_twice_when_a_worker_is_written_off(
     assert [task.result(DEADLINE) for task in others] == list(range(50))
     pool.shutdown()
     _wait_for_strays()
-    assert sorted(map(int, Path(path).read_text().split())) == list(range(50))
+    assert sorted(map(int, Path(path).read_text().split())) == [*range(50), *noted]
 
 
 def _wait_for_strays() -> None:
@@ -282,6 +285,12 @@ def of_main(n):
         raise Odd(n)
     return Odd, n
 
+seen = []
+
+def remember(n):
+    seen.append(n)
+    return seen
+
 def goes_on(seconds):
     until = time.monotonic() + seconds
     while time.monotonic() < until:
@@ -318,10 +327,12 @@ def run(body: str, tmp_path: Path) -> subprocess.CompletedProcess[str]:
 
 @needs_interpreters
 def test_what_is_defined_in_main_travels_both_ways(tmp_path: Path) -> None:
-    """Functions, classes and errors of the program are the program's own, there and back."""
+    """Functions, classes and errors of the program are the program's own, there and back; globals are a worker's."""
     done = run(
         "assert pool.submit(of_main, 2).result(20) == (Odd, 2)\n"
-        "assert isinstance(pool.submit(of_main, 1).exception(20), Odd)",
+        "assert isinstance(pool.submit(of_main, 1).exception(20), Odd)\n"
+        "assert [pool.submit(remember, n).result(20) for n in (1, 2)] == [[1], [1, 2]]\n"
+        "assert seen == []",
         tmp_path,
     )
     assert (done.returncode, done.stdout, done.stderr) == (3, "end\natexit\n", "")
