@@ -17,6 +17,7 @@ __all__ = [
     "Lock",
     "RLock",
     "ShutDown",
+    "can_strike_threads",
     "daemon_threads_allowed",
     "gil_enabled",
     "has_interpreters",
@@ -73,3 +74,17 @@ def daemon_threads_allowed() -> bool:
 
     probe = getattr(_thread, "daemon_threads_allowed", None)
     return True if probe is None else bool(probe())
+
+
+def can_strike_threads() -> bool:
+    """Tell whether an exception may be sent into another thread, which may be in C code for long.
+
+    On Python 3.11, threads that are traced or profiled (by coverage, by a debugger) stand still
+    from then on until the other thread runs Python code again.
+    """
+    if sys.version_info >= (3, 12):
+        return True
+    import threading
+
+    hooks = (sys.gettrace, sys.getprofile, threading.gettrace, threading.getprofile)
+    return not any(hook() for hook in hooks)
