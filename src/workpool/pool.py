@@ -195,6 +195,7 @@ class Pool(Calls, Sharing, Observing, Entering, Executor):  # type: ignore[misc]
             make_worker=self._backend.make_worker,
             queue_size=queue_size,
             tally=self._recorder,
+            borrows_callers=self._inline,
         )
         scheduler.on_end = partial(_ended, scheduler, self._backend)
         at_exit.remember(scheduler)

@@ -17,7 +17,8 @@ import pytest
 
 import workpool
 from tests.support import tasks
-from tests.support.gates import DEADLINE, in_background
+from tests.support.gates import DEADLINE, Gate, Running, in_background
+from tests.support.queues import until
 from workpool import Pool, Results
 
 SOON = 5.0  # seconds; far more than any of this takes
@@ -27,11 +28,14 @@ pytestmark = pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptio
 OURS = str(Path(workpool.__file__).parent)
 
 
-def interrupted_at(number: int, call: Callable[[], object]) -> bool:
+def interrupted_at(
+    number: int, call: Callable[[], object], at_that_moment: Callable[[], object] = int
+) -> bool:
     """Make a call that hears Ctrl-C at that moment; False if it has fewer.
 
     The interpreter raises the exception of a signal where a Python function begins,
-    and where a function in C has returned: these are the moments.
+    and where a function in C has returned: these are the moments. At the one that is
+    meant, just before it is raised, another call may be made.
     """
     left = number
 
@@ -40,6 +44,7 @@ def interrupted_at(number: int, call: Callable[[], object]) -> bool:
         if event in {"call", "c_return"} and frame.f_code.co_filename.startswith(OURS):
             left -= 1
             if left == -1:
+                at_that_moment()
                 handler = signal.getsignal(signal.SIGINT)
                 assert callable(handler)
                 handler(signal.SIGINT, frame)
@@ -135,4 +140,108 @@ def test_the_first_call_may_be_interrupted_anywhere(backend: Any, made: list[Poo
         assert in_background(pool.submit, tasks.double, 2).result(SOON).result(SOON) == 4, number
         in_background(pool.shutdown).result(SOON)
         made.remove(pool)
+    assert number > 10
+
+
+WAITS: dict[str, Callable[[Pool], object]] = {
+    "join": lambda pool: pool.join(SOON),
+    "shutdown": lambda pool: pool.shutdown(),
+    "exit": lambda pool: pool.__exit__(None, None, None),
+}
+
+
+@pytest.mark.parametrize("wait", WAITS)
+@pytest.mark.parametrize("backend", ["thread", "process", "inline"])
+def test_nobody_waits_for_a_call_that_was_interrupted(
+    backend: Any, wait: str, made: list[Pool]
+) -> None:
+    """What was accepted by the interrupted call runs by itself, or whoever waits for it sees to that."""
+    number = 0
+    going_on = True
+    while going_on:
+        pool = Pool(1, backend=backend)
+        made.append(pool)
+        going_on = interrupted_at(number, partial(_submit, pool))
+        in_background(WAITS[wait], pool).result(2 * SOON)
+        assert pool.unfinished == 0, number
+        in_background(pool.shutdown).result(SOON)
+        made.remove(pool)
+        number += 1
+    assert number > 10
+
+
+@pytest.mark.parametrize("backend", ["thread", "process", "inline"])
+def test_a_join_that_sleeps_already_hears_of_an_interrupted_call(
+    backend: Any, made: list[Pool]
+) -> None:
+    """A join that began before the worker was made, in another thread, comes to its end."""
+    number = 0
+    going_on = True
+    while going_on:
+        pool = Pool(1, backend=backend)
+        made.append(pool)
+        joins: list[Running[None]] = []
+
+        def begin_join(pool: Pool = pool, joins: list[Running[None]] = joins) -> None:
+            if pool.unfinished and not pool._scheduler.lock._is_owned():
+                joins.append(in_background(pool.join, SOON))
+                until(lambda: pool.unfinished == 0 or _somebody_sleeps(pool))
+
+        going_on = interrupted_at(number, partial(_submit, pool), begin_join)
+        for join in joins:
+            join.result(2 * SOON)
+            assert pool.unfinished == 0, number
+        in_background(pool.shutdown).result(SOON)
+        made.remove(pool)
+        number += 1
+    assert number > 10
+
+
+def _somebody_sleeps(pool: Pool) -> bool:
+    with pool._scheduler.lock:
+        ledger = pool._scheduler.ledger
+        return any(epoch.sleepers for epoch in (*ledger._sealed, ledger.current))
+
+
+@pytest.mark.parametrize("backend", ["thread", "process", "inline"])
+def test_a_worker_that_is_made_and_never_begins_has_ended(backend: Any, made: list[Pool]) -> None:
+    """Who waits for the end of a worker that an interruption kept from beginning does not wait for ever."""
+    number = seen = 0
+    going_on = True
+    while going_on:
+        pool = Pool(1, backend=backend)
+        made.append(pool)
+        workers: list[Any] = []
+
+        def look(pool: Pool = pool, workers: list[Any] = workers) -> None:
+            workers.extend(pool._scheduler.workers.values())
+
+        going_on = interrupted_at(number, partial(_submit, pool), look)
+        in_background(pool.shutdown).result(SOON)
+        for worker in workers:
+            assert in_background(worker.join, SOON).result(2 * SOON), number
+            seen += 1
+        made.remove(pool)
+        number += 1
+    assert seen > 1
+
+
+@pytest.mark.parametrize("backend", ["thread", "process"])
+def test_the_end_of_a_task_may_be_interrupted_anywhere(backend: Any, made: list[Pool]) -> None:
+    """Wherever in cancel(kill=True) Ctrl-C comes: the task ends when asked again, and the pool goes on."""
+    pool = Pool(1, backend=backend)
+    made.append(pool)
+    number = 0
+    going_on = True
+    while going_on:
+        with Gate() as gate:
+            task = pool.submit(tasks.hold, gate.path, 1)
+            gate.arrival()
+            going_on = interrupted_at(number, partial(task.cancel, kill=True))
+            in_background(task.cancel, kill=True).result()
+            assert task.cancelled(), number
+            assert in_background(pool.submit, tasks.double, 2).result(SOON).result(DEADLINE) == 4
+        number += 1
+    in_background(pool.join, SOON).result(2 * SOON)
+    assert pool.unfinished == 0
     assert number > 10

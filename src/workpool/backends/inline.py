@@ -219,6 +219,10 @@ class InlineWorker(LocalRunner):
         """Wait until the thread that drains has drained."""
         return self._away.wait(timeout)
 
+    def never_begins(self) -> None:
+        """Have ended, for whoever waits for that."""
+        self._away.set()
+
     def kill(self) -> None:
         """Nothing to end: what runs, runs in a caller's thread. It is asked to stop."""
         self.asked_to_end = True

@@ -16,7 +16,7 @@ import threading
 from time import monotonic
 from typing import TYPE_CHECKING, Any
 
-from workpool._compat import gil_enabled
+from workpool._compat import can_strike_threads, gil_enabled
 from workpool.backends.base import Capabilities
 from workpool.backends.local import LocalRunner, begin_reports, end_reports
 from workpool.errors import InitializerFailed, TimeLimitExceeded, WorkerLost, brief
@@ -92,6 +92,11 @@ class ThreadWorker(LocalRunner):
         except BaseException:
             self._over.set()  # it never will begin
             raise
+
+    def never_begins(self) -> None:
+        """Have ended, for whoever waits for that."""
+        self._over.set()
+        self._thread.give_up()
 
     @property
     def started(self) -> bool:
@@ -256,14 +261,20 @@ class ThreadWorker(LocalRunner):
         )
 
     def end_task(self, task: Task[Any]) -> bool:
-        """Cancel the running task; its thread is written off."""
+        """Cancel the running task; its thread is written off. In one step, also for Ctrl-C."""
+        return calmly(self._end_task, task)
+
+    def _end_task(self, task: Task[Any]) -> bool:
         if not self._write_off(task, task._attempts):
             return False
         self.scheduler.settle_cancelled(task)
         return True
 
     def kill(self) -> None:
-        """Lose what runs, and write the thread off."""
+        """Lose what runs, and write the thread off. In one step, also for Ctrl-C."""
+        calmly(self._kill)
+
+    def _kill(self) -> None:
         with self.scheduler.lock:
             if self.written_off:
                 return
@@ -313,10 +324,11 @@ class ThreadWorker(LocalRunner):
                 del self.scheduler.workers[self.index]
         self._over.set()
         ident = self._thread.ident
-        if ident is not None and ident != threading.get_ident() and self._thread.is_alive():
+        alive = ident is not None and ident != threading.get_ident() and self._thread.is_alive()
+        if alive and can_strike_threads():
             import ctypes
 
             # Written off before it is sent: whatever it interrupts, this thread settles nothing more.
             ctypes.pythonapi.PyThreadState_SetAsyncExc(
-                ctypes.c_ulong(ident), ctypes.py_object(TimeLimitExceeded)
+                ctypes.c_ulong(ident or 0), ctypes.py_object(TimeLimitExceeded)
             )

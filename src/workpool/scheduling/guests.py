@@ -53,6 +53,9 @@ class Host(Protocol):
     def hire(self) -> None:
         """Start workers for what is queued; without the lock."""
 
+    def unattended(self) -> None:
+        """See to what is queued although this thread, which should have hired, was interrupted."""
+
     def assist_job(self, job: MapJob) -> None:
         """Hear that a thread is about to wait for the call's results; without the lock."""
 

@@ -49,12 +49,32 @@ class Hiring(Settling):
                 # Ctrl-C on the way: a worker that is known and never comes would be waited for.
                 if worker is not None and not worker.started:
                     with self.lock:
-                        self.workers.pop(worker.index, None)
+                        if self.workers.get(worker.index) is worker:
+                            del self.workers[worker.index]
+                    worker.never_begins()
+                self.unattended()
                 raise
             with self.lock:
                 head = self.queue.head
                 if not (len(head) > 1 or (head and head[0].__class__ is MapJob)):
                     return
+
+    def attend(self) -> None:
+        """Hire for what an interrupted call left without a worker; by whoever is about to wait."""
+        if self.queue.head and len(self.workers) < self.max_workers + self._extra:
+            self.hire()
+
+    def unattended(self) -> None:
+        """See that what is queued is attended to, though the thread that should have hired for it was interrupted.
+
+        Another thread hires; where tasks run in the thread of their callers, it is one
+        that waits for them.
+        """
+        if self._borrows_callers:
+            with self.lock:
+                self.ledger.rouse_all()
+        else:
+            self.later.add(self.hire)
 
     def _never_started(self, worker: Worker, error: Exception) -> None:
         """Leave the work of a worker that the system had no thread for to the others, or fail what waits."""

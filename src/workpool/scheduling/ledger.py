@@ -54,6 +54,11 @@ class Ledger:
         self._sealed = [epoch for epoch in self._sealed if epoch.left or epoch.open_jobs]
         return list(self._sealed)
 
+    def rouse_all(self) -> None:
+        """Have every join look again, and see to what is left."""
+        for epoch in (*self._sealed, self.current):
+            self.emptied(epoch)
+
     def emptied(self, epoch: Epoch) -> None:
         """Wake the joins that wait for an epoch in which nothing is left."""
         sleepers, epoch.sleepers = epoch.sleepers, []

@@ -171,8 +171,7 @@ class MapJob:
                 room = self.window() - (self.pulled - behind)
                 if room <= 0:
                     return
-                began = monotonic()
-                wanted = min(batch, room)
+                began, wanted = monotonic(), min(batch, room)
                 try:
                     items = list(islice(source, wanted))
                 except BaseException:
@@ -188,6 +187,9 @@ class MapJob:
                     return
                 if items:
                     self.host.hire()
+        except KeyboardInterrupt:
+            self.host.unattended()  # on the way to hire, it may be
+            raise
         finally:
             if self.puller is me:
                 self.puller = None

@@ -44,9 +44,7 @@ __all__ = ["Scheduler"]
 class Scheduler(Taking, Retrying, Ending):
     """The queue of one pool and the workers that drain it."""
 
-    def submit(  # noqa: C901, PLR0912 - in one piece: a call more would cost each task
-        self, task: Task[Any], *, timeout: float | None = None
-    ) -> None:
+    def submit(self, task: Task[Any], *, timeout: float | None = None) -> None:
         """Accept a task: hand it to an idle worker, or queue it.
 
         Raises
@@ -100,15 +98,21 @@ class Scheduler(Taking, Retrying, Ending):
             if hand_over is not None:
                 hand_over()
                 return
+            if task._epoch is None:
+                self._wait_for_room(task, timeout)
+            del task  # it may run, and fail, on top of this frame: no cycle through its traceback
+            self.hire()
         except BaseException:
-            if worker is not None and worker.inbox is task:
-                with suppress(RuntimeError):  # it has been woken already
-                    worker.wake()  # interrupted on the way: the worker looks into its inbox itself
+            self._cut_short(worker)
             raise
-        if task._epoch is None:
-            self._wait_for_room(task, timeout)
-        del task  # it may run, and fail, on top of this frame: no cycle through its traceback
-        self.hire()
+
+    def _cut_short(self, worker: Worker | None) -> None:
+        """After Ctrl-C on the way: the worker looks into its inbox itself, or another thread hires."""
+        if worker is not None and worker.inbox is not None:
+            with suppress(RuntimeError):  # it has been woken already
+                worker.wake()
+        elif self.queue.head and len(self.workers) < self.max_workers + self._extra:
+            self.unattended()
 
     def _submit_midway(self, task: Task[Any]) -> None:
         """Accept a task that a finalizer submits in the middle of a step of this very thread; lock held.

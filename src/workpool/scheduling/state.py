@@ -61,6 +61,7 @@ class State:
         make_worker: Callable[[Any, int], Worker],
         queue_size: int = 0,
         tally: Tally | None = None,
+        borrows_callers: bool = False,
     ) -> None:
         # Guards all below, and the state of every task. Never entered twice on purpose: see busy_here.
         self.lock: Any = make_lock()
@@ -87,6 +88,7 @@ class State:
         self._awaited: list[Any] = []  # weak references to what workers of other pools wait for
         self._delayed: set[Any] = set()  # units that wait for their next attempt
         self._make_worker = make_worker
+        self._borrows_callers = borrows_callers  # a worker runs tasks in the thread that starts it
         self._putters: deque[Any] = deque()  # held locks of submits that wait for room
         self._ids = count()
         # Workers whose results are read by who waits for them, until somebody else wants to know.

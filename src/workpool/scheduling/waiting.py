@@ -48,6 +48,7 @@ class Waiting(Hiring):
             # The input of open map calls is pulled here, in the thread that joins.
             for job in list(epoch.open_jobs):
                 job.pull(ahead_of_settled=True)
+            self.attend()
             with self.lock:
                 open_jobs = list(epoch.open_jobs)
                 if not epoch.left and not open_jobs:
@@ -122,6 +123,7 @@ class Waiting(Hiring):
         if worker is None or worker.scheduler is not self:
             if worker is not None:
                 self._avoid_circle(worker, task)
+            self.attend()
             # Outside: a worker may let the thread that waits read the result itself.
             runs = self.workers.get(task._worker) if task._worker is not None else None
             wait_for = getattr(runs, "wait_for", None)
@@ -167,8 +169,8 @@ class Waiting(Hiring):
             raise self._orphaned
         worker = here.worker
         if worker is None or job.finished:
-            return
-        if worker.scheduler is self:
+            self.attend()
+        elif worker.scheduler is self:
             self.lend_worker(worker)
         else:
             self._avoid_circle(worker, job)

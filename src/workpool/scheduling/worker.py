@@ -59,6 +59,9 @@ class Worker(Protocol):
     def start(self) -> None:
         """Begin to work, in a thread of its own; an OSError or RuntimeError if it cannot."""
 
+    def never_begins(self) -> None:
+        """Hear that nobody will start it: whoever waits for its end has seen it."""
+
     def kill(self) -> None:
         """End at once; what runs is settled by the worker's own thread, or by this call."""
 
@@ -99,6 +102,10 @@ class WorkerThread(threading.Thread):
             super().start()
         finally:
             self._tried.set()
+
+    def give_up(self) -> None:
+        """Note that nobody will try to start it."""
+        self._tried.set()
 
     def ended(self, timeout: float | None) -> bool:
         """Wait for the end, also that of an attempt to start; tell whether it came."""

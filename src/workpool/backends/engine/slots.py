@@ -28,6 +28,7 @@ from typing import TYPE_CHECKING, Any
 from workpool.backends.engine import landing, orders, remote
 from workpool.backends.engine.clerk import Flight
 from workpool.errors import InitializerFailed, TimeLimitExceeded, WorkerLost, WorkerStartFailed
+from workpool.ipc.calm import calmly
 from workpool.scheduling.mapjob import Chunk
 from workpool.task import RUNNING, Task
 
@@ -69,11 +70,15 @@ class Slot:
         self._ran: int = 0  # calls, in this life of the far end
         self._failed_starts = 0  # in a row
         self._gone = threading.Event()
+        self.never_begins = self._gone.set  # who waits for its end has seen it
 
     # ------------------------------------------------------- what others ask, in any thread
 
     def start(self) -> None:
         """Have the clerk begin; a RuntimeError if there is no thread to be had."""
+        calmly(self._start)
+
+    def _start(self) -> None:
         self.clerk.start()
         self.post(self._begin)
         self.started = True

@@ -89,6 +89,10 @@ class Books:
         """Start the thread; the process follows. An OSError or RuntimeError if the system has none to give."""
         calmly(self._start)
 
+    def never_begins(self) -> None:
+        """Have ended, for whoever waits for that."""
+        self._thread.give_up()
+
     @property
     def started(self) -> bool:
         """Whether there is a thread."""

@@ -217,8 +217,10 @@ class Feeding(Books):
             task = order if isinstance(order, Task) else order[0]
             number = self._flights.number_of(task)
             begun, _ = handle.journal.begun()
-            if number is None or begun > number or self._doomed is not None:
-                answer(order)  # it has ended, or its worker is being ended
+            if number is None or begun > number:
+                answer(order)  # it has ended
+            elif self._doomed is not None:
+                self._put_off.append(order)  # with its worker, which is being ended
             elif begun < number:
                 # It is with the worker and has not begun: it comes back, or begins at this very moment.
                 recall = True
