@@ -19,6 +19,7 @@ from tests.support.fatal import started, takes_a_while
 from tests.support.gates import in_background
 from workpool import Pool, WorkerLost
 
+MOST_IN_VAIN = 4
 LONG_WAIT = 120.0  # seconds; a deadline
 SIZES = [
     pytest.param(700, 2.0, id="short"),
@@ -29,7 +30,12 @@ METHODS = ["forkserver", pytest.param("fork", marks=pytest.mark.stress)]
 
 @contextmanager
 def storm(pool: Pool, seconds: float) -> Generator[list[int]]:
-    """Kill a random worker every 20 ms, while the block runs and for so long at most."""
+    """Kill a random worker every 20 ms, while the block runs and for so long at most.
+
+    It kills a few at most until something more is done. On a machine that is busy with other
+    things, starts may take longer than it leaves them: workers that cannot live end the pool,
+    and that is another test.
+    """
     over = threading.Event()
     seed = time.time_ns() % 1_000_000_007
     dice = random.Random(seed)
@@ -37,11 +43,16 @@ def storm(pool: Pool, seconds: float) -> Generator[list[int]]:
 
     def rage() -> None:
         until = time.monotonic() + seconds
+        done, killed = -1, 0
         while not over.wait(0.02) and time.monotonic() < until:
             with pool._scheduler.lock:
                 handles = [getattr(w, "_handle", None) for w in pool._scheduler.workers.values()]
             alive = [handle for handle in handles if handle is not None and not handle.dead]
-            if alive:
+            stats = pool.stats()
+            if stats.done + stats.failed != done:
+                done, killed = stats.done + stats.failed, 0
+            if alive and killed < MOST_IN_VAIN:
+                killed += 1
                 with suppress(ProcessLookupError):
                     os.kill(dice.choice(alive).pid, signal.SIGKILL)
                     kills.append(1)
@@ -68,7 +79,7 @@ def test_with_retries_all_results_are_right(
         results = pool.map(fn, range(count // 2, count), timeout=LONG_WAIT)
         assert [task.result(LONG_WAIT) for task in batch] == [3 * n for n in range(count // 2)]
         assert list(results) == [3 * n for n in range(count // 2, count)]
-    assert len(kills) > 20 * seconds / 2
+    assert len(kills) > 10
     counts = started(tmp_path / "starts")
     assert set(counts) == {str(n) for n in range(count)}
     # At most one start is lost with each death.
