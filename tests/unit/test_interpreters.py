@@ -158,13 +158,14 @@ def test_c_code_that_holds_its_interpreter_is_given_up_in_time(
     pool = make_pool(1)
     pool.submit(see, 1).result(DEADLINE)  # this module is loaded there: the clock runs while it is
     with Gate() as gate:
-        task = pool.options(time_limit=0.3).submit(hold_the_interpreter, gate.path, 2_500)
+        task = pool.options(time_limit=0.3).submit(hold_the_interpreter, gate.path, 5_000)
         gate.arrival()
     began = monotonic()
     assert isinstance(task.exception(DEADLINE), TimeLimitExceeded)
     assert pool.submit(double, 1).result(DEADLINE) == 2
-    assert monotonic() - began < 2.4
+    assert monotonic() - began < 4.8, "before the C code let go"
     assert pool.stats().written_off == 1
+    _wait_for_strays()
 
 
 @needs_interpreters
