@@ -39,7 +39,7 @@ _numbers = count()
 
 if not _compat.in_worker:
     # A worker process imports this with __main__, makes no pool as a rule, and is ready sooner.
-    import workpool.backends.thread
+    import workpool.backends.thread  # pyright: ignore[reportUnusedImport]
     import workpool.settings  # noqa: F401  # pyright: ignore[reportUnusedImport]
 
 
