@@ -39,6 +39,7 @@ from typing import TYPE_CHECKING, Any, NoReturn, Protocol, TypeVar, cast
 
 from workpool._compat import RLock
 from workpool.errors import NotPicklable
+from workpool.facts import Facts
 from workpool.naming import function_name
 from workpool.situation import here
 
@@ -93,7 +94,7 @@ class Extras:
         self.sleepers: list[Any] = []  # a held lock for each thread in result()
 
 
-class Task(Future[R]):
+class Task(Facts, Future[R]):
     """A call that was accepted by a pool, and its outcome.
 
     A :class:`concurrent.futures.Future` in every respect, which also knows where
@@ -110,80 +111,18 @@ class Task(Future[R]):
     _state = PENDING
     _result: Any = None
     _exception: BaseException | None = None
-    _call: tuple[Callable[..., Any], tuple[Any, ...], dict[str, Any]] | None = None
     _owner: Owner | None = None
     _lock: Any = _orphans_lock  # guards _state, _result, _exception, _extras
     _extras: Extras | None = None
-    _terms: Any = None
     _epoch: Any = None
     _payload: Any = None
-    _printed: tuple[list[str], list[str]] | None = None
     _by_value = False  # pickled so that the worker need not import __main__
     _unwanted = False  # cancelled while it was with a worker: sees it, and begins no more
     _heed: tuple[Callable[[], object], ...] = ()  # to be called when it becomes unwanted
-    _attempts = 0
-    _worker: int | None = None
-    _queued_at = 0.0
-    _started_at = 0.0
-    _ended_at = 0.0
     id = -1
 
     def __init__(self) -> None:
         """Make a pending task that belongs to no pool; pools make their own."""
-
-    # ------------------------------------------------------------ what it knows
-
-    @property
-    def name(self) -> str:
-        """The name given by ``options(name=...)``, else the function's."""
-        return self._name
-
-    # Stored when the call is dropped, so that a settled task still has its name.
-    @property
-    def _name(self) -> str:
-        given = getattr(self._terms, "name", None)
-        if given is not None:
-            return str(given)
-        stored = self.__dict__.get("_called")
-        if stored is not None:
-            return str(stored)
-        call = self._call
-        return function_name(call[0]) if call is not None else "task"
-
-    @property
-    def attempts(self) -> int:
-        """How often the task was started."""
-        return self._attempts
-
-    @property
-    def worker(self) -> int | None:
-        """Index of the worker that ran it last, ``None`` before it started."""
-        return self._worker
-
-    @property
-    def queued_for(self) -> float:
-        """Seconds from submit to start, or until now."""
-        if not self._queued_at:
-            return 0.0
-        until = self._started_at or (self._ended_at if self.done() else monotonic())
-        return max(0.0, until - self._queued_at)
-
-    @property
-    def ran_for(self) -> float:
-        """Seconds from its last start to its end, or until now; 0.0 before it started."""
-        if not self._started_at:
-            return 0.0
-        return max(0.0, (self._ended_at or monotonic()) - self._started_at)
-
-    @property
-    def stdout(self) -> str:
-        """What all attempts of the task have printed so far, with ``Pool(capture=True)``; kept if its worker dies."""
-        return "" if self._printed is None else "".join(self._printed[0])
-
-    @property
-    def stderr(self) -> str:
-        """What the task has written to ``sys.stderr`` so far, with ``Pool(capture=True)``."""
-        return "" if self._printed is None else "".join(self._printed[1])
 
     def __reduce__(self) -> NoReturn:
         message = (
@@ -462,12 +401,6 @@ class Task(Future[R]):
                     _log.exception("exception calling callback for %r", self)
         finally:
             here.calls_back = before
-
-    def keep_printed(self, which: int, text: str) -> None:
-        """Keep what the task printed: 0 for stdout, 1 for stderr. By one thread at a time."""
-        if self._printed is None:
-            self._printed = ([], [])
-        self._printed[which].append(text)
 
     def _drop_call(self) -> None:
         call = self._call
