@@ -131,6 +131,7 @@ def test_an_initializer_that_raises_fails_everything(
         assert pool.unfinished == 0
 
 
+@pytest.mark.needs("recycles")
 @pytest.mark.parametrize("chunksize", [None, 1])
 def test_a_pool_that_breaks_in_the_midst_of_a_map_says_so(
     make_pool: MakePool, tmp_path: Path, chunksize: int | None
@@ -157,7 +158,7 @@ def test_an_initializer_may_raise_anything(
         pool.submit(tasks.double, 1).result(DEADLINE)
 
 
-@pytest.mark.needs("ends_tasks")
+@pytest.mark.needs("starts_apart")
 def test_an_initializer_that_dies_fails_everything(kind: Kind, make_pool: MakePool) -> None:
     """A worker that dies in its initializer is told as that, at once."""
     pool = make_pool(1, initializer=tasks.die, initargs=(9,))
@@ -167,7 +168,7 @@ def test_an_initializer_that_dies_fails_everything(kind: Kind, make_pool: MakePo
     assert "9" in str(error) or not kind.can("exit_codes")
 
 
-@pytest.mark.needs("ends_tasks")
+@pytest.mark.needs("starts_apart")
 def test_an_initializer_that_hangs_is_ended(make_pool: MakePool, gate: Gate) -> None:
     """A worker that is not ready after start_timeout fails all who wait."""
     pool = make_pool(1, initializer=stop, initargs=(gate.path,), start_timeout=0.5)
@@ -235,6 +236,7 @@ def test_initializer_and_context_go_together(make_pool: MakePool) -> None:
 # --------------------------------------------------------------- max_tasks_per_worker
 
 
+@pytest.mark.needs("recycles")
 def test_a_worker_that_has_done_enough_is_replaced(make_pool: MakePool, kind: Kind) -> None:
     """After so many tasks a worker leaves in order, and another takes its index."""
     with Gate() as seen:
@@ -247,6 +249,7 @@ def test_a_worker_that_has_done_enough_is_replaced(make_pool: MakePool, kind: Ki
         assert seen.waiting() == life * 3
 
 
+@pytest.mark.needs("recycles")
 @pytest.mark.parametrize("chunksize", [None, 1, 4])
 def test_items_of_a_map_count_as_tasks(make_pool: MakePool, chunksize: int | None) -> None:
     """No worker runs more than so many items, however they travel."""
@@ -260,6 +263,7 @@ def test_items_of_a_map_count_as_tasks(make_pool: MakePool, chunksize: int | Non
         assert sum(len(life.split()) for life in lives) == 12
 
 
+@pytest.mark.needs("recycles")
 @pytest.mark.needs("concurrent")
 def test_replaced_workers_keep_the_others_company(make_pool: MakePool) -> None:
     """Many replacements on several workers lose no task, and indexes stay in range."""

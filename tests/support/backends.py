@@ -31,6 +31,8 @@ Ability = Literal[
     "far",
     "forks",
     "exit_codes",
+    "recycles",
+    "starts_apart",
     "breaks_forks",
 ]
 
@@ -66,27 +68,37 @@ def kind(name: BackendName | Literal["loopback"], *abilities: Ability) -> Kind:
 # forks        a child forked from a program with such pools can make pools of its own
 # breaks_forks a child forked while there is such a pool crashes: Python 3.14 cannot fork with interpreters
 # own_threads  tasks run in threads of this process which are not the caller's
+# recycles     a worker is replaced after so many tasks
+# starts_apart a worker's initializer is run before any task, and what befalls it there is told as that
 # reports      what tasks log and print can be brought to the caller
 # memory       workers and caller have memory in common
 _DAILY = [
     kind(
-        "thread", "concurrent", "limits", "writes_off", "own_threads", "reports", "memory", "forks"
+        "thread",
+        "concurrent",
+        "limits",
+        "writes_off",
+        "own_threads",
+        "reports",
+        "memory",
+        "forks",
+        "recycles",
     ),
-    kind("inline", "reports", "memory", "forks"),
+    kind("inline", "reports", "memory", "forks", "recycles"),
     kind(
         "process",
-        *("concurrent", "pickles", "limits", "ends_tasks", "exit_codes"),
-        *("reports", "memory", "forks"),
+        *("concurrent", "pickles", "limits", "ends_tasks", "exit_codes", "starts_apart"),
+        *("reports", "memory", "forks", "recycles"),
     ),
     # The engines' common part, on threads: tests/support/loopback.py.
-    kind("loopback", "concurrent", "pickles", "limits", "far", "forks"),
+    kind("loopback", "concurrent", "pickles", "limits", "far", "forks", "recycles"),
 ]
 if has_interpreters():
     _DAILY.append(
         kind(
             "interpreter",
             *("concurrent", "pickles", "limits", "writes_off"),
-            *("reports", "memory", "breaks_forks"),
+            *("reports", "memory", "breaks_forks", "recycles"),
         )
     )
 loopback.register()
@@ -95,7 +107,7 @@ loopback.register()
 # and for nothing else (nox -s engines).
 ENGINES = [
     kind("dask", "concurrent", "pickles", "limits", "ends_tasks", "far", "forks"),
-    kind("ray", "concurrent", "pickles", "limits", "ends_tasks", "far"),
+    kind("ray", "concurrent", "pickles", "limits", "ends_tasks", "far", "recycles", "starts_apart"),
 ]
 _asked = os.environ.get("WORKPOOL_TEST_BACKENDS")
 KINDS = (

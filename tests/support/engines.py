@@ -37,7 +37,7 @@ def shared_clusters(*backends: str) -> Generator[None]:
 def _start_dask(clusters: ExitStack) -> dict[str, Any]:
     from workpool.backends.dask.local import LocalCluster
 
-    cluster = clusters.enter_context(closing(LocalCluster(2)))
+    cluster = clusters.enter_context(closing(LocalCluster(3)))
     STANDING.add(cluster.pid)
     return {"address": cluster.address, "exclusive": True}
 

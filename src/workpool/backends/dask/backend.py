@@ -14,6 +14,7 @@ from __future__ import annotations
 
 import asyncio
 import uuid
+from concurrent.futures import Future, wait
 from contextlib import suppress
 from functools import partial
 from importlib import import_module
@@ -44,6 +45,9 @@ if TYPE_CHECKING:
 __all__ = ["DaskBackend"]
 
 _LOOK_AGAIN = 0.05  # seconds between two looks at whether a worker has come back
+_GOODBYE = (
+    5.0  # seconds that the end of workers may take to be ordered, before the client is closed
+)
 _PATIENCE = 1.0  # seconds that a message may wait for the name of what runs
 
 
@@ -79,6 +83,9 @@ class DaskBackend:
         self.capabilities = self.capabilities_with(settings)
         self.pack: Callable[[Task[Any]], None] | None = orders.pack
         self.engine = DaskEngine(pool, setup, settings)
+        if self.engine.ends_tasks:
+            # Two slots on one Dask worker would end each other's tasks.
+            self.capabilities = attrs.evolve(self.capabilities, most_workers=self.engine.slots)
         self.default_workers = self.engine.slots
         self._clerk = Clerk(pool, self.engine)
 
@@ -120,6 +127,7 @@ class DaskEngine:
         self.ends_tasks = _is_ours(settings)
         self._timeout = settings.start_timeout or 60.0
         self._cluster: Any = None
+        self._kills: list[Future[Any]] = []  # under way
         self._hosting = Lock()  # guards _hosted
         self._hosted = False
         self._own_client = settings.client is None
@@ -155,6 +163,9 @@ class DaskEngine:
         from workpool.backends.dask.far import Guard
 
         self._client.register_plugin(Guard())
+        if self.ends_tasks:
+            # Those that the last pool has ended take seconds to come back, and would not be seen.
+            asyncio.run_coroutine_threadsafe(self._await_the_killed(), self._loop).result()
         workers: dict[str, Any] = self._client.scheduler_info(n_workers=-1)["workers"]
         self.slots = sum(worker["nthreads"] for worker in workers.values()) or usable_cpus()
         # Nannies keep their address when the worker that they mind is replaced.
@@ -216,7 +227,7 @@ class DaskEngine:
         """Have the nanny kill the worker, and start another; or just forget the order."""
         flight = slot.flight
         if self.ends_tasks and isinstance(slot.far, str):
-            self._spawn(self._kill_worker(slot.far))
+            self._kills.append(self._spawn(self._kill_worker(slot.far, self._nanny_of(slot))))
         elif flight is not None and flight.ticket is not None:
             self._client.cancel([flight.ticket], force=True, asynchronous=True)
 
@@ -264,6 +275,7 @@ class DaskEngine:
         """End the pool's lives over there, the client and the cluster, as far as they are ours."""
         from workpool.backends.dask.far import forget, leave
 
+        wait(self._kills, _GOODBYE)
         if self._hosted:
             detach(self._token)
             with suppress(Exception):
@@ -283,8 +295,11 @@ class DaskEngine:
         loop: asyncio.AbstractEventLoop = self._client.loop.asyncio_loop
         return loop
 
-    def _spawn(self, coroutine: Coroutine[Any, Any, Any]) -> None:
-        asyncio.run_coroutine_threadsafe(coroutine, self._loop)
+    def _spawn(self, coroutine: Coroutine[Any, Any, Any]) -> Future[Any]:
+        return asyncio.run_coroutine_threadsafe(coroutine, self._loop)
+
+    async def _await_the_killed(self) -> None:
+        await self._client.scheduler.workpool_all_back(seconds=self._timeout)
 
     async def _follow(self, slot: Slot, far: Any, flight: Flight, future: Any) -> None:
         """Wait for an order's end, and report it."""
@@ -338,14 +353,21 @@ class DaskEngine:
             slot.far = address
             slot.ready()
 
-    async def _kill_worker(self, address: str) -> None:
+    async def _kill_worker(self, address: str, nanny: str) -> None:
         """Have the worker's nanny kill it, as nothing in the worker could refuse; it starts another."""
         from workpool.backends.dask.far import kill_worker
 
         with suppress(Exception):  # it is gone, or going
-            await self._client.run(
-                kill_worker, workers=[address], nanny=True, on_error="ignore", asynchronous=True
+            killed: dict[str, Any] = await self._client.run(
+                kill_worker,
+                address,
+                workers=[address],
+                nanny=True,
+                on_error="ignore",
+                asynchronous=True,
             )
+            if any(each is True for each in killed.values()):
+                await self._client.scheduler.workpool_killed(nanny=nanny)
 
     async def _tell(self, what: Callable[..., Any], flight: Flight) -> list[Any]:
         """Call a function in every worker's loop; one of them runs the order."""

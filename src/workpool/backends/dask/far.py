@@ -7,9 +7,11 @@ death instead, without changing a setting that others on the same cluster rely o
 
 from __future__ import annotations
 
+import asyncio
 import os
 import pickle
 import signal
+from contextlib import suppress
 from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
@@ -36,6 +38,8 @@ __all__ = [
 _SchedulerPlugin: Any = import_module("distributed.diagnostics.plugin").SchedulerPlugin
 
 MARK = "-workpool-"  # in the key of every task of ours
+
+_LOOK_AGAIN = 0.05  # seconds
 
 _lock = Lock()  # guards _lives; held while one is begun, so that it is begun once
 _lives: dict[str, Life] = {}  # by pool, as its token names it
@@ -85,11 +89,20 @@ async def stack(token: str, number: int) -> str:
     return "" if life is None else life.stack(number)
 
 
-def kill_worker(dask_worker: Any) -> None:
-    """Kill the worker that a nanny minds; runs in the nanny."""
-    pid = dask_worker.pid
+async def kill_worker(address: str, *, dask_worker: Any) -> bool:
+    """Kill the worker of that address, if it is there; runs in its nanny.
+
+    But not while one starts, for a nanny whose worker dies then gives up; and not the one that comes next.
+    """
+    process: Any = dask_worker.process
+    while process is not None and process.status.name == "starting":  # noqa: ASYNC110 - Dask tells nobody
+        await asyncio.sleep(_LOOK_AGAIN)
+    if process is None or process.status.name != "running" or process.worker_address != address:
+        return False
+    pid = process.pid
     if pid is not None:
         os.kill(pid, signal.SIGKILL)
+    return pid is not None
 
 
 class Guard(_SchedulerPlugin):  # type: ignore[misc]  # Dask has no types; it asks for this base
@@ -103,11 +116,15 @@ class Guard(_SchedulerPlugin):  # type: ignore[misc]  # Dask has no types; it as
         self._places: dict[
             str, tuple[str, Any]
         ] = {}  # by pool: the client it ends with, and the place
+        self._killed: set[str] = set()  # nannies whose workers were, and are not there again
+        self._back = asyncio.Event()  # set when one is
 
     async def start(self, scheduler: Any) -> None:
         """Take up the work in a scheduler."""
         self._scheduler = scheduler
         scheduler.handlers["workpool_place"] = self.call_place
+        scheduler.handlers["workpool_killed"] = self.killed
+        scheduler.handlers["workpool_all_back"] = self.all_back
 
     def transition(self, key: Any, start: str, finish: str, *args: Any, **kwargs: Any) -> None:
         """Bring a task of ours that goes to a worker to the brink of what Dask lets pass."""
@@ -134,6 +151,25 @@ class Guard(_SchedulerPlugin):  # type: ignore[misc]  # Dask has no types; it as
             return pickle.dumps((False, lost))
         result: bytes = await place.call(tuple(owner), number, name, arguments)
         return result
+
+    async def killed(self, nanny: str) -> None:
+        """Take in that a pool has killed the worker which that nanny minds; a handler of the scheduler."""
+        self._killed.add(nanny)
+
+    async def all_back(self, seconds: float) -> None:
+        """Wait until those workers are there again; for so long at most. A handler, too."""
+        loop = asyncio.get_running_loop()
+        until = loop.time() + seconds
+        while self._killed and (left := until - loop.time()) > 0:
+            self._back.clear()
+            with suppress(asyncio.TimeoutError):
+                await asyncio.wait_for(self._back.wait(), left)
+        self._killed.clear()  # who is not back by now does not come
+
+    def add_worker(self, scheduler: Any, worker: str) -> None:
+        """See who is back."""
+        self._killed.discard(scheduler.workers[worker].nanny)
+        self._back.set()
 
     def remove_worker(self, scheduler: Any, worker: str, **kwargs: Any) -> None:
         """Free what a worker owned that has ended."""

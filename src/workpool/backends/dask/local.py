@@ -24,6 +24,9 @@ def main(workers: int, descriptor: int) -> None:
     distributed: Any = import_module("distributed")
     quiet: dict[str, Any] = {
         "distributed.scheduler.dashboard.status.task-stream-length": 0,
+        # A cluster ends the nanny of a worker that is not there so long after one of its deaths, which may
+        # be just when another has been killed by us and comes back.
+        "distributed.deploy.lost-worker-timeout": "1000 days",
         "distributed.worker.daemon": False,  # a task may start processes of its own
     }
     with (
@@ -33,7 +36,8 @@ def main(workers: int, descriptor: int) -> None:
             n_workers=workers,
             threads_per_worker=1,
             host="127.0.0.1",
-            dashboard_address=None,
+            dashboard_address="127.0.0.1:0",  # any port: None is the one that another cluster may have
+            scheduler_kwargs={"dashboard": False},
             silence_logs=50,
         ) as cluster,
     ):
