@@ -71,6 +71,8 @@ class Ending(Waiting):
                 workers = [w for w in self.workers.values() if w is not here.worker]
                 # Also after kill(), which may still be at it in another thread.
                 undone = self.ledger.unfinished and not self.is_inside()
+                if self._orphaned is not None:
+                    undone = False  # in a forked child: what is not done here never will be
             if not workers and not undone:
                 return True
             if not workers:
