@@ -93,6 +93,8 @@ class Keeper:
                     except (BrokenPipeError, ConnectionResetError):
                         # The keeper was killed since. Its successor starts this worker.
                         self._forget()
+                        with suppress(ChildProcessError):
+                            os.waitpid(self._pid, 0)  # its socket is closed: it is all but gone
                         if attempt == 2:
                             raise
         except BaseException:
