@@ -203,6 +203,7 @@ class Scribe:
 
     def _run(self) -> None:
         job = self._job
+        pieces: list[Piece] = []
         try:
             while True:
                 self._news.wait()
@@ -213,31 +214,29 @@ class Scribe:
                 with job.host.lock:
                     pieces, self._pieces = self._pieces, []
                 if pieces:
-                    self._keep(pieces)
-                del pieces  # results are held by their consumer alone
+                    self._keep(pieces)  # which empties it: results are held by their consumer alone
                 with job.host.lock:
                     if not self._pieces and (job.complete or stopping):
                         self._over = True
                         break
         except BaseException as error:
-            self._give_up(error)
+            self._give_up(error, pieces)
         finally:
             del job
             self._job = _Through  # no cycle
             self._close()
 
-    def _give_up(self, error: BaseException) -> None:
+    def _give_up(self, error: BaseException, pieces: list[Piece]) -> None:
         """End the map call rather than leave results lying that nobody would settle."""
         job = self._job
         with job.host.lock:
             self._over = True
             job.close(error)
-            for piece in self._pieces:
-                job.settle(piece)
-            self._pieces = []
+            _settle(job, pieces)
+            _settle(job, self._pieces)
 
     def _keep(self, pieces: list[Piece]) -> None:
-        """Write results, then settle them."""
+        """Write results, then settle them; those that are settled are taken out of the list."""
         job = self._job
         rows: list[Row] = []
         for piece in pieces:
@@ -254,8 +253,7 @@ class Scribe:
                 if job.closed or job.unseen:
                     _log.error("%s", reason)
                 job.close(reason)
-            for piece in pieces:
-                job.settle(piece)
+            _settle(job, pieces)
 
     def _dump(self, piece: Piece, rows: list[Row]) -> None:
         """Pickle the results of a piece; one that has no pickle becomes that item's error."""
@@ -302,6 +300,13 @@ class Scribe:
                 call()
             except Exception:  # noqa: S110 - an event loop that is closed waits no more
                 pass
+
+
+def _settle(job: Any, pieces: list[Piece]) -> None:
+    """Settle results, in the order they came; lock held."""
+    pieces.reverse()
+    while pieces:
+        job.settle(pieces.pop())
 
 
 class _Through:
