@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import json
 import os
+import sys
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import pytest
 
-from workpool import Unsupported
+from workpool import Counter, Unsupported
 from workpool.__main__ import main
 from workpool.backends.base import BACKENDS
 from workpool.commands import doctor
@@ -241,3 +242,42 @@ def test_the_command_takes_its_parts_from_where_they_are(
     assert main(["doctor"]) == 0
     page = capsys.readouterr().out
     assert "All that was tried works. Good to know:\n- Only 100 files may be open" in page
+
+
+def test_amounts_have_units_that_fit(facts: dict[str, Any]) -> None:
+    """From bytes to terabytes, and from microseconds to seconds."""
+    changes: dict[str, Any] = {
+        "memory": {"available": 3 << 40, "limit": 3 << 20, "used": 1 << 20},
+        "limits": {"NOFILE": 1024, "NPROC": None, "AS": 1 << 35},
+    }
+    for path, value in changes.items():
+        change(facts, path, value)
+    slow = Trial(backend="process", tried=True, start=2.5, round_trip=0.015)
+    page = "\n".join(lines_of(facts, [slow, *FINE], []))
+    for says in (
+        "3.0 TB available, 3 MB by a control group, 1 MB of it used",
+        "open files: 1,024; processes and threads: no limit; address space: 32 GB",
+        "first result after 2.5 s, then 15 ms there and back",
+        "first result after 1000 us, then 20 us there and back",
+    ):
+        assert says in page, page
+    change(facts, "memory.used", None)
+    assert "3 MB by a control group\n" in "\n".join(lines_of(facts, [], [])) + "\n"
+
+
+def test_a_counter_that_loses_is_told(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Shared state that does not add up is a broken backend, and its pool is gone."""
+
+    def add_less(counter: Counter, n: int) -> None:
+        counter.add(n - 1)
+
+    monkeypatch.setattr(trying, "_add", add_less)
+    trial = try_one("thread")
+    assert trial.broken
+    assert "a shared counter has 35 where 45 were added" in trial.why
+
+
+def test_a_system_without_limits_is_read(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Where there is no such module as resource, nothing is made up."""
+    monkeypatch.setitem(sys.modules, "resource", None)
+    assert gather()["limits"] == {}

@@ -313,3 +313,36 @@ def test_true_is_a_bar_in_a_notebook(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("sys.stderr", io.StringIO())
     monkeypatch.setitem(sys.modules, "ipykernel", sys)
     assert home._fitting() == "tqdm"
+
+
+def test_rich_tells_what_the_other_displays_tell(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A row has failures, what came from the journal, and the time that is left, or else that is gone."""
+    terminal = shown_on(Terminal(), monkeypatch)
+    row = import_module("workpool.integrations.progress.with_rich").display("m", 4800)
+    told: list[str] = []
+    monkeypatch.setattr(row._screen, "update", lambda _, **fields: told.append(fields["told"]))
+    row.show(progress(failed=3, restored=9))
+    row.show(progress(total=None, left=None))
+    monkeypatch.undo()
+    shown_on(terminal, monkeypatch)
+    row.close(None)
+    assert told == [
+        "1,203/4,800  3 failed  9 from the journal  20.0/s  3:00 left",
+        "1,200  20.0/s  1:00 gone",
+    ]
+
+
+def test_a_line_that_stays_stands_above_plain_text(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Where no tqdm is, what tasks print on a terminal takes the place of the living line."""
+    terminal = shown_on(Terminal(), monkeypatch)
+    monkeypatch.delitem(sys.modules, "workpool.integrations.progress.with_tqdm", raising=False)
+    plain = import_module("workpool.integrations.progress.plain")
+    now = [0.0]
+    monkeypatch.setattr("workpool.integrations.progress.line.monotonic", lambda: now[0])
+    shown = plain.display("m", 10)
+    now[0] = 1.0
+    shown.show(progress())
+    write_above("a line", terminal)
+    shown.close(None)
+    write_above("another", terminal)
+    assert re.fullmatch(r"\rresize: .* left\r +\ra line\nanother\n", terminal.getvalue())
