@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 
 from tests.support.gates import DEADLINE, in_background
-from workpool._compat import gil_enabled
+from workpool._compat import RLock, gil_enabled
 from workpool.scheduling import patient_lock
 from workpool.scheduling.patient_lock import make_lock
 
@@ -134,4 +134,4 @@ def test_an_interrupted_wait_has_nothing(
 def test_without_a_gil_it_is_an_ordinary_lock(monkeypatch: pytest.MonkeyPatch) -> None:
     """There is no convoy to avoid, and naps would only be late."""
     monkeypatch.setattr(patient_lock, "gil_enabled", lambda: False)
-    assert type(make_lock()) is type(threading.RLock())
+    assert type(make_lock()) is type(RLock())

@@ -18,6 +18,7 @@ Without a GIL there is no convoy of this kind, and the lock is an ordinary one.
 from __future__ import annotations
 
 import threading
+from itertools import repeat
 from time import sleep
 from typing import Any
 
@@ -31,29 +32,30 @@ _LOOKS = 50
 _Plain: Any = type(threading.RLock())  # to be built upon, whatever the stubs say
 
 
-# What acquire() is called with, to try once and to wait.
-_TRY, _WAIT = (False,), (True,)
-
-
 class _PatientLock(_Plain):  # type: ignore[misc]  # for the same reason
     """A reentrant lock; its block is entered patiently."""
 
     # Taken by the step of a loop, never by a call: behind a call Python looks for signals, and
     # the exception of a Ctrl-C there would leave the lock locked, with no block to leave.
 
+    def __init__(self) -> None:
+        self._tries = map(self.acquire, repeat(False))  # one for good: a new one each time is slow
+
     def __enter__(self) -> Any:
-        for owned in map(self.acquire, _TRY):
+        for owned in self._tries:
             if owned:
                 return True
+            break
         return self._wait()
 
     def _wait(self) -> bool:
         for _ in range(_LOOKS):
             sleep(_NAP)
-            for owned in map(self.acquire, _TRY):
+            for owned in self._tries:
                 if owned:
                     return True
-        for _ in map(self.acquire, _WAIT):
+                break
+        for _ in map(self.acquire, (True,)):
             break
         return True
 
