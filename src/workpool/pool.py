@@ -336,7 +336,7 @@ class Pool(Calls, Sharing, Observing, Entering, Executor):  # type: ignore[misc]
         wait : bool
             Return when every worker has ended.
         cancel_futures : bool
-            Cancel what has not started.
+            Cancel what has not started; what runs sees ``workpool.current().cancelled``.
 
         Raises
         ------

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+from functools import partial
+
 import pytest
 
 from tests.contract.conftest import MakePool
 from tests.support import tasks
-from tests.support.gates import DEADLINE, Gate
-from workpool import Pool
+from tests.support.gates import DEADLINE, Gate, in_background
+from workpool import Pool, Task
 
 
 @pytest.mark.needs("own_threads")
@@ -34,3 +36,60 @@ def test_a_cancelled_task_is_not_tried_again(pool: Pool, gate: Gate) -> None:
     with pytest.raises(LookupError, match="first"):
         task.result(DEADLINE)
     assert task.attempts == 1
+
+
+@pytest.mark.needs("concurrent")
+@pytest.mark.lacks("far")  # there the items behind it begin, and see it at once
+@pytest.mark.parametrize("chunksize", [1, 3, None])
+def test_items_see_that_their_map_call_was_closed(
+    pool: Pool, gate: Gate, chunksize: int | None
+) -> None:
+    """An item that runs is told when nobody wants its result any more; those behind it never begin."""
+    told = partial(tasks.tell_if_cancelled, DEADLINE, gate.path)
+    results = pool.map(told, range(6), chunksize=chunksize)
+    running = set(gate.arrivals(2))
+    assert all(word.startswith("begun") for word in running)
+    results.close()
+    assert sorted(gate.arrivals(2)) == ["told True", "told True"]
+    in_background(pool.join, DEADLINE).result()
+    assert gate.waiting() == []
+
+
+@pytest.mark.needs("concurrent")
+def test_what_runs_sees_that_the_rest_is_cancelled_at_the_end_of_the_pool(
+    pool: Pool, gate: Gate
+) -> None:
+    """shutdown(cancel_futures=True) asks tasks and items to stop, and gives what they return then."""
+    task = pool.submit(tasks.tell_if_cancelled, DEADLINE, gate.path, 1)
+    results = pool.map(partial(tasks.tell_if_cancelled, DEADLINE, gate.path), [2], chunksize=2)
+    assert gate.arrivals(2) == ["begun", "begun"]
+    in_background(pool.shutdown, cancel_futures=True).result()
+    assert task.result(0)
+    assert sorted(gate.arrivals(2)) == ["told True", "told True"]
+    del results
+
+
+@pytest.mark.needs("concurrent")
+def test_tasks_of_a_cancelled_group_see_it(pool: Pool, gate: Gate) -> None:
+    """The failure of one reaches those that run, which may stop in order."""
+
+    def run_two() -> None:
+        with pool.group() as group:
+            told.append(group.submit(tasks.tell_if_cancelled, DEADLINE, gate.path, 1))
+            gate.arrival()
+            group.submit(tasks.fail_with, LookupError, "on purpose")
+
+    told: list[Task[bool]] = []
+    with pytest.raises(ExceptionGroup):
+        run_two()
+    assert told[0].result(0)
+
+
+@pytest.mark.needs("own_threads")
+def test_a_thread_that_is_killed_sees_it(make_pool: MakePool, gate: Gate) -> None:
+    """kill() gives up threads; what looks at the flag there stops by itself."""
+    pool = make_pool(1)
+    pool.submit(tasks.tell_if_cancelled, DEADLINE, gate.path, 1)
+    gate.arrival()
+    pool.kill()
+    assert pool.unfinished == 0

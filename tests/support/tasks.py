@@ -120,6 +120,17 @@ def cancelled_within(seconds: float, gate: str, word: object = "") -> bool:
     return situation().cancelled
 
 
+def tell_if_cancelled(seconds: float, gate: str, _: object = None) -> bool:
+    """Say that it has begun, and later whether somebody wants this task's end, in so many seconds at most."""
+    say(gate, "begun")
+    nap, until = threading.Event(), monotonic() + seconds
+    while not situation().cancelled and monotonic() < until:
+        nap.wait(0.001)
+    told = situation().cancelled
+    say(gate, f"told {told}")
+    return told
+
+
 def cancelled_after_another(pool: workpool.Pool, gate: str) -> bool:
     """Stop at a gate, run another task of the same pool, and tell whether this one was cancelled."""
     stop(gate)

@@ -348,12 +348,18 @@ class LocalRunner:
     def _offset(chunk: Chunk) -> int:
         return max(0, chunk.size - len(chunk.todo) - 1)
 
-    def ask_to_end(self, task: Task[Any]) -> None:
-        """Do nothing: a task that runs here looks at its own mark."""
+    def ask_to_end(self, what: object) -> None:
+        """Begin no more items of a closed map call; lock held for that. What runs here looks at its own mark."""
+        self.asked_to_end = self.asked_to_end or what is None
+        chunk = self.chunk
+        if chunk is not None and chunk.job is what and (rest := chunk.take_back(chunk.size)):
+            self.scheduler.litter.append(rest)
+            rest.job.drop(rest.size)
 
     def _cancelled(self) -> bool:
-        task = self.task
-        return self.asked_to_end or (task is not None and task._unwanted)
+        task, chunk = self.task, self.chunk
+        closed = task._unwanted if task is not None else chunk is not None and chunk.job.closed
+        return self.asked_to_end or closed
 
     def _task_id(self) -> int:
         task, chunk = self.task, self.chunk

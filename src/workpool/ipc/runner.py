@@ -131,6 +131,11 @@ class Runner:
         batch = self.batch
         return self.task_id if batch is None else batch.start + batch.size - len(batch.items) - 1
 
+    def number(self) -> int:
+        """Give the number of the call that runs, also in a slice."""
+        batch = self.batch
+        return self.running if batch is None else batch.first + batch.size - len(batch.items) - 1
+
     def _begin(self, number: int) -> int:
         """Note that a call begins; lock held. Gives the time, in nanoseconds."""
         now = monotonic_ns()

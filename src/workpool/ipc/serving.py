@@ -144,7 +144,7 @@ class Serving:
         return reporter
 
     def _wanted_ended(self) -> bool:
-        return self._runner.running in self._cancelled
+        return bool(self._cancelled) and self._runner.number() in self._cancelled
 
     # ----------------------------------------------------------------- calls that come
 
@@ -238,5 +238,6 @@ class Serving:
         elif kind == CANCEL:
             # Those before the one that runs are over.
             running = self._runner.running
-            self._cancelled = frozenset(n for n in self._cancelled if n >= running) | {number}
+            kept = {n for n in self._cancelled if n >= running}
+            self._cancelled = frozenset(kept.union(range(number, more[0] + 1)))
         return True

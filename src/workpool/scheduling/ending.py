@@ -110,6 +110,8 @@ class Ending(Waiting):
                     else:
                         announce.append(entry)
             cancelled = before - self.ledger.unfinished
+            for worker in self.workers.values():
+                worker.ask_to_end(None)
         for task in announce:
             task.announce(task._extras)  # type: ignore[arg-type]  # it had extras, and they stay
             with self.lock:

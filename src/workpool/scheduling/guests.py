@@ -38,8 +38,8 @@ class Host(Protocol):
     def dismiss(self, epoch: Epoch, count: int) -> None:
         """Count that many items as done; lock held."""
 
-    def drop_delayed(self, job: MapJob) -> None:
-        """Count items done that wait for their next attempt; lock held."""
+    def abandon(self, job: MapJob) -> None:
+        """Count items done that wait for their next attempt, and tell those that run; lock held."""
 
     def sweep(self) -> None:
         """Let go of what was dropped with the lock held; without the lock."""

@@ -372,7 +372,7 @@ class MapJob:
         self._end_of_source()
         if undrawn:
             self.drop(undrawn)
-        self.host.drop_delayed(self)
+        self.host.abandon(self)
         self._tell()
 
     def drop(self, count: int) -> None:

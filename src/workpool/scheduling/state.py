@@ -154,12 +154,14 @@ class State:
         """Accept nothing more; see :class:`~workpool.scheduling.ending.Ending`."""
         raise AssertionError(self.name)
 
-    def drop_delayed(self, job: MapJob) -> None:
-        """Count the items of a closed map call done that wait for their next attempt; lock held."""
+    def abandon(self, job: MapJob) -> None:
+        """Count items of a closed map call done that wait for another attempt, and tell those that run; lock held."""
         for unit in [unit for unit in self._delayed if getattr(unit, "job", None) is job]:
             self._delayed.remove(unit)
             self.litter.append(unit)
             job.drop(unit.size)
+        for worker in self.workers.values():
+            worker.ask_to_end(job)
 
     def sweep(self) -> None:
         """Let go of what was dropped with the lock held; without the lock."""

@@ -14,7 +14,7 @@ from workpool.naming import function_name
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from workpool.scheduling.mapjob import Chunk
+    from workpool.scheduling.mapjob import Chunk, MapJob
     from workpool.task import Task
 
 __all__ = ["Worker", "WorkerThread", "describe", "describe_item", "no_clock", "stack_is_deep"]
@@ -69,8 +69,8 @@ class Worker(Protocol):
         """End the task if this worker runs it, and settle it as cancelled."""
         ...
 
-    def ask_to_end(self, task: Task[Any]) -> None:
-        """Let the task see that it is not wanted any more, if this worker runs it."""
+    def ask_to_end(self, what: Task[Any] | MapJob | None) -> None:
+        """Let a task, the items of a map call, or all that runs here see that they are not wanted any more."""
 
     def join(self, timeout: float | None) -> bool:
         """Wait for the worker's end; tell whether it came."""

@@ -95,9 +95,9 @@ class Slot:
         """Have the far end ended; what runs there is lost."""
         self.post(self._kill)
 
-    def ask_to_end(self, task: Task[Any]) -> None:
-        """Let the task see that it is not wanted any more, if it runs here."""
-        self.post(partial(self._ask_to_end, task))
+    def ask_to_end(self, what: object) -> None:
+        """Let a task, the items of a map call, or all see that they are not wanted, if they run here."""
+        self.post(partial(self._ask_to_end, what))
 
     def end_task(self, task: Task[Any]) -> bool:
         """End the far end if it runs the task; waits until that is settled."""
@@ -302,9 +302,9 @@ class Slot:
 
     # ---------------------------------------------------------------------------- ending
 
-    def _ask_to_end(self, task: Task[Any]) -> None:
+    def _ask_to_end(self, what: object) -> None:
         flight = self.flight
-        if flight is not None and flight.unit is task:
+        if flight is not None and what in (None, flight.unit, getattr(flight.unit, "job", None)):
             self._engine.ask_to_end(self, flight)
 
     def _end_task(self, task: Task[Any], heard: threading.Event) -> None:

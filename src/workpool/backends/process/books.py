@@ -27,13 +27,15 @@ if TYPE_CHECKING:
     from workpool.backends.process.hearing import Hearing
     from workpool.ipc.launch import WorkerHandle
     from workpool.ipc.watch import Watch
+    from workpool.scheduling.mapjob import MapJob
     from workpool.scheduling.scheduler import Scheduler
 
 __all__ = ["Books", "answer", "name_of"]
 
-# What others ask of a worker: to be killed (with the name of why), to let a task see that it is
-# not wanted, or to end with a task, if it runs it, and say when that is done.
-Order: TypeAlias = "str | Task[Any] | tuple[Task[Any], threading.Event]"
+# What others ask of a worker: to be killed (with the name of why), to let a task, the items of a
+# map call, or all it has (None) see that they are not wanted, or to end with a task, if it runs
+# it, and say when that is done.
+Order: TypeAlias = "str | Task[Any] | MapJob | tuple[Task[Any], threading.Event] | None"
 
 
 class Books:
@@ -126,9 +128,9 @@ class Books:
         heard.wait()
         return task.cancelled()
 
-    def ask_to_end(self, task: Task[Any]) -> None:
-        """Have the worker let the task see that it is not wanted any more."""
-        self._order(task)
+    def ask_to_end(self, what: Task[Any] | MapJob | None) -> None:
+        """Have the worker let a task, the items of a map call, or all see that they are not wanted any more."""
+        self._order(what)
 
     def running(self) -> list[tuple[str, float]]:
         """Name the call that runs, with its age in seconds, as the journal has it."""

@@ -21,6 +21,7 @@ from workpool.ipc import pickling, serving
 from workpool.ipc.borrowing import Borrowed
 from workpool.ipc.frames import unpack_payload
 from workpool.ipc.outbox import DONE
+from workpool.scheduling.mapjob import MapJob
 from workpool.scheduling.pace import TARGET
 from workpool.task import Task
 
@@ -214,6 +215,9 @@ class Feeding(Books):
                 self._doomed = self._doomed or order
                 handle.kill()
                 continue
+            if order is None or isinstance(order, MapJob):
+                recall = self._tell_items(handle, order) or recall
+                continue
             task = order if isinstance(order, Task) else order[0]
             number = self._flights.number_of(task)
             begun, _ = handle.journal.begun()
@@ -225,16 +229,27 @@ class Feeding(Books):
                 # It is with the worker and has not begun: it comes back, or begins at this very moment.
                 recall = True
                 if isinstance(order, Task):
-                    handle.control((serving.CANCEL, number))
+                    handle.control((serving.CANCEL, number, number))
                 else:
                     self._put_off.append(order)
             elif isinstance(order, Task):
-                handle.control((serving.CANCEL, number))
+                handle.control((serving.CANCEL, number, number))
             else:
                 self._doomed = order
                 handle.kill()
         if recall:
             self._recall(handle)
+
+    def _tell_items(self, handle: WorkerHandle, job: MapJob | None) -> bool:
+        """Let the items of a closed map call (or all calls there are) know; tell whether some have not begun."""
+        begun, _ = handle.journal.begun()
+        waiting = False
+        for flight in self._flights:
+            if job is None or (flight.chunk is not None and flight.chunk.job is job):
+                last = flight.first + flight.size - 1
+                handle.control((serving.CANCEL, flight.first, last))
+                waiting = waiting or (job is not None and last > begun)
+        return waiting
 
     def _recall(self, handle: WorkerHandle) -> None:
         """Have everything back that has not begun."""
