@@ -41,8 +41,8 @@ class LocalRunner:
         self.scheduler = scheduler
         self.index = index
         self.inbox: Any = None
-        self.lent = False
-        self.leaving = False
+        self.taken: Any = None
+        self.lent = self.leaving = False
         self.waits_on: Any = None  # a weak reference: a task or map call of another pool
         self.situation = Situation(scheduler.name, index)
         self.task: Task[Any] | None = None  # what runs now, a task
@@ -68,7 +68,7 @@ class LocalRunner:
         if call is None:
             return
         fn, args, kwargs = call
-        self.task = task
+        self.task, self.taken = task, None
         task._worker = self.index
         task._attempts += 1
         task._started_at = monotonic()
@@ -86,19 +86,19 @@ class LocalRunner:
         try:
             value = fn(*args, **kwargs) if kwargs else fn(*args)
         except BaseException as raised:
-            # Begin at the user's function.
             error = raised.with_traceback(raised.__traceback__ and raised.__traceback__.tb_next)
         task._ended_at = monotonic()
-        self.task = None
+        self.taken, self.task = task, None
         if timer is not None:
             timer.cancel()
         if error is None:
             self.scheduler.settle(task, value, None, by=self)
         else:
             self.scheduler.fail(task, error, by=self)
-            # The traceback leads from the user's frame back to this one. What stays here
-            # would be held as long as the error is, and the error by itself.
-            del task, call, fn, args, kwargs, error
+        self.taken = None
+        # The traceback leads from the user's frame back to this one. What stays here
+        # would be held as long as the error is, and the error by itself.
+        del task, call, fn, args, kwargs, error
 
     def stopped(self) -> bool:
         """Tell whether what comes next is to be left to others, in the middle of a chunk."""
@@ -123,8 +123,7 @@ class LocalRunner:
 
     def overdue(self, task: Task[Any], attempt: int) -> None:
         """Give up a task that ran past its limit; only workers that keep limits are asked."""
-        message = f"{describe(task)}, attempt {attempt}"
-        raise AssertionError(message)
+        raise AssertionError(describe(task), attempt)
 
     def overdue_item(self, item: Item) -> None:
         """Give up an item that ran past its limit; only workers that keep limits are asked."""
@@ -136,11 +135,12 @@ class LocalRunner:
         """Call the function with each item and deliver the results."""
         chunk.open()
         scheduler = self.scheduler
-        if scheduler.litter:
-            scheduler.sweep()
+        scheduler.sweep()
         with scheduler.lock:  # in one step, for whoever takes the chunk from this thread
+            if self.written_off:
+                return  # killed since it was taken, and counted by that
             self.handed_out, self._item = 0, None
-            self.chunk = chunk
+            self.chunk, self.taken = chunk, None
         self.began = began = monotonic()
         try:
             if chunk.job.terms.time_limit is not None:

@@ -21,7 +21,7 @@ from workpool.backends.base import Capabilities
 from workpool.backends.local import LocalRunner, begin_reports, end_reports
 from workpool.errors import InitializerFailed, TimeLimitExceeded, WorkerLost, brief
 from workpool.ipc.calm import calmly
-from workpool.scheduling.chunk import Item, Piece
+from workpool.scheduling.chunk import Chunk, Item, Piece
 from workpool.scheduling.worker import WorkerThread, describe, describe_item
 from workpool.situation import here
 from workpool.task import RUNNING, Task
@@ -279,8 +279,10 @@ class ThreadWorker(LocalRunner):
             if self.written_off:
                 return
             self.written_off = True
-            task, chunk = self.task, self.chunk
-            others = self._others(task)
+            # Looked at twice: its own thread moves a task from the one to the other, and back.
+            taken, task, chunk, ended = self.taken, self.task, self.chunk, self.taken
+            handed, self.inbox = self.inbox, None
+            others: list[Task[Any] | None] = [*self._others(task)]
             lost = WorkerLost(
                 f"{self._task_name() or 'nothing'} was running when {self.scheduler.name} was killed.",
                 task=self._task_name(),
@@ -288,6 +290,12 @@ class ThreadWorker(LocalRunner):
             )
             if chunk is not None:
                 self.drop_chunk(chunk, lost)
+            if taken.__class__ is Chunk:
+                taken.job.close(lost)
+                taken.job.drop(taken.size)
+            else:
+                others.append(taken)
+            others += [handed, ended if ended.__class__ is Task else None]
         self.scheduler.sweep()
         self._abandon()
         for each in (*others, task):

@@ -220,7 +220,8 @@ class SubmitJob:
         self._tell()
         self.host.lock.release()  # cancel() takes it, and runs callbacks
         try:
-            for task in tasks:
+            # The last first: one that runs and is told makes room for none that is to be cancelled.
+            for task in reversed(tasks):
                 task.cancel()
         finally:
             self.host.lock.acquire()

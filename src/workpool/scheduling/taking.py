@@ -34,10 +34,13 @@ class Taking(State):
         """
         with self.lock:
             unit = worker.inbox
-            if unit is not None:
-                worker.inbox = None
-                return unit
-            return self._take(worker)
+            worker.inbox = None
+            if unit is None:
+                unit = self._take(worker)
+            if worker.can_nest:
+                here_it_runs: Any = worker  # in a thread of this process, which may be given up
+                here_it_runs.taken = unit
+            return unit
 
     def _take(self, worker: Worker) -> Any | None:
         """Take from the queue, or become idle; lock held."""

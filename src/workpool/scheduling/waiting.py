@@ -141,6 +141,7 @@ class Waiting(Hiring):
             claimed = task._state is PENDING and worker.can_nest and not deep
             if claimed:
                 task._state = RUNNING
+                worker.taken = task
                 self.queue.waiting -= 1
                 if self._putters:
                     self._room()
