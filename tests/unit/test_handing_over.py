@@ -95,6 +95,24 @@ def test_to_kill_a_task_that_waits_behind_another_ends_nobody(
     assert pool.stats().lost == 0
 
 
+@pytest.mark.parametrize("which", [1, 2])
+def test_a_callback_may_kill_what_travelled_with_its_task(
+    together: tuple[Pool, Gate, list[Task[bool]]], which: int
+) -> None:
+    """It runs in the thread that would have to carry it out, and does not wait for itself."""
+    pool, gate, (first, *others) = together
+    doomed = others[which - 1]
+    said: list[bool] = []
+    first.add_done_callback(lambda _: said.append(doomed.cancel(kill=True)))
+    gate.open()
+    pool.join(DEADLINE)
+    assert said == [False]
+    # Asked for while it was behind, or when it had begun: it is cancelled, or was quicker.
+    assert doomed.cancelled() or doomed.result(0) in (False, True)
+    assert all(task.done() for task in others)
+    assert pool.submit(tasks.double, 2).result(DEADLINE) == 4
+
+
 def test_the_answer_to_a_recall_leaves_what_was_sent_since_to_be_recalled(
     together: tuple[Pool, Gate, list[Task[bool]]],
 ) -> None:

@@ -18,6 +18,7 @@ from typing import TYPE_CHECKING, Any, TypeAlias
 from workpool.backends.process.flights import Flight, Flights
 from workpool.ipc.calm import calmly
 from workpool.scheduling.worker import WorkerThread, describe, describe_item
+from workpool.situation import here
 from workpool.task import RUNNING, Task
 
 if TYPE_CHECKING:
@@ -120,11 +121,17 @@ class Books:
         self._order("Pool.kill()")
 
     def end_task(self, task: Task[Any]) -> bool:
-        """Have the driver end the process if it runs the task; waits until that is settled."""
+        """Have the driver end the process if it runs the task; waits until that is settled.
+
+        A callback in a driver's thread does not wait: for the driver would be this one, or
+        one that waits in a callback of its own for this one.
+        """
         if task._state is not RUNNING:
             return False
         heard = threading.Event()
         self._order((task, heard))
+        if here.worker is not None and not here.worker.can_nest:
+            return False
         heard.wait()
         return task.cancelled()
 
