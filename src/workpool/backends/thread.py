@@ -265,10 +265,9 @@ class ThreadWorker(LocalRunner):
         return calmly(self._end_task, task)
 
     def _end_task(self, task: Task[Any]) -> bool:
-        if not self._write_off(task, task._attempts):
-            return False
-        self.scheduler.settle_cancelled(task)
-        return True
+        if self._write_off(task, task._attempts, cancelled=True):
+            self.scheduler.tell_cancelled(task)
+        return task.cancelled()  # also by another thread that was first
 
     def kill(self) -> None:
         """Lose what runs, and write the thread off. In one step, also for Ctrl-C."""
@@ -302,15 +301,17 @@ class ThreadWorker(LocalRunner):
             if each is not None:
                 self.scheduler.settle(each, None, lost)
 
-    def _write_off(self, task: Task[Any], attempt: int) -> bool:
-        """Take the task from this thread, if it still runs that attempt of it."""
+    def _write_off(self, task: Task[Any], attempt: int, *, cancelled: bool = False) -> bool:
+        """Take the task from this thread, if it still runs that attempt of it; as cancelled, if so said."""
         with self.scheduler.lock:
-            mine = (
-                task._state is RUNNING and task._worker == self.index and task._attempts == attempt
-            )
-            if not mine or self.written_off:
+            # Its index is not enough: the worker that replaced the one that had it has the same.
+            mine = any(own is task for own in (self.task, self.taken, *self._outer))
+            running = task._state is RUNNING and task._attempts == attempt
+            if not mine or not running or self.written_off:
                 return False
             self.written_off = True
+            if cancelled:  # in the same step: whoever asks next sees that it is done
+                self.scheduler.cut(task)
             others = self._others(task)
             if self.chunk is not None:  # an item of it waits for the task
                 self.drop_chunk(self.chunk, self._lost_with(task))

@@ -86,14 +86,24 @@ class Settling(State):
 
     def settle_cancelled(self, task: Task[Any]) -> None:
         """End a task that was running as cancelled."""
-        _call = task._call  # kept beyond the lock, as in settle()
         with self.lock:
             if task._state is not RUNNING:
                 return
-            task._state = CANCELLED_AND_NOTIFIED
-            task._drop_call()
-            task._ended_at = monotonic()
-            self.tally.cut(task)
+            self.cut(task)
+        self.tell_cancelled(task)
+
+    def cut(self, task: Task[Any]) -> None:
+        """Make a task that was running a cancelled one, which has yet to be told; lock held."""
+        self.litter.append(task._call)
+        task._state = CANCELLED_AND_NOTIFIED
+        task._drop_call()
+        task._ended_at = monotonic()
+        self.tally.cut(task)
+
+    def tell_cancelled(self, task: Task[Any]) -> None:
+        """Tell who waits for a task that it was cut, and count it done."""
+        self.sweep()
+        with self.lock:
             extras = task._extras
         if extras is not None:
             task.announce(extras)
