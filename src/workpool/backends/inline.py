@@ -13,7 +13,7 @@ import threading
 from contextlib import ExitStack
 from typing import TYPE_CHECKING, Any
 
-from workpool import task
+from workpool import _compat, facts, naming, task
 from workpool.backends.base import Capabilities
 from workpool.backends.local import LocalRunner, begin_reports, end_reports
 from workpool.errors import InitializerFailed, WouldDeadlock, brief
@@ -35,7 +35,8 @@ _log = logging.getLogger("workpool")
 
 _SCHEDULING = os.path.dirname(state.__file__)
 _WAIT = {waiting.__file__, scheduler.__file__}
-_TASK = task.__file__
+# A step of a task, and what it calls.
+_TASK = {module.__file__ for module in (task, facts, naming, _compat)}
 
 
 class InlineBackend:
@@ -248,4 +249,4 @@ def _keeps_books(frame: Any) -> bool:
     name: str = frame.f_code.co_name
     if home.startswith(_SCHEDULING):
         return home not in _WAIT and name not in {"pull", "hire", "left"}
-    return home == _TASK and name != "_wait"
+    return home in _TASK and name != "_wait"
