@@ -76,13 +76,16 @@ def daemon_threads_allowed() -> bool:
     return True if probe is None else bool(probe())
 
 
+_TRACED_THREADS_STALL = sys.version_info < (3, 12)
+
+
 def can_strike_threads() -> bool:
     """Tell whether an exception may be sent into another thread, which may be in C code for long.
 
     On Python 3.11, threads that are traced or profiled (by coverage, by a debugger) stand still
     from then on until the other thread runs Python code again.
     """
-    if sys.version_info >= (3, 12):
+    if not _TRACED_THREADS_STALL:
         return True
     import threading
 
