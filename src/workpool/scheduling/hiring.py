@@ -61,7 +61,8 @@ class Hiring(Settling):
 
     def attend(self) -> None:
         """Hire for what an interrupted call left without a worker; by whoever is about to wait."""
-        if self.queue.head and len(self.workers) < self.max_workers + self._extra:
+        # With a worker there, what is queued has one; it may be starting still.
+        if self.queue.head and not self.workers:
             self.hire()
 
     def unattended(self) -> None:
