@@ -219,7 +219,9 @@ class Soak:
 
     def killed(self, pool: Pool) -> None:
         task = pool.submit(hang)
-        while not task.running():
+        while (
+            not task.ran_for
+        ):  # on its way to its worker it counts as running, and has none to end
             threading.Event().wait(0.001)
         assert task.cancel(kill=True)
         with suppress(CancelledError):
