@@ -63,9 +63,8 @@ class ProcessWorker(Reckoning):
             if not self._feed(handle) or handle.pending or self._due(handle) is not None:
                 self.wake()
             self._in_doubt = False
-            if (
-                self.scheduler.queue.head
-            ):  # who queued that may have looked for the hushed before this
+            # Who has queued something may have looked for the hushed before this worker was one.
+            if self.scheduler.queue.head:
                 self._heed_results()
         finally:
             self._turn.release()
