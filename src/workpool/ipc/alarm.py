@@ -1,9 +1,9 @@
 """A descriptor that becomes readable after a while: an alarm for a thread that sleeps on descriptors.
 
 Any thread may set it anew or stop it, and so decide for how long another sleeps
-without waking it. Linux has such descriptors (``timerfd``); Python calls them by
-name from 3.13 on, and through ctypes before. Elsewhere there is none, and whoever
-would set an alarm lets the sleeper watch what it would have left out.
+without waking it. Linux has such descriptors (``timerfd``), and only there can this
+be imported; Python calls them by name from 3.13 on, and through ctypes before.
+Elsewhere whoever would set an alarm lets the sleeper watch what it would have left out.
 """
 
 from __future__ import annotations
@@ -12,11 +12,9 @@ import os
 import sys
 import time
 
-from workpool._compat import LINUX
-
 __all__ = ["Alarm", "have_alarms"]
 
-if sys.version_info >= (3, 13) and LINUX:
+if sys.version_info >= (3, 13):
     _settime = os.timerfd_settime
 
     def _create() -> int:
@@ -25,7 +23,7 @@ if sys.version_info >= (3, 13) and LINUX:
     def _set(fd: int, seconds: float) -> None:
         _settime(fd, initial=seconds)
 
-elif LINUX:
+else:
     import ctypes
 
     class _Spec(ctypes.Structure):
@@ -54,18 +52,10 @@ elif LINUX:
             code = ctypes.get_errno()
             raise OSError(code, os.strerror(code))
 
-else:
-
-    def _create() -> int:
-        raise NotImplementedError
-
-    def _set(fd: int, seconds: float) -> None:
-        raise NotImplementedError
-
 
 def have_alarms() -> bool:
-    """Tell whether this system has such descriptors."""
-    return LINUX and (sys.version_info >= (3, 13) or hasattr(_libc, "timerfd_create"))
+    """Tell whether this C library has them."""
+    return sys.version_info >= (3, 13) or hasattr(_libc, "timerfd_create")
 
 
 class Alarm:

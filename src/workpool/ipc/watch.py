@@ -8,13 +8,17 @@ put it back: an alarm wakes the sleeper after `REST` seconds, who then does
 from __future__ import annotations
 
 import select
+from typing import TYPE_CHECKING
 
-from workpool.ipc.alarm import Alarm, have_alarms
+from workpool._compat import LINUX
+
+if TYPE_CHECKING or LINUX:
+    from workpool.ipc.alarm import Alarm, have_alarms
 
 __all__ = ["CAN_SHARE", "LONGEST", "REST", "Watch"]
 
 # Linux lets one thread change what another is waiting for; elsewhere nobody but the waiter may.
-CAN_SHARE = hasattr(select, "epoll") and have_alarms()
+CAN_SHARE = LINUX and hasattr(select, "epoll") and have_alarms()
 REST = 0.005  # seconds; less than a timer's tick of the kernel costs more to set
 LONGEST = 1_000_000.0  # seconds of one wait: the system counts milliseconds in an int
 
