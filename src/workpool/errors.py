@@ -56,6 +56,7 @@ __all__ = [
     "WorkpoolError",
     "WouldDeadlock",
     "brief",
+    "could_not_begin",
 ]
 
 _LONGEST_TEXT = 1_000  # characters of another's text in a message of ours
@@ -269,3 +270,17 @@ def brief(error: BaseException) -> str:
     if len(text) > _LONGEST_TEXT:
         text = f"{text[:_LONGEST_TEXT]}... ({len(text)} characters)"
     return f"{type(error).__name__}: {text}"
+
+
+def could_not_begin(
+    pool: str, worker: int, cause: BaseException, *, importing: bool = False
+) -> InitializerFailed:
+    """Make the error that all tasks of a pool get whose workers cannot begin; why comes last: it may be long."""
+    what = "its initializer or worker_context"
+    if importing:
+        what = "the import of __main__, or of what the initializer needs,"
+    failed = InitializerFailed(
+        f"worker {worker} of {pool} could not begin, and the pool takes no more tasks: {what} raised {brief(cause)}"
+    )
+    failed.__cause__ = cause
+    return failed

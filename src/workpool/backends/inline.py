@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Any
 from workpool import _compat, facts, naming, task
 from workpool.backends.base import Capabilities
 from workpool.backends.local import LocalRunner, begin_reports, end_reports
-from workpool.errors import InitializerFailed, WouldDeadlock, brief
+from workpool.errors import WouldDeadlock, could_not_begin
 from workpool.ipc.calm import Listening, calmly
 from workpool.scheduling import scheduler, state, waiting
 from workpool.scheduling.worker import describe
@@ -147,11 +147,7 @@ class InlineWorker(LocalRunner):
             if self.stopped():
                 self._backend.entered.pop_all()  # it is begun anew by the next task
                 raise
-            failed = InitializerFailed(
-                f"the initializer or worker_context of {self.scheduler.name} raised "
-                f"{brief(error)}; the pool takes no more tasks. See the cause."
-            )
-            failed.__cause__ = error
+            failed = could_not_begin(self.scheduler.name, self.index, error)
             self.scheduler.fail_all(failed, for_good=True)
             return False
         self._backend.resource = self.situation.resource

@@ -19,7 +19,7 @@ from typing import TYPE_CHECKING, Any
 from workpool._compat import can_strike_threads, gil_enabled
 from workpool.backends.base import Capabilities
 from workpool.backends.local import LocalRunner, begin_reports, end_reports
-from workpool.errors import InitializerFailed, TimeLimitExceeded, WorkerLost, brief
+from workpool.errors import TimeLimitExceeded, WorkerLost, could_not_begin
 from workpool.ipc.calm import calmly
 from workpool.scheduling.chunk import Chunk, Item, Piece
 from workpool.scheduling.worker import WorkerThread, describe, describe_item
@@ -181,12 +181,7 @@ class ThreadWorker(LocalRunner):
             )
 
     def _cannot_begin(self, error: BaseException) -> None:
-        what = "initializer or worker_context"
-        failed = InitializerFailed(
-            f"the {what} of {self.scheduler.name} raised {brief(error)} "
-            f"in worker {self.index}; the pool takes no more tasks. See the cause."
-        )
-        failed.__cause__ = error
+        failed = could_not_begin(self.scheduler.name, self.index, error)
         self.scheduler.fail_all(failed, for_good=True)
 
     # ------------------------------------------------- what others do to the thread

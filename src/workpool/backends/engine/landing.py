@@ -6,7 +6,7 @@ from time import monotonic
 from typing import TYPE_CHECKING, Any
 
 from workpool.backends.engine import remote
-from workpool.errors import InitializerFailed, NotPicklable
+from workpool.errors import InitializerFailed, NotPicklable, could_not_begin
 from workpool.ipc import pickling
 from workpool.scheduling.mapjob import Chunk, Piece
 from workpool.scheduling.worker import describe, describe_item
@@ -110,13 +110,7 @@ def name_of(unit: Any, offset: int = 0) -> str:
 
 def initializer_failed(pool: str, worker: int, data: bytes) -> InitializerFailed:
     """Make the error that all tasks of a pool get whose workers cannot begin."""
-    cause = pickling.load_error(data)
-    failed = InitializerFailed(
-        f"the initializer or worker_context of {pool} raised {type(cause).__name__}: {cause} in worker {worker}; "
-        "the pool takes no more tasks. See the cause."
-    )
-    failed.__cause__ = cause
-    return failed
+    return could_not_begin(pool, worker, pickling.load_error(data))
 
 
 def _open(kind: int, payload: Any, name: str) -> tuple[Any, BaseException | None]:

@@ -28,7 +28,7 @@ from typing import Any
 from workpool.backends.process.books import answer
 from workpool.backends.process.death import out_of_memory_kills
 from workpool.backends.process.reckoning import Reckoning
-from workpool.errors import InitializerFailed
+from workpool.errors import InitializerFailed, could_not_begin
 from workpool.ipc import pickling, serving
 from workpool.ipc.calm import Listening, calmly
 from workpool.ipc.launch import WorkerHandle, launch
@@ -292,7 +292,11 @@ class ProcessWorker(Reckoning):
                     return True
                 entering = entering or header[0] == serving.ENTERING
                 if header[0] == serving.FAILED:
-                    self._cannot_begin(pickling.load_error(header[1]))
+                    error = pickling.load_error(header[1])
+                    failed = could_not_begin(
+                        self.scheduler.name, self.index, error, importing=not entering
+                    )
+                    self.scheduler.fail_all(failed, for_good=True)
                     handle.kill()
                     return False
             if handle.status_r in ready:

@@ -21,11 +21,9 @@ from workpool.backends.process.feeding import Feeding
 from workpool.backends.process.outcomes import fail_item, reset, take_outcomes
 from workpool.backends.process.starts import SOON
 from workpool.errors import (
-    InitializerFailed,
     TimeLimitExceeded,
     WorkerLost,
     WorkerStartFailed,
-    brief,
 )
 from workpool.ipc.outbox import VALUES
 from workpool.scheduling.mapjob import Piece
@@ -176,14 +174,6 @@ class Reckoning(Feeding):
         answer(doomed)
 
     # ---------------------------------------------------------------- what never began
-
-    def _cannot_begin(self, error: BaseException) -> None:
-        failed = InitializerFailed(
-            f"the initializer or worker_context of {self.scheduler.name} (or the import of __main__) raised "
-            f"{brief(error)} in worker {self.index}; the pool takes no more tasks. See the cause."
-        )
-        failed.__cause__ = error
-        self.scheduler.fail_all(failed, for_good=True)
 
     def _could_not_start(self, error: OSError) -> bool:
         """The system gave no process: leave it to the other workers, or fail what waits."""
