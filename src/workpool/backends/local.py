@@ -43,6 +43,9 @@ class LocalRunner:
         self.inbox: Any = None
         self.taken: Any = None
         self.lent = self.leaving = False
+        self.patience: float | None = (
+            None  # seconds that an idle thread sleeps before it looks again
+        )
         self.waits_on: Any = None  # a weak reference: a task or map call of another pool
         self.situation = Situation(scheduler.name, index)
         self.task: Task[Any] | None = None  # what runs now, a task
@@ -62,11 +65,14 @@ class LocalRunner:
 
     # ------------------------------------------------------------------ one task
 
-    def run_task(self, task: Task[Any]) -> None:
-        """Call the task's function and settle the task."""
+    def run_task(self, task: Task[Any], *, and_take: bool = False) -> bool:
+        """Call the task's function and settle the task.
+
+        With ``and_take``, what comes next may be taken in the same step, and be in ``taken``: True.
+        """
         call = task._call
         if call is None:
-            return
+            return False
         fn, args, kwargs = call
         self.task, self.taken = task, None
         task._worker = self.index
@@ -80,7 +86,7 @@ class LocalRunner:
             except RuntimeError as none:
                 self.task = None
                 self.scheduler.settle(task, None, no_clock(describe(task), none), by=self)
-                return
+                return False
         error: BaseException | None = None
         value: Any = None
         try:
@@ -91,6 +97,8 @@ class LocalRunner:
         self.taken, self.task = task, None
         if timer is not None:
             timer.cancel()
+        if error is None and and_take:
+            return self.scheduler.settle_and_take(self, task, value)
         if error is None:
             self.scheduler.settle(task, value, None, by=self)
         else:
@@ -99,6 +107,7 @@ class LocalRunner:
         # The traceback leads from the user's frame back to this one. What stays here
         # would be held as long as the error is, and the error by itself.
         del task, call, fn, args, kwargs, error
+        return False
 
     def stopped(self) -> bool:
         """Tell whether what comes next is to be left to others, in the middle of a chunk."""

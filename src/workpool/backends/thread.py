@@ -144,21 +144,23 @@ class ThreadWorker(LocalRunner):
         scheduler = self.scheduler
         asleep = self._asleep
         done = 0
+        took = False  # the next unit, with the last one's result
         while True:
-            unit = scheduler.next_unit(self)
+            unit = self.taken if took else scheduler.next_unit(self)
+            took = False
             if unit is None:
                 if scheduler.litter:
                     scheduler.sweep()
                 if self.leaving or scheduler.should_leave():
                     return False
-                patience = scheduler.patience(self)
+                patience = self.patience
                 if patience is None:
                     asleep.acquire()
                 elif not asleep.acquire(timeout=patience) and not scheduler.look_again(self):
                     asleep.acquire()  # the wake-up is on its way
                 continue
             if unit.__class__ is Task:
-                self.run_task(unit)
+                took = self.run_task(unit, and_take=self._most is None)
                 done += 1
             else:
                 if self._most is not None and (rest := unit.cut(self._most - done)) is not None:

@@ -138,6 +138,45 @@ class Scheduler(Taking, Retrying, Ending):
             self.queue.waiting -= 1
         self.give_back([task], front=False)
 
+    # ------------------------------------------------------- one task done, on to the next
+
+    def settle_and_take(self, worker: Any, task: Task[Any], value: Any) -> bool:
+        """Store a task's result, and put what ``next_unit`` would give into ``worker.taken``, in one step.
+
+        Who waits in ``result()`` is woken last. Woken first, that thread would queue for the
+        GIL while this one goes on to take or to fall asleep: a switch of threads for nothing.
+
+        Returns
+        -------
+        bool
+            False if the result had to be told before anything else (callbacks, other waiters), or was
+            not this worker's to store any more: nothing was taken.
+        """
+        _call = task._call  # kept beyond the lock: finalizers of arguments are user code
+        with self.lock:
+            if task._state is not RUNNING or worker.written_off:
+                worker.taken = None
+                return False
+            extras = task.settle(value, None)
+            self.tally.ended(task, None)
+            silent = extras is None or not (extras.callbacks or extras.condition)
+            if silent:
+                epoch = task._epoch
+                epoch.left -= 1
+                if not epoch.left:
+                    self._emptied(epoch)
+                unit, worker.inbox = worker.inbox, None
+                worker.taken = self._take(worker) if unit is None else unit
+        if extras is None:
+            return True
+        task.announce(extras)
+        if silent:
+            return True
+        worker.taken = None
+        with self.lock:
+            self.dismiss(task._epoch, 1)
+        return False
+
     def enqueue_job(self, job: MapJob) -> None:
         """Put a map call, or a chunk of one, on the queue and wake idle workers for it; lock held."""
         self.queue.push(job, job.terms.priority)

@@ -56,9 +56,13 @@ class Taking(State):
             if unit is not None:
                 return unit
         if worker.can_nest and not self.killed:
-            chunk = self._take_over(worker)
-            if chunk is not None:
-                return chunk
+            here_it_runs: Any = worker
+            here_it_runs.patience = None
+            if slow := self._slow_chunks(worker):
+                chunk = self._take_over(slow)
+                if chunk is not None:
+                    return chunk
+                here_it_runs.patience = self._patience(worker)
         if not self.should_leave() and worker not in self.idle:
             self.idle.append(worker)
         return None
@@ -71,12 +75,12 @@ class Taking(State):
             self.idle.remove(other)
             other.wake()
 
-    def _take_over(self, worker: Worker) -> Chunk | None:
+    def _take_over(self, slow: list[tuple[Any, Chunk]]) -> Chunk | None:
         """Take half of what waits behind an item that takes long in another thread; lock held.
 
         What that thread has finished of the chunk is delivered on the way.
         """
-        for other, chunk in self._slow_chunks(worker):
+        for other, chunk in slow:
             if monotonic() - other.began >= _PATIENCE:
                 piece = other.finished_part()
                 if piece is not None:
@@ -99,14 +103,13 @@ class Taking(State):
                 found.append((other, chunk))
         return found
 
-    def patience(self, worker: Worker) -> float | None:
-        """Say for how long an idle thread may sleep before there may be something to take over."""
-        with self.lock:
-            waiting = self._slow_chunks(worker)
-            if not waiting:
-                return None
-            first: float = min(other.began for other, _ in waiting)
-            return max(0.0, first + _PATIENCE - monotonic()) + 0.001
+    def _patience(self, worker: Worker) -> float | None:
+        """Say for how long an idle thread may sleep before there may be something to take over; lock held."""
+        waiting = self._slow_chunks(worker)
+        if not waiting:
+            return None
+        first: float = min(other.began for other, _ in waiting)
+        return max(0.0, first + _PATIENCE - monotonic()) + 0.001
 
     def look_again(self, worker: Worker) -> bool:
         """Take a worker that slept long enough out of ``idle``; False if it is being woken this moment."""
