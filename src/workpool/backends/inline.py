@@ -15,7 +15,8 @@ from typing import TYPE_CHECKING, Any
 
 from workpool import _compat, facts, naming, task
 from workpool.backends.base import Capabilities
-from workpool.backends.local import LocalRunner, begin_reports, end_reports
+from workpool.backends.local import LocalRunner
+from workpool.backends.reports import begin_reports, end_reports
 from workpool.errors import WouldDeadlock, could_not_begin
 from workpool.ipc.calm import Listening, calmly
 from workpool.scheduling import scheduler, state, waiting

@@ -26,7 +26,7 @@ if TYPE_CHECKING:
     from workpool.scheduling.scheduler import Scheduler
     from workpool.task import Task
 
-__all__ = ["Item", "LocalRunner", "begin_reports", "end_reports"]
+__all__ = ["Item", "LocalRunner"]
 
 
 class LocalRunner:
@@ -387,23 +387,3 @@ class LocalRunner:
         if task is not None:
             return task._attempts
         return 0 if chunk is None else chunk.attempts + 1
-
-
-def begin_reports(settings: Any) -> None:
-    """Name tasks in log records, and route what is printed, if the pool is to do so."""
-    if settings.logs:
-        from workpool.tasklog import name_tasks
-
-        name_tasks()
-    if settings.capture:
-        from workpool.printing import begin_routing
-
-        begin_routing()
-
-
-def end_reports(settings: Any) -> None:
-    """Put the streams back that were routed."""
-    if settings.capture:
-        from workpool.printing import end_routing
-
-        end_routing()

@@ -18,7 +18,8 @@ from typing import TYPE_CHECKING, Any
 
 from workpool._compat import can_strike_threads, gil_enabled
 from workpool.backends.base import Capabilities
-from workpool.backends.local import LocalRunner, begin_reports, end_reports
+from workpool.backends.local import LocalRunner
+from workpool.backends.reports import begin_reports, end_reports
 from workpool.errors import TimeLimitExceeded, WorkerLost, could_not_begin
 from workpool.ipc.calm import calmly
 from workpool.scheduling.chunk import Chunk, Item, Piece
