@@ -13,6 +13,7 @@ from tests.support.gates import DEADLINE, Gate, in_background
 from tests.support.queues import until
 from tests.support.slots import clerk_held_up, engine_of, make, posted, slot_of, strike
 from workpool import InitializerFailed, Pool, Task
+from workpool.backends.engine import slots
 from workpool.backends.engine.remote import dump_failure
 
 
@@ -141,6 +142,25 @@ def test_a_callback_may_end_another_task(gate: Gate) -> None:
         assert doomed.cancelled()
         assert said == [False]
         assert pool.submit(tasks.double, 2).result(DEADLINE) == 4
+
+
+def test_the_timers_thread_waits_for_no_end(
+    pool: Pool, gate: Gate, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A group kills from there; an engine that never tells of the end has had its time all the same."""
+    monkeypatch.setattr(slots, "_GRACE", 0.05)
+    doomed = pool.submit(tasks.hold, gate.path, 1)
+    gate.arrival()
+    engine, far = engine_of(pool), slot_of(pool).far
+    end = engine.end
+    engine.end = lambda slot: far.orders.put(None)  # type: ignore[method-assign]  # and no word of it
+    said: list[bool] = []
+    pool._scheduler.timers.after(0.0, lambda: said.append(doomed.cancel(kill=True)))
+    until(doomed.done)
+    assert doomed.cancelled()
+    assert said == [False]
+    engine.end = end  # type: ignore[method-assign]
+    assert pool.submit(tasks.double, 2).result(DEADLINE) == 4
 
 
 def test_an_engine_that_ends_nothing_asks(pool: Pool, gate: Gate) -> None:

@@ -1,7 +1,8 @@
 """Calls that are due at a moment: one thread for all of a pool, started when first needed.
 
 The thread sleeps until the earliest moment, or until an earlier one is added;
-it never polls. Moments are on the monotonic clock.
+it never polls. Moments are on the monotonic clock. No call may wait there for what a
+later one would bring about: ``is_this_thread`` is for calls that would wait elsewhere.
 """
 
 from __future__ import annotations
@@ -49,6 +50,11 @@ class Timers:
         self._order = count()
         self._thread: threading.Thread | None = None
         self._closed = False
+
+    @property
+    def is_this_thread(self) -> bool:
+        """Whether the caller is one of these calls."""
+        return threading.current_thread() is self._thread
 
     def after(self, seconds: float, call: Callable[[], object]) -> Timer:
         """Make ``call`` in so many seconds, in the timers' thread; a RuntimeError if there can be none."""

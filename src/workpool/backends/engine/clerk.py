@@ -75,7 +75,7 @@ class Engine(Protocol):
 class Flight:
     """An order on its way, and what is known of it."""
 
-    __slots__ = ("began", "doomed", "limit", "number", "ticket", "timer", "unit")
+    __slots__ = ("asked_for", "began", "doomed", "limit", "number", "ticket", "timer", "unit")
 
     def __init__(self, number: int, unit: Any) -> None:
         self.number = number
@@ -84,8 +84,9 @@ class Flight:
         self.limit: float | None = None  # seconds, of its one call
         self.ticket: Any = None  # the engine's own
         self.timer: Any = None
-        # Why its far end is being ended: an error, or the event to be set when it is.
-        self.doomed: BaseException | threading.Event | None = None
+        # Why its far end is being ended; a CancelledError, if somebody asked for the end of its task.
+        self.doomed: BaseException | None = None
+        self.asked_for: list[threading.Event] = []  # by whom: told when it is settled, either way
 
 
 class Clerk:

@@ -6,7 +6,7 @@ from time import monotonic
 from typing import TYPE_CHECKING, Any
 
 from workpool.backends.engine import remote
-from workpool.errors import InitializerFailed, NotPicklable, could_not_begin
+from workpool.errors import NotPicklable
 from workpool.ipc import pickling
 from workpool.scheduling.mapjob import Chunk, Piece
 from workpool.scheduling.worker import describe, describe_item
@@ -15,7 +15,7 @@ from workpool.task import Task
 if TYPE_CHECKING:
     from workpool.scheduling.scheduler import Scheduler
 
-__all__ = ["fail_unit", "initializer_failed", "land", "name_of"]
+__all__ = ["fail_unit", "land"]
 
 
 def land(scheduler: Scheduler, unit: Any, outcome: tuple[Any, ...], by: Any) -> None:
@@ -101,16 +101,6 @@ def fail_unit(scheduler: Scheduler, unit: Any, error: BaseException, by: Any, be
     for offset in range(chunk.size):
         if not scheduler.fail_item(chunk, offset, chunk.items[offset], error):
             scheduler.deliver(chunk.job, Piece(chunk.start + offset, [None], {0: error}))
-
-
-def name_of(unit: Any, offset: int = 0) -> str:
-    """Name a unit for messages, a chunk by one of its items."""
-    return describe(unit) if unit.__class__ is Task else describe_item(unit, offset)
-
-
-def initializer_failed(pool: str, worker: int, data: bytes) -> InitializerFailed:
-    """Make the error that all tasks of a pool get whose workers cannot begin."""
-    return could_not_begin(pool, worker, pickling.load_error(data))
 
 
 def _open(kind: int, payload: Any, name: str) -> tuple[Any, BaseException | None]:

@@ -21,15 +21,16 @@ doomed (its far end is being ended for a reason of ours), gone.
 from __future__ import annotations
 
 import threading
+from concurrent.futures import CancelledError
 from functools import partial
 from time import monotonic
 from typing import TYPE_CHECKING, Any
 
-from workpool.backends.engine import landing, orders, remote
+from workpool.backends.engine import landing, orders, reasons, remote
 from workpool.backends.engine.clerk import Flight
-from workpool.errors import InitializerFailed, TimeLimitExceeded, WorkerLost, WorkerStartFailed
 from workpool.ipc.calm import calmly
 from workpool.scheduling.mapjob import Chunk
+from workpool.situation import here
 from workpool.task import RUNNING, Task
 
 if TYPE_CHECKING:
@@ -70,6 +71,7 @@ class Slot:
         self._ran: int = 0  # calls, in this life of the far end
         self._failed_starts = 0  # in a row
         self._gone = threading.Event()
+        self._asking: list[threading.Event] = []  # whose words the clerk has not come to yet
         self.never_begins = self._gone.set  # who waits for its end has seen it
 
     # ------------------------------------------------------- what others ask, in any thread
@@ -100,19 +102,26 @@ class Slot:
         self.post(partial(self._ask_to_end, what))
 
     def end_task(self, task: Task[Any]) -> bool:
-        """End the far end if it runs the task; waits until that is settled."""
+        """End the far end if it runs the task; waits until that is settled.
+
+        Two do not wait. A callback, in a clerk: that would be this one, or one that waits in a
+        callback of its own for this one. And the timers' thread, which says when an engine has had
+        its time to tell of the end.
+        """
         if not self._engine.ends_tasks:
             self.ask_to_end(task)
             return False
         if task._state is not RUNNING:
             return False
         heard = threading.Event()
-        if self.clerk.is_this_thread:
-            # A callback; it is settled when the engine tells of the end.
-            self._end_task(task, heard)
-            return heard.is_set() and task.cancelled()
+        self._asking.append(heard)
         self.post(partial(self._end_task, task, heard))
-        heard.wait()
+        worker = here.worker
+        if (worker is not None and not worker.can_nest) or self.scheduler.timers.is_this_thread:
+            return False
+        # Before the wait, and after the append: whoever sets the one then looks at the other.
+        if not self._gone.is_set():
+            heard.wait()
         return task.cancelled()
 
     def ask_for_stack(self) -> Callable[[float], str]:
@@ -131,7 +140,7 @@ class Slot:
         offset = 0
         if flight.unit.__class__ is Chunk and flight.unit.size > 1:
             offset = max(0, self._engine.offset(self, flight))
-        return [(landing.name_of(flight.unit, offset), monotonic() - flight.began)]
+        return [(reasons.name_of(flight.unit, offset), monotonic() - flight.began)]
 
     # ----------------------------------------------------------------- events, by the clerk
 
@@ -159,7 +168,7 @@ class Slot:
 
     def failed(self, data: bytes) -> None:
         """The far end could not set itself up: nobody's can."""
-        reason = landing.initializer_failed(self.scheduler.name, self.index, data)
+        reason = reasons.initializer_failed(self, data)
         self._fail_for_good(reason)
 
     def died(
@@ -185,19 +194,9 @@ class Slot:
             scheduler.give_back([unit])
         self._failed_starts = 0 if was_ready else self._failed_starts + 1
         if entering and not was_ready:
-            self._fail_for_good(
-                InitializerFailed(
-                    f"worker {self.index} of {scheduler.name} died of {why} in its initializer or worker_context; "
-                    "the pool takes no more tasks."
-                )
-            )
+            self._fail_for_good(reasons.initializer_died(self, why))
         elif self._failed_starts >= _DEATHS_IN_A_ROW:
-            self._fail_for_good(
-                WorkerStartFailed(
-                    f"worker {self.index} of {scheduler.name} died at each of its last {self._failed_starts} starts, "
-                    f"the last time of {why}; the pool takes no more tasks."
-                )
-            )
+            self._fail_for_good(reasons.starts_failed(self, self._failed_starts, why))
         else:
             self._begin()
 
@@ -208,7 +207,7 @@ class Slot:
         self.flight = None
         self.stop_clock(flight)
         if outcome[0] == remote.FAILED:
-            reason = landing.initializer_failed(self.scheduler.name, self.index, outcome[1])
+            reason = reasons.initializer_failed(self, outcome[1])
             self._fail_for_good(reason, flight)
             return
         self._ran += len(outcome[3])
@@ -308,24 +307,21 @@ class Slot:
             self._engine.ask_to_end(self, flight)
 
     def _end_task(self, task: Task[Any], heard: threading.Event) -> None:
+        self._asking.remove(heard)
         flight = self.flight
-        if flight is None or flight.unit is not task or flight.doomed is not None:
-            heard.set()  # it has ended, or its worker is being ended
+        if flight is None or flight.unit is not task:
+            heard.set()  # it has ended
             return
-        self._doom(flight, heard)
+        flight.asked_for.append(heard)
+        if flight.doomed is None:
+            self._doom(flight, CancelledError())
 
     def _overdue(self, flight: Flight, limit: float) -> None:
         if flight is not self.flight or flight.doomed is not None or flight.timer is None:
             return  # it is over, or its clock was stopped meanwhile
-        name = landing.name_of(flight.unit)
-        error = TimeLimitExceeded(
-            f"{name} ran longer than its time limit of {limit} s; its worker was ended and replaced.",
-            time_limit=limit,
-            task=flight.unit._name if flight.unit.__class__ is Task else name,
-        )
-        self._doom(flight, error)
+        self._doom(flight, reasons.overran(flight.unit, limit))
 
-    def _doom(self, flight: Flight, reason: BaseException | threading.Event) -> None:
+    def _doom(self, flight: Flight, reason: BaseException) -> None:
         """End the far end; the flight is settled when the engine tells of its death, or has had time to."""
         flight.doomed, self._doomed = reason, True
         far = self.far
@@ -336,24 +332,12 @@ class Slot:
     def _charge(self, flight: Flight, why: str, exitcode: int | None) -> None:
         self.stop_clock(flight)
         doomed, unit = flight.doomed, flight.unit
-        if isinstance(doomed, threading.Event):
+        if isinstance(doomed, CancelledError):
             self.scheduler.settle_cancelled(unit)
-            doomed.set()
-            return
-        if isinstance(doomed, TimeLimitExceeded):
-            landing.fail_unit(self.scheduler, unit, doomed, self, flight.began)
-            return
-        name = landing.name_of(unit)
-        if unit.__class__ is Chunk and unit.size > 1:
-            name = f"{name}, with {unit.size - 1} short ones that travelled with it"
-        error = doomed or WorkerLost(
-            f"worker {self.index} of {self.scheduler.name} died of {why} while it ran {name}. "
-            "Other tasks are not affected; retries=1 would run this one again.",
-            task=unit._name if unit.__class__ is Task else name,
-            worker=self.index,
-            exitcode=exitcode,
-        )
-        landing.fail_unit(self.scheduler, unit, error, self, flight.began)
+        else:
+            error = doomed or reasons.lost(self, unit, why, exitcode)
+            landing.fail_unit(self.scheduler, unit, error, self, flight.began)
+        _tell(flight)
 
     def _kill(self) -> None:
         if self._gone.is_set():
@@ -361,11 +345,7 @@ class Slot:
         self._engine.end(self)
         flight, self.flight = self.flight, None
         if flight is not None:
-            flight.doomed = flight.doomed or WorkerLost(
-                f"{landing.name_of(flight.unit)} was running when {self.scheduler.name} was killed.",
-                task=flight.unit._name if flight.unit.__class__ is Task else "",
-                worker=self.index,
-            )
+            flight.doomed = flight.doomed or reasons.killed(self, flight.unit)
             self._charge(flight, "Pool.kill()", None)
         self._left()
 
@@ -392,9 +372,11 @@ class Slot:
         self._engine.leave(self)
         self.scheduler.left(self)
         self._gone.set()
+        for heard in self._asking.copy():  # the clerk may end before it comes to their words
+            heard.set()
 
 
 def _tell(flight: Flight) -> None:
     """Wake who wanted the flight ended and waits for what became of it."""
-    if isinstance(flight.doomed, threading.Event):
-        flight.doomed.set()
+    for heard in flight.asked_for:
+        heard.set()

@@ -124,13 +124,15 @@ class Books:
         """Have the driver end the process if it runs the task; waits until that is settled.
 
         A callback in a driver's thread does not wait: for the driver would be this one, or
-        one that waits in a callback of its own for this one.
+        one that waits in a callback of its own for this one. Nor does the timers' thread:
+        time limits of others run out meanwhile.
         """
         if task._state is not RUNNING:
             return False
         heard = threading.Event()
         self._order((task, heard))
-        if here.worker is not None and not here.worker.can_nest:
+        worker = here.worker
+        if (worker is not None and not worker.can_nest) or self.scheduler.timers.is_this_thread:
             return False
         heard.wait()
         return task.cancelled()
