@@ -2,13 +2,19 @@
 
 from __future__ import annotations
 
+import os
+import signal
+from typing import Any
+
 import pytest
 
+from tests.engines.jobs import WAIT, hold_by_number
+from tests.support import tasks
+from tests.support.gates import Gate
 from tests.support.programs import Program
+from workpool import Pool, WorkerLost
 
 pytestmark = pytest.mark.timeout(120)  # a cluster takes its time to start
-
-WAIT = 90.0  # seconds; what has not happened by then never will
 
 
 def test_what_tasks_print_goes_to_the_programs_output() -> None:
@@ -25,3 +31,29 @@ def test_what_tasks_print_goes_to_the_programs_output() -> None:
         ended = program.end(WAIT)
     assert ended.code == 0, ended.errors
     assert sorted(ended.lines) == ["7", "x" * 99_999]
+
+
+@pytest.mark.parametrize("exclusive", [True, False])
+def test_a_result_that_dies_with_its_worker_is_lost(
+    dask_settings: dict[str, Any], monkeypatch: pytest.MonkeyPatch, *, exclusive: bool
+) -> None:
+    """The task has run and does not run again, for Dask has the result nowhere: WorkerLost, once."""
+    with Gate() as gate, Pool(1, **{**dask_settings, "exclusive": exclusive}) as pool:
+        backend: Any = pool._backend
+        client = backend.engine._client
+        gather = client.gather
+
+        async def kill_and_gather(future: Any, **kwargs: Any) -> Any:
+            """Have the worker die between the end of the task and the look at its result."""
+            if "hold_by_number" in future.key:
+                await future._state.wait()
+                os.kill(pid, signal.SIGKILL)
+            return await gather(future, **kwargs)
+
+        monkeypatch.setattr(client, "gather", kill_and_gather)
+        task = pool.submit(hold_by_number, gate.path)
+        other = pool.submit(tasks.double, 2)
+        pid = int(gate.arrival(WAIT))
+        gate.open()
+        assert isinstance(task.exception(WAIT), WorkerLost)
+        assert other.result(WAIT) == 4

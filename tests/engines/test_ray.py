@@ -12,14 +12,13 @@ from typing import Any
 
 import pytest
 
+from tests.engines.jobs import WAIT, add_many, add_slowly, hold_by_number, keep, wait_for_ever
 from tests.support import tasks
 from tests.support.engines import BOX
 from tests.support.gates import Gate, stop
 from tests.support.programs import Program
 from workpool import (
-    Counter,
     InitializerFailed,
-    Lock,
     Pool,
     SharedStateLost,
     TimeLimitExceeded,
@@ -31,8 +30,6 @@ from workpool.backends.engine.slots import Slot
 pytestmark = pytest.mark.timeout(
     180
 )  # an actor takes a second to start, or many where much else runs
-
-WAIT = 90.0  # seconds; what has not happened by then never will
 
 MakePool = Callable[..., Pool]
 
@@ -57,32 +54,6 @@ def gate(make_pool: MakePool) -> Generator[Gate]:
     """Give a gate, which is opened before the pools are ended."""
     with Gate() as made:
         yield made
-
-
-def hold_by_number(gate: str) -> int:
-    """Stop at a gate, telling the process."""
-    stop(gate, os.getpid(), WAIT)
-    return os.getpid()
-
-
-def wait_for_ever() -> None:
-    threading.Event().wait()
-
-
-def add_slowly(count: Counter, times: int, gate: str) -> list[int]:
-    """Add one by one; after the first, tell the process at a gate and go on."""
-    seen = [count.add()]
-    stop(gate, os.getpid(), WAIT)
-    return seen + [count.add() for _ in range(times - 1)]
-
-
-def add_many(count: Counter, times: int) -> list[int]:
-    return [count.add() for _ in range(times)]
-
-
-def keep(lock: Lock, gate: str) -> None:
-    lock.acquire()
-    stop(gate, os.getpid(), WAIT)
 
 
 def assigned(gate: str = "") -> dict[str, float]:

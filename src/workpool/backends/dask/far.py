@@ -1,8 +1,9 @@
 """What runs in Dask's own processes: orders in its workers, a guard in its scheduler.
 
-Dask runs a task again when its worker dies: good for pure functions, and not what a
-pool promises. The guard is a plugin of the scheduler that has ours fail at the first
-death instead, without changing a setting that others on the same cluster rely on.
+Dask runs a task again when its worker dies, or has died with the result: good for pure
+functions, and not what a pool promises. The guard is a plugin of the scheduler that has
+ours fail at the first death instead, without changing a setting that others on the same
+cluster rely on.
 """
 
 from __future__ import annotations
@@ -127,11 +128,16 @@ class Guard(_SchedulerPlugin):  # type: ignore[misc]  # Dask has no types; it as
         scheduler.handlers["workpool_all_back"] = self.all_back
 
     def transition(self, key: Any, start: str, finish: str, *args: Any, **kwargs: Any) -> None:
-        """Bring a task of ours that goes to a worker to the brink of what Dask lets pass."""
+        """See that a task of ours which goes to a worker goes to no other after that."""
         del start, args, kwargs
         if finish == "processing" and type(key) is str and MARK in key:
             task = self._scheduler.tasks[key]
+            # To the brink of what Dask lets pass: the death of a worker that has it is told as that.
             task.suspicious = max(task.suspicious, self._scheduler.allowed_failures)
+            # And where Dask asks for no suspicion before it begins a task anew (its result was with a
+            # worker that died, its worker was sent away), it takes it for one that cannot be computed
+            # any more, and tells the client that it is cancelled.
+            task.has_lost_dependencies = True
 
     def host(self, token: str, client: str, make: Callable[[], Any]) -> None:
         """Keep a place for a pool."""

@@ -1,0 +1,39 @@
+"""What tasks do in the tests of the engines: at module level, so that they travel to any worker by name."""
+
+from __future__ import annotations
+
+import os
+import threading
+
+from tests.support.gates import stop
+from workpool import Counter, Lock
+
+__all__ = ["WAIT", "add_many", "add_slowly", "hold_by_number", "keep", "wait_for_ever"]
+
+WAIT = 90.0  # seconds; what has not happened by then never will
+
+
+def hold_by_number(gate: str) -> int:
+    """Stop at a gate, telling the process."""
+    stop(gate, os.getpid(), WAIT)
+    return os.getpid()
+
+
+def wait_for_ever() -> None:
+    threading.Event().wait()
+
+
+def add_slowly(count: Counter, times: int, gate: str) -> list[int]:
+    """Add one by one; after the first, tell the process at a gate and go on."""
+    seen = [count.add()]
+    stop(gate, os.getpid(), WAIT)
+    return seen + [count.add() for _ in range(times - 1)]
+
+
+def add_many(count: Counter, times: int) -> list[int]:
+    return [count.add() for _ in range(times)]
+
+
+def keep(lock: Lock, gate: str) -> None:
+    lock.acquire()
+    stop(gate, os.getpid(), WAIT)
