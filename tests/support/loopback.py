@@ -17,9 +17,12 @@ from functools import partial
 from queue import SimpleQueue
 from typing import Any
 
+from typing_extensions import override
+
 from workpool.backends.base import BACKENDS, Capabilities
 from workpool.backends.engine import orders
-from workpool.backends.engine.clerk import Clerk, Flight
+from workpool.backends.engine.backend import EngineBackend
+from workpool.backends.engine.clerk import Flight
 from workpool.backends.engine.remote import Life, dump_failure
 from workpool.backends.engine.slots import Slot
 from workpool.ipc import pickling
@@ -67,6 +70,8 @@ class LoopbackEngine:
 
     ends_tasks = True
     writes_off = True
+    slots = 2
+    address = "here"
 
     def __init__(self, pool: str, setup: Setup, most_calls: int | None) -> None:
         self.pool = pool
@@ -109,6 +114,16 @@ class LoopbackEngine:
         life: Life | None = getattr(slot.far, "life", None)
         return "" if life is None else life.stack(flight.number)
 
+    def host(self, make: Callable[[], Any]) -> LoopbackChannel:
+        if self.pool not in _loops:
+            _loops[self.pool] = Loop(make)
+        return LoopbackChannel(self.pool)
+
+    def close(self) -> None:
+        loop = _loops.pop(self.pool, None)
+        if loop is not None:
+            loop.close()
+
 
 class Loop:
     """A place, and the event loop it lives in."""
@@ -142,31 +157,11 @@ class LoopbackChannel:
         return called
 
 
-class LoopbackBackend:
+class LoopbackBackend(EngineBackend):
     """Makes slots whose far ends are threads."""
 
     capabilities = Capabilities(name="loopback", scope="engine", time_limit=True, ends_tasks=False)
-    default_workers = 2
 
-    def __init__(self, *, pool: str, setup: Setup, settings: Any) -> None:
-        self.pool = pool
-        self.pack = orders.pack
-        self.engine = LoopbackEngine(pool, setup, settings.max_tasks_per_worker)
-        self.clerk = Clerk(pool, self.engine)
-
-    def make_worker(self, scheduler: Any, index: int) -> Slot:
-        return Slot(self.clerk, scheduler, index)
-
-    def host(self, make: Callable[[], Any]) -> LoopbackChannel:
-        if self.pool not in _loops:
-            _loops[self.pool] = Loop(make)
-        return LoopbackChannel(self.pool)
-
-    def describe(self) -> str:
-        return ""
-
-    def close(self) -> None:
-        loop = _loops.pop(self.pool, None)
-        if loop is not None:
-            loop.close()
-        self.clerk.close()
+    @override
+    def make_engine(self, pool: str, setup: Setup, settings: Any) -> LoopbackEngine:
+        return LoopbackEngine(pool, setup, settings.max_tasks_per_worker)

@@ -1,0 +1,227 @@
+"""The engine that takes a pool's orders to Dask's workers.
+
+Each order is one task of Dask's. What comes back is awaited in the loop that Dask's
+client has anyway, so a pool here costs one thread, its clerk, whatever the number of
+workers.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import uuid
+from concurrent.futures import wait
+from contextlib import suppress
+from functools import partial
+from time import monotonic
+from typing import TYPE_CHECKING, Any
+
+from workpool._compat import Lock
+from workpool.backends.dask.channel import DaskChannel, attach, detach
+from workpool.backends.dask.connection import Connection, import_distributed
+from workpool.errors import WorkerStartFailed
+from workpool.ipc import pickling
+from workpool.naming import function_name
+from workpool.task import Task
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+    from concurrent.futures import Future
+
+    from workpool.backends.engine.clerk import Flight
+    from workpool.backends.engine.orders import Order
+    from workpool.backends.engine.slots import Slot
+    from workpool.scheduling.terms import Terms
+    from workpool.situation import Setup
+
+__all__ = ["DaskEngine"]
+
+_GOODBYE = (
+    5.0  # seconds that the end of workers may take to be ordered, before the client is closed
+)
+_PATIENCE = 1.0  # seconds that a message may wait for the name of what runs
+
+
+class DaskEngine:
+    """Takes orders to the workers of a Dask cluster."""
+
+    most_calls: int | None = None
+    writes_off = False
+
+    def __init__(self, pool: str, setup: Setup, settings: Any) -> None:
+        self._distributed = import_distributed()
+        self._pool = pool
+        self._token = uuid.uuid4().hex
+        self._setup = pickling.dumps(setup) if setup.does_something else None
+        self._kills: list[Future[Any]] = []  # under way
+        self._hosting = Lock()  # guards _hosted
+        self._hosted = False
+        self._connection = Connection(pool, settings)
+        self._client = self._connection.client
+        self.ends_tasks = self._connection.ours
+        self.address = self._connection.address
+        self.slots = self._connection.slots
+
+    # ------------------------------------------------------------- what the clerk asks for
+
+    def begin(self, slot: Slot) -> None:
+        """Have a worker for the slot: any, or on a cluster of ours the one of its index."""
+        slot.far = far = object()
+        if not self.ends_tasks:
+            slot.ready()
+            return
+        self._connection.spawn(self._find_worker(slot, far))
+
+    def send(self, slot: Slot, flight: Flight, order: Order) -> None:
+        """Submit an order to Dask."""
+        from workpool.backends.dask.far import MARK, run_order
+
+        terms, name = _terms(flight.unit)
+        pinned: dict[str, Any] = {}
+        if self.ends_tasks:
+            pinned = {"workers": [slot.far], "allow_other_workers": False}
+        flight.ticket = future = self._client.submit(
+            run_order,
+            self._token,
+            self._pool,
+            self._setup,
+            order,
+            key=f"{name}{MARK}{self._token}-{flight.number}",
+            pure=False,
+            retries=0,
+            priority=-terms.priority,
+            resources=dict(terms.resources) if terms.resources else None,
+            **pinned,
+        )
+        self._connection.spawn(self._follow(slot, slot.far, flight, future))
+
+    def ask_to_end(self, slot: Slot, flight: Flight) -> None:
+        """Tell the worker that runs the order."""
+        del slot
+        from workpool.backends.dask.far import ask_to_end
+
+        self._connection.spawn(self._tell(ask_to_end, flight))
+
+    def end(self, slot: Slot) -> None:
+        """Have the nanny kill the worker, and start another; or just forget the order."""
+        flight = slot.flight
+        if self.ends_tasks and isinstance(slot.far, str):
+            nanny = self._connection.nanny_of(slot.index)
+            killing = self._connection.kill_worker(slot.far, nanny)
+            self._kills.append(self._connection.spawn(killing))
+        elif flight is not None and flight.ticket is not None:
+            self._client.cancel([flight.ticket], force=True, asynchronous=True)
+
+    def leave(self, slot: Slot) -> None:
+        """Nothing: a life ends with the pool."""
+
+    def rests(self, slot: Slot) -> bool:
+        """Nothing: Dask holds what a task asks for as long as it runs."""
+        del slot
+        return False
+
+    def offset(self, slot: Slot, flight: Flight) -> int:
+        """Ask the workers which item runs."""
+        del slot
+        from workpool.backends.dask.far import offset
+
+        with suppress(Exception):
+            asked = self._connection.spawn(self._tell(offset, flight))
+            offset_now: int = max(asked.result(_PATIENCE))
+            return offset_now
+        return 0
+
+    def stack(self, slot: Slot, flight: Flight, until: float) -> str:
+        """Ask the workers where the order stands."""
+        del slot
+        from workpool.backends.dask.far import stack
+
+        with suppress(Exception):
+            asked = self._connection.spawn(self._tell(stack, flight))
+            return "".join(asked.result(max(0.0, until - monotonic())))
+        return "(no answer: the worker is busy in C code, or has ended)\n"
+
+    # ------------------------------------------------------------- what the pool asks for
+
+    def host(self, make: Callable[[], Any]) -> DaskChannel:
+        """Have the guard keep a place for this pool, once."""
+        from workpool.backends.dask.far import host
+
+        with self._hosting:
+            if not self._hosted:
+                self._client.run_on_scheduler(host, self._token, self._client.id, make)
+                attach(self._token, self._client)
+                self._hosted = True
+        return DaskChannel(self._token)
+
+    def close(self) -> None:
+        """End the pool's lives over there, and the connection."""
+        from workpool.backends.dask.far import forget, leave
+
+        wait(self._kills, _GOODBYE)
+        if self._hosted:
+            detach(self._token)
+            with suppress(Exception):
+                self._client.run_on_scheduler(forget, self._token)
+        if self._setup is not None:
+            with suppress(Exception):
+                self._client.run(leave, self._token, on_error="ignore")
+        self._connection.close()
+
+    # ---------------------------------------------------------------- in the client's loop
+
+    async def _follow(self, slot: Slot, far: Any, flight: Flight, future: Any) -> None:
+        """Wait for an order's end, and report it."""
+        distributed = self._distributed
+        report: Callable[[], None]
+        try:
+            outcome = await self._client.gather(future, asynchronous=True)
+        except distributed.KilledWorker as error:
+            where = getattr(error.last_worker, "address", "an unknown address")
+            report = partial(slot.died, far, f"whatever ended the Dask worker at {where}")
+        except (distributed.client.FutureCancelledError, asyncio.CancelledError) as error:
+            report = partial(slot.died, far, f"a Dask task that was cancelled ({error})")
+        except BaseException as error:
+            refusal = WorkerStartFailed(
+                f"Dask could not run an order of {self._pool}: {type(error).__name__}: {error}. Its workers need "
+                "workpool, in this version, and Dask in the client's."
+            )
+            refusal.__cause__ = error
+            report = partial(slot.refused, flight, refusal)
+        else:
+            report = partial(slot.landed, flight, outcome)
+        slot.post(report)
+
+    async def _find_worker(self, slot: Slot, far: Any) -> None:
+        """Have the worker of the slot's nanny, when there is one."""
+        nanny = self._connection.nanny_of(slot.index)
+        try:
+            address = await self._connection.find_worker(nanny)
+        except Exception as error:
+            why = f"{type(error).__name__}: {error}"
+            slot.post(lambda: slot.died(far, why))
+            return
+        if address is not None:
+            slot.post(partial(self._found, slot, far, address))
+            return
+        slot.post(
+            lambda: slot.died(far, f"nothing, but its nanny at {nanny} has no worker that runs")
+        )
+
+    def _found(self, slot: Slot, far: Any, address: str) -> None:
+        if slot.far is far:
+            slot.far = address
+            slot.ready()
+
+    async def _tell(self, what: Callable[..., Any], flight: Flight) -> list[Any]:
+        """Call a function in every worker's loop; one of them runs the order."""
+        answers: dict[str, Any] = await self._client.run(
+            what, self._token, flight.number, on_error="ignore", asynchronous=True
+        )
+        return [answer for answer in answers.values() if isinstance(answer, (int, str))]
+
+
+def _terms(unit: Any) -> tuple[Terms, str]:
+    """Give a unit's terms, and the name that Dask's dashboard shows."""
+    if unit.__class__ is Task:
+        return unit._terms, unit._name
+    return unit.job.terms, unit.job.terms.name or function_name(unit.job.fn)
