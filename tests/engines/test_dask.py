@@ -35,10 +35,11 @@ def test_what_tasks_print_goes_to_the_programs_output() -> None:
 
 @pytest.mark.parametrize("exclusive", [True, False])
 def test_a_result_that_dies_with_its_worker_is_lost(
-    dask_settings: dict[str, Any], monkeypatch: pytest.MonkeyPatch, *, exclusive: bool
+    dask_settings: dict[str, Any], monkeypatch: pytest.MonkeyPatch, exclusive: Any
 ) -> None:
     """The task has run and does not run again, for Dask has the result nowhere: WorkerLost, once."""
-    with Gate() as gate, Pool(1, **{**dask_settings, "exclusive": exclusive}) as pool:
+    settings = {**dask_settings, "exclusive": exclusive}
+    with Gate() as gate, Pool(1, **settings) as pool:
         backend: Any = pool._backend
         client = backend.engine._client
         gather = client.gather
@@ -57,3 +58,19 @@ def test_a_result_that_dies_with_its_worker_is_lost(
         gate.open()
         assert isinstance(task.exception(WAIT), WorkerLost)
         assert other.result(WAIT) == 4
+
+
+def test_a_pool_sees_the_workers_whatever_the_client_asks_meanwhile(
+    dask_settings: dict[str, Any], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A client asks its scheduler now and then, without the workers: that may be just when a pool looks."""
+    client: Any = pytest.importorskip("distributed").Client
+    update = client._update_scheduler_info
+
+    async def update_twice(self: Any, n_workers: int = 0) -> None:
+        await update(self, n_workers)
+        await update(self)
+
+    monkeypatch.setattr(client, "_update_scheduler_info", update_twice)
+    with Pool(1, **dask_settings) as pool:
+        assert pool.submit(tasks.double, 2).result(WAIT) == 4

@@ -79,7 +79,10 @@ class Connection:
         if self.ours:
             # Those that the last pool has ended take seconds to come back, and would not be seen.
             self.spawn(self.client.scheduler.workpool_all_back(seconds=self._timeout)).result()
-        workers: dict[str, Any] = self.client.scheduler_info(n_workers=-1)["workers"]
+        # Not by the client's scheduler_info: that gives what the client has last been told, and it asks
+        # by itself, too, every two seconds, and without the workers.
+        there = self.spawn(self.client.scheduler.identity(n_workers=-1)).result()
+        workers: dict[str, Any] = there["workers"]
         self.slots = sum(worker["nthreads"] for worker in workers.values()) or usable_cpus()
         # Nannies keep their address when the worker that they mind is replaced.
         self._nannies: list[str] = sorted(
