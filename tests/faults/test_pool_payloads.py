@@ -75,7 +75,9 @@ class TestOnTheWayOut:
         argument = pool.submit(awkward.take, maker(kind()))
         keyword = pool.submit(tasks.arguments, 1, two=maker(kind()))
         function = pool.submit(partial(awkward.take, maker(kind())))
-        refused(argument.exception(DEADLINE), "argument", "(take)", "argument 0", kind.__name__)
+        refused(
+            argument.exception(DEADLINE), "argument", "(take)", "argument 'value'", kind.__name__
+        )
         refused(keyword.exception(DEADLINE), "argument", "argument 'two'")
         refused(function.exception(DEADLINE), "function", "(take)", kind.__name__)
 

@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 import threading
-from collections.abc import Generator
+from collections.abc import Callable, Generator
 from typing import Any
 
 import pytest
 
 from tests.support import tasks
 from tests.support.gates import DEADLINE
-from workpool import NotPicklable, Pool
+from workpool import Counter, NotPicklable, Pool, Task
 from workpool.errors import brief
 
 
@@ -26,6 +26,14 @@ class Unspeakable:
 
     def __repr__(self) -> str:
         raise LookupError("no words")
+
+
+def count_up(n: int) -> Generator[int]:
+    yield from range(n)
+
+
+async def later(n: int) -> int:
+    return n
 
 
 def lock() -> Any:
@@ -65,8 +73,52 @@ def test_what_cannot_be_shown_is_named_all_the_same(pool: Pool) -> None:
     """Where the way leads through what fails to show itself, the argument is named without it."""
     error = pool.submit(tasks.echo, {Unspeakable(): lock()}).exception(DEADLINE)
     assert isinstance(error, NotPicklable)
-    assert "argument 0 (counted from 0) (dict): " in str(error)
+    assert "argument 'value' (dict): " in str(error)
     assert error.path == ""
+
+
+@pytest.mark.parametrize(
+    ("fn", "label"),
+    [(tasks.add, "'b'"), (tasks.arguments, "1 (counted from 0)"), (max, "1 (count")],
+    ids=["named", "one of any number", "no signature"],
+)
+def test_an_argument_has_the_name_of_its_parameter(
+    pool: Pool, fn: Callable[..., Any], label: str
+) -> None:
+    """Where the function has no name for it, it has its place."""
+    error = pool.submit(fn, 1, lock()).exception(DEADLINE)
+    assert isinstance(error, NotPicklable)
+    assert f"argument {label}" in str(error)
+
+
+@pytest.mark.parametrize("wrapped", [False, True], ids=["itself", "in a dict"])
+@pytest.mark.parametrize("make", [Pool.options, Counter, Task])
+def test_a_thing_of_ours_says_alone_what_to_do(
+    pool: Pool, make: Callable[..., Any], wrapped: bool
+) -> None:
+    """Nothing inside of it is to blame, and its own way out is the only one."""
+    ours = make(pool) if make is Pool.options else make()
+    error = pool.submit(tasks.echo, {"a": ours} if wrapped else ours).exception(DEADLINE)
+    assert isinstance(error, NotPicklable)
+    assert error.path == ("['a']" if wrapped else "")
+    assert str(error).count("cannot leave") == 1
+    assert "Pass what the task needs of it" not in str(error)
+    assert not str(error).endswith("..")
+
+
+@pytest.mark.parametrize(
+    ("fn", "way_out"),
+    [(count_up, "Return a list of its items."), (later, "returns asyncio.run(...)")],
+    ids=["generator", "coroutine"],
+)
+def test_a_result_that_is_still_to_be_run_says_how(
+    pool: Pool, fn: Callable[[int], object], way_out: str
+) -> None:
+    """A generator or a coroutine has done nothing yet; to use threads would not help."""
+    error = pool.submit(fn, 1).exception(DEADLINE)
+    assert isinstance(error, NotPicklable)
+    assert way_out in str(error)
+    assert "thread" not in str(error)
 
 
 def test_a_search_in_something_huge_ends(pool: Pool) -> None:

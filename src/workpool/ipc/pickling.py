@@ -154,9 +154,10 @@ def dump_call(
     except KeyboardInterrupt:
         raise
     except BaseException as error:
-        for name, value in [*((f"{i}", v) for i, v in enumerate(args)), *kwargs.items()]:
+        labelled = [(_parameter(fn, at), value) for at, value in enumerate(args)]
+        labelled += [(repr(name), value) for name, value in kwargs.items()]
+        for label, value in labelled:
             if not _can_pickle(value):
-                label = f"{name!r}" if not name.isdigit() else f"{name} (counted from 0)"
                 raise blame(task, "argument", value, label, error) from error
         raise blame(task, "argument", args, "", error) from error
 
@@ -273,10 +274,16 @@ _WAY_OUT = {
     "argument": 'Pass what the task needs of it, or use backend="thread".',
     "result": 'Return what the caller needs of it, or use backend="thread".',
 }
+# What runs only where somebody goes through it, or waits for it: in no worker, if it is returned.
+_TO_BE_RUN: dict[type, str] = {
+    types.GeneratorType: "Return a list of its items.",
+    types.CoroutineType: "Submit a function that returns asyncio.run(...) of it.",
+}
 
 
 def blame(task: str, part: str, value: Any, label: str, error: BaseException) -> NotPicklable:
     """Say which part of which task cannot travel, and why."""
+    culprit: object
     try:
         path, culprit = _locate(value)
     except BaseException:  # it asks keys and members for what they are: user code of all kinds
@@ -287,11 +294,25 @@ def blame(task: str, part: str, value: Any, label: str, error: BaseException) ->
     direction = "come back from a process" if part == "result" else "go to a process"
     from workpool.errors import NotPicklable, brief
 
-    return NotPicklable(
-        f"{task} cannot {direction}: {what}{where}: {brief(error)}. {_WAY_OUT[part]}",
-        part=part,
-        path=path,
-    )
+    if isinstance(error, NotPicklable):
+        why = str(error)  # a thing of ours, which says itself what to do instead
+    else:
+        way_out = _TO_BE_RUN.get(type(culprit)) if part == "result" else None
+        why = f"{brief(error)}. {way_out or _WAY_OUT[part]}"
+    return NotPicklable(f"{task} cannot {direction}: {what}{where}: {why}", part=part, path=path)
+
+
+def _parameter(fn: Callable[..., Any], at: int) -> str:
+    """Name the parameter that a positional argument is for; where there is no name, its place."""
+    from inspect import Parameter, signature
+
+    try:
+        parameter = list(signature(fn).parameters.values())[at]
+        if parameter.kind in (Parameter.POSITIONAL_ONLY, Parameter.POSITIONAL_OR_KEYWORD):
+            return repr(parameter.name)
+    except Exception:  # noqa: S110 - not all callables have a signature
+        pass
+    return f"{at} (counted from 0)"
 
 
 def _can_pickle(value: Any) -> bool:
@@ -306,7 +327,7 @@ def _locate(value: Any) -> tuple[str, Any]:
     """Find the innermost object that cannot be pickled, and the path to it."""
     path = ""
     budget = _MOST_LOOKED_AT
-    while True:
+    while not _refuses(value):
         for step, inner in _parts_of(value):
             budget -= 1
             if budget <= 0:
@@ -317,7 +338,21 @@ def _locate(value: Any) -> tuple[str, Any]:
         else:
             return path.lstrip("."), value
         if path.count(".") + path.count("[") > 50:
-            return path.lstrip("."), value
+            break
+    return path.lstrip("."), value
+
+
+def _refuses(value: Any) -> bool:
+    """Tell whether a thing says itself that it cannot travel: then nothing in it is to blame."""
+    from workpool.errors import NotPicklable
+
+    try:
+        value.__reduce_ex__(_PROTOCOL)
+    except NotPicklable:
+        return True
+    except BaseException:  # noqa: S110 - of all kinds; looked into
+        pass
+    return False
 
 
 def _parts_of(value: Any) -> list[tuple[str, Any]]:
