@@ -9,6 +9,7 @@ from workpool.naming import function_name
 from workpool.results import Results
 from workpool.scheduling.mapjob import MapJob
 from workpool.scheduling.submitjob import SubmitJob
+from workpool.scheduling.waiting import check_timeout
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable
@@ -54,9 +55,13 @@ class MapCall:
         return_exceptions: bool = False,
         progress: Any = False,
         journal: Any = None,
+        **unknown: Any,
     ) -> Results[Any]:
         """Queue what is to be queued at the call, and give what yields the results."""
+        for name in unknown:
+            raise _no_such_keyword(name)
         self._scheduler.refuse_midway("map")
+        check_timeout(timeout)
         _check_count("chunksize", chunksize)
         _check_count("buffersize", buffersize)
         if not callable(cast("object", self._fn)):
@@ -140,6 +145,24 @@ class MapCall:
             ordered=ordered,
             epoch=self._scheduler.ledger.current,
         )
+
+
+def _no_such_keyword(name: str) -> TypeError:
+    """Say where a keyword belongs that map does not have."""
+    import difflib
+
+    from workpool.scheduling.terms import NAMES
+
+    near = difflib.get_close_matches(name, MapCall.begin.__kwdefaults__ or (), n=1)
+    if name in NAMES:
+        way_out = f"It is a term, so: pool.options({name}=...).map(...)"
+    elif near:
+        way_out = f"Did you mean {near[0]!r}?"
+    else:
+        way_out = (
+            f"An argument of the function goes along with it: functools.partial(fn, {name}=...)"
+        )
+    return TypeError(f"map() has no keyword {name!r}. {way_out}")
 
 
 def _check_count(name: str, value: int | None) -> None:

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 import attrs
 
-from workpool.backends.base import Backend, Capabilities, find
+from workpool.backends.base import BACKENDS, Backend, Capabilities, find
 from workpool.errors import Unsupported
 from workpool.scheduling.terms import (
     Terms,
@@ -28,6 +28,8 @@ def _workers(_: Any, attribute: attrs.Attribute[Any], value: object) -> None:
         return
     if not isinstance(value, int) or isinstance(value, bool):
         message = f"{attribute.name} is a whole number of workers, or None for a fitting one; got {value!r}"
+        if isinstance(value, str) and value in BACKENDS:
+            message += f". A backend is given by name: backend={value!r}"
         raise TypeError(message)
     if value <= 0:
         message = f"{attribute.name} must be greater than 0; got {value}"

@@ -122,6 +122,24 @@ def test_a_start_method_that_there_is_not(monkeypatch: pytest.MonkeyPatch) -> No
         Pool(backend="thread", start_method="spawn")
 
 
+def test_a_backend_in_the_place_of_the_workers(pool: Pool) -> None:
+    """It is refused with the keyword that it goes by; other values are not taken for backends."""
+    call: Any = Pool
+    with pytest.raises(TypeError, match=r"got 'process'\. .*: backend='process'$"):
+        call("process")
+    for other in ("four", [4]):
+        with pytest.raises(TypeError, match="whole number of workers") as caught:
+            call(other)
+        assert "backend" not in str(caught.value)
+
+
+def test_errors_to_retry_on_are_shown_as_they_were_given(pool: Pool) -> None:
+    """And not as the tuple that was made of them."""
+    kind: Any = "OSError"
+    with pytest.raises(TypeError, match=r"tuple of them; got 'OSError'$"):
+        pool.options(retry_on=kind)
+
+
 def test_a_limit_that_cannot_be_kept(pool: Pool) -> None:
     """Where tasks run in the caller's own thread a time limit is refused, with backends that keep one."""
     for call in (Pool, pool.options):
@@ -138,6 +156,7 @@ def test_a_limit_that_cannot_be_kept(pool: Pool) -> None:
         ("chunksize", True, TypeError),
         ("buffersize", 0, ValueError),
         ("buffersize", "9", TypeError),
+        ("timeout", "9", TypeError),
     ],
 )
 def test_a_wrong_way_to_map_starts_nothing(
@@ -149,6 +168,33 @@ def test_a_wrong_way_to_map_starts_nothing(
     refused(lambda **how: pool.starmap(taken.append, [(1,)], **how), name, value, error)
     assert taken == []
     assert pool.unfinished == 0
+
+
+@pytest.mark.parametrize(
+    ("name", "way_out"),
+    [
+        ("chunk_size", "Did you mean 'chunksize'?"),
+        ("retries", "pool.options(retries=...).map(...)"),
+        ("seed", "pool.options(seed=...).map(...)"),
+        ("base", "functools.partial(fn, base=...)"),
+    ],
+    ids=["misspelt", "a term", "the seed", "of the function"],
+)
+def test_a_keyword_that_map_does_not_have(pool: Pool, name: str, way_out: str) -> None:
+    """The message says where it belongs: to map by another name, to options, or to the function."""
+    taken: list[int] = []
+    calls: list[Any] = [pool.map, pool.options(name="other").map]
+    for call in calls:
+        with pytest.raises(TypeError, match=rf"map\(\) has no keyword '{name}'") as caught:
+            call(taken.append, [1], **{name: 2})
+        assert way_out in str(caught.value)
+    assert taken == []
+    assert pool.unfinished == 0
+
+
+def test_a_join_takes_seconds(pool: Pool) -> None:
+    """Anything else is refused, by name."""
+    refused(pool.join, "timeout", "60", TypeError)
 
 
 def test_a_map_needs_a_function_and_items(pool: Pool) -> None:

@@ -16,6 +16,7 @@ if TYPE_CHECKING:
     from workpool.seeds import Seeds
 
 __all__ = [
+    "NAMES",
     "Terms",
     "changed",
     "endless_is_none",
@@ -95,7 +96,8 @@ def _whole(_: Any, attribute: attrs.Attribute[Any], value: object) -> None:
 
 def _error_types(_: Any, attribute: attrs.Attribute[Any], value: Any) -> None:
     if not all(isinstance(kind, type) and issubclass(kind, BaseException) for kind in value):
-        message = f"{attribute.name} is an exception type or a tuple of them; got {value!r}"
+        given = value if len(value) > 1 else value[0]  # and put into a tuple by _as_tuple
+        message = f"{attribute.name} is an exception type or a tuple of them; got {given!r}"
         raise TypeError(message)
 
 
@@ -169,6 +171,10 @@ class Terms:
     def pause_before(self, attempt: int) -> float:
         """Give the seconds to wait before the next attempt: backoff, doubled each time."""
         return self.backoff * 2.0 ** min(attempt - 1, _MOST_DOUBLINGS) if self.backoff else 0.0
+
+
+#: What ``options`` takes.
+NAMES = frozenset(field.name for field in attrs.fields(Terms)) - {"seeds"} | {"seed"}
 
 
 def changed(terms: Terms, **given: Any) -> Terms:

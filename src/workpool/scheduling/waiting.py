@@ -24,7 +24,7 @@ if TYPE_CHECKING:
     from workpool.scheduling.ledger import Epoch
     from workpool.scheduling.mapjob import MapJob
 
-__all__ = ["Waiting"]
+__all__ = ["Waiting", "check_timeout"]
 
 
 class Waiting(Hiring):
@@ -32,6 +32,7 @@ class Waiting(Hiring):
 
     def join(self, timeout: float | None) -> None:
         """Wait until everything submitted so far is done, open map calls included."""
+        check_timeout(timeout)
         if self._orphaned is not None:
             raise self._orphaned
         self.refuse_inside("join")
@@ -218,3 +219,10 @@ def _lasts(awaited: weakref.ref[Any] | None) -> bool:
     if what is None:
         return False
     return not (what.done() if what.__class__ is Task else what.finished)
+
+
+def check_timeout(timeout: object) -> None:
+    """Refuse what is no number of seconds; one below zero waits for nothing."""
+    if timeout is not None and not isinstance(timeout, (int, float)):
+        message = f"timeout is seconds as a number, or None; got {timeout!r}"
+        raise TypeError(message)
