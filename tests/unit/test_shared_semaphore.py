@@ -8,6 +8,7 @@ import signal
 import threading
 import time
 from collections.abc import Callable
+from typing import Any
 
 import pytest
 
@@ -105,7 +106,15 @@ def test_one_release_too_many_is_refused(scope: Scope) -> None:
 
 
 def test_wrong_terms_are_refused(scope: Scope) -> None:
-    """No permits at all, and a timeout without blocking, are refused by name."""
+    """No permits at all, half a permit, and a timeout without blocking, are refused by name."""
+    for odd in (1.5, "2", True, None):
+        kind: Any = odd
+        with pytest.raises(
+            TypeError, match=f"value must be a whole number of permits, not {odd!r}"
+        ):
+            Semaphore(kind, scope=scope)
+        with pytest.raises(TypeError, match=f"n must be a whole number of permits, not {odd!r}"):
+            Semaphore(2, scope=scope).release(kind)
     for wrong in (0, -1):
         with pytest.raises(ValueError, match=f"at least 1 permit, not {wrong}.*use Event or Queue"):
             Semaphore(wrong, scope=scope)

@@ -21,7 +21,15 @@ if TYPE_CHECKING:
     from workpool.shared.semaphore import SemaphoreHome
     from workpool.shared.value import SharedHome
 
-__all__ = ["Handle", "Home", "Scope", "StaysInProcess", "home_of"]
+__all__ = [
+    "Handle",
+    "Home",
+    "Scope",
+    "StaysInProcess",
+    "checked_whole",
+    "home_of",
+    "seconds_to_wait",
+]
 
 #: Who may use a piece of shared state: the threads of this process, or any process it is sent to.
 #: "engine" is said of what a pool on Dask or Ray has made; it alone knows where that is.
@@ -131,6 +139,24 @@ def home_of(scope: Scope | Home) -> Home:
         message = f"scope must be {names}, not {scope!r}"
         raise ValueError(message)
     return cast("Home", importlib.import_module(module))
+
+
+def checked_whole(name: str, value: object, unit: str) -> int:
+    """Refuse what is no whole number, by name."""
+    if not isinstance(value, int) or isinstance(value, bool):
+        message = f"{name} must be a whole number of {unit}, not {value!r}"
+        raise TypeError(message)
+    return value
+
+
+def seconds_to_wait(blocking: bool, timeout: float | None) -> float | None:
+    """Give the longest wait of an ``acquire``, whose arguments are those of `threading.Semaphore`."""
+    if blocking:
+        return timeout
+    if timeout is not None:
+        message = "can't specify timeout for non-blocking acquire"
+        raise ValueError(message)
+    return 0
 
 
 def _rebuild(kind: type[Handle[object]], home: object, scope: Scope) -> Handle[object]:

@@ -6,7 +6,7 @@ import math
 from types import TracebackType
 from typing import Protocol, cast
 
-from workpool.shared.home import Handle, Home, Scope, home_of
+from workpool.shared.home import Handle, Home, Scope, checked_whole, home_of, seconds_to_wait
 from workpool.shared.window import LONGEST
 
 __all__ = ["RateLimiter", "RateLimiterHome"]
@@ -67,9 +67,7 @@ class RateLimiter(Handle[RateLimiterHome]):
     __slots__ = ()
 
     def __init__(self, calls: int, per: float = 1.0, *, scope: Scope | Home = "thread") -> None:
-        if not isinstance(cast("object", calls), int) or isinstance(calls, bool):
-            message = f"calls must be a whole number of calls, not {calls!r}"
-            raise TypeError(message)
+        checked_whole("calls", calls, "calls")
         if not 1 <= calls <= _MOST_CALLS:
             message = f"calls must be from 1 to {_MOST_CALLS}, not {calls}"
             raise ValueError(message)
@@ -129,9 +127,4 @@ class RateLimiter(Handle[RateLimiterHome]):
         ValueError
             A timeout without blocking.
         """
-        if not blocking:
-            if timeout is not None:
-                message = "can't specify timeout for non-blocking acquire"
-                raise ValueError(message)
-            timeout = 0
-        return self._home.acquire(timeout)
+        return self._home.acquire(seconds_to_wait(blocking, timeout))

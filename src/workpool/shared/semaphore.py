@@ -5,7 +5,7 @@ from __future__ import annotations
 from types import TracebackType
 from typing import Protocol
 
-from workpool.shared.home import Handle, Home, Scope, home_of
+from workpool.shared.home import Handle, Home, Scope, checked_whole, home_of, seconds_to_wait
 
 __all__ = ["Semaphore", "SemaphoreHome"]
 
@@ -44,14 +44,14 @@ class Semaphore(Handle[SemaphoreHome]):
 
     Raises
     ------
-    ValueError
-        Fewer permits than one.
+    TypeError, ValueError
+        What is no whole number, or fewer permits than one.
     """
 
     __slots__ = ()
 
     def __init__(self, value: int = 1, *, scope: Scope | Home = "thread") -> None:
-        if value < 1:
+        if checked_whole("value", value, "permits") < 1:
             message = (
                 f"a semaphore has at least 1 permit, not {value!r}; to signal, use Event or Queue"
             )
@@ -92,12 +92,7 @@ class Semaphore(Handle[SemaphoreHome]):
         ValueError
             A timeout without blocking.
         """
-        if not blocking:
-            if timeout is not None:
-                message = "can't specify timeout for non-blocking acquire"
-                raise ValueError(message)
-            timeout = 0
-        return self._home.acquire(timeout)
+        return self._home.acquire(seconds_to_wait(blocking, timeout))
 
     def release(self, n: int = 1) -> None:
         """Bring permits back.
@@ -109,10 +104,10 @@ class Semaphore(Handle[SemaphoreHome]):
 
         Raises
         ------
-        ValueError
-            Fewer than one, or more than are out; none is brought back then.
+        TypeError, ValueError
+            What is no whole number, fewer than one, or more than are out; none is brought back then.
         """
-        if n < 1:
+        if checked_whole("n", n, "permits") < 1:
             message = f"n must be one or more, not {n!r}"
             raise ValueError(message)
         self._home.release(n)
