@@ -27,6 +27,7 @@ import socket
 import struct
 import sys
 from contextlib import suppress
+from importlib import import_module
 from typing import Any
 
 from workpool import _compat
@@ -213,6 +214,10 @@ if hasattr(os, "register_at_fork"):
 
 # ------------------------------------------------------------------ the keeper's side
 
+# What nearly every worker needs, loaded once for all of them; nothing of the user's. A program that
+# makes a pool imports workpool.Pool, and its workers import the program's __main__ and so the same.
+_PRELOADED = ("multiprocessing.spawn", "runpy", "ctypes", "workpool.pool")
+
 
 def main(conn_fd: int, parent: int) -> None:
     """Serve until the parent is gone; then kill what is left."""
@@ -228,7 +233,6 @@ def main(conn_fd: int, parent: int) -> None:
     os.set_blocking(wake_r, False)
     signal.signal(signal.SIGCHLD, _on_child)
     signal.set_wakeup_fd(wake_w, warn_on_full_buffer=False)
-    _preload()
     conn = socket.socket(fileno=conn_fd)
     poller = select.poll()
     poller.register(conn_fd, select.POLLIN)
@@ -237,8 +241,14 @@ def main(conn_fd: int, parent: int) -> None:
     if parent_fd is not None:
         poller.register(parent_fd, select.POLLIN)
     workers: dict[int, int] = {}  # pid to the write end of its status pipe
+    left = list(_PRELOADED)
+    asked = False
     try:
         while True:
+            # What asks while this one gets ready, as a rule for the first worker of a program, is
+            # served at once. All later workers find everything loaded.
+            while left and (asked or not poller.poll(0)):
+                import_module(left.pop(0))
             ready = {fd for fd, _ in poller.poll()}
             if wake_r in ready:
                 with suppress(BlockingIOError):
@@ -250,6 +260,7 @@ def main(conn_fd: int, parent: int) -> None:
                 method, fds = _receive(conn)
                 if not method:
                     return
+                asked = True
                 private = [conn_fd, wake_r, wake_w, *workers.values()]
                 if parent_fd is not None:
                     private.append(parent_fd)
@@ -258,18 +269,6 @@ def main(conn_fd: int, parent: int) -> None:
         # In a forked worker this is never reached: it leaves by os._exit.
         conn.detach()
         end_children(list(workers))
-
-
-def _preload() -> None:
-    """Load what nearly every worker needs, once for all of them: nothing of the user's.
-
-    A program that makes a pool imports :class:`workpool.Pool`, and its workers import
-    the program's ``__main__`` and so the same.
-    """
-    from importlib import import_module
-
-    for name in ("multiprocessing.spawn", "runpy", "workpool.pool"):
-        import_module(name)
 
 
 def _on_child(*_: object) -> None:
