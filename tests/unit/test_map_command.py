@@ -210,7 +210,11 @@ class TestHere:
             (["./json.py:f"], "json is the name of another module"),
             (["os:getcwd", "--input", "nope"], "--input: nope: No such file or directory"),
             (["os:getcwd", "--files", "a", "--jsonl"], "--files gives the items by itself"),
-            (["os:getcwd", "--files", "a", "--workers", "0"], "max_workers must be greater than 0"),
+            (
+                ["os:getcwd", "--workers", "0"],
+                "--workers: must be a whole number, 1 or more; got '0'",
+            ),
+            (["os:getcwd", "--chunksize", "0"], "--chunksize: must be a whole number, 1 or more"),
             (["os:getcwd", "--files", "a", "--retries", "-1"], "retries must be 0 or more; got -1"),
             (["os:getcwd", "--files", "a", "--backend", "gpu"], "invalid choice: 'gpu'"),
             (["os:getcwd", "--journal-version", "1"], "give --journal too"),
@@ -229,15 +233,6 @@ class TestHere:
             main(["map", *arguments])
         assert refusal.value.code == 2
         assert message in capsys.readouterr().err
-
-    def test_a_chunksize_that_cannot_be_is_refused(
-        self, folder: Path, capsys: pytest.CaptureFixture[str]
-    ) -> None:
-        """The status of a wrong number is that of a wrong command line."""
-        with pytest.raises(SystemExit) as refusal:
-            main(["map", "os:getcwd", "--files", "a", "--chunksize", "0"])
-        assert refusal.value.code == 2
-        assert "--chunksize must be 1 or more; got 0" in capsys.readouterr().err
 
 
 class TestThere:

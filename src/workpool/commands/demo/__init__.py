@@ -13,7 +13,7 @@ import sysconfig
 from contextlib import ExitStack
 from typing import TYPE_CHECKING, TextIO
 
-from workpool.backends.base import BACKENDS
+from workpool.commands.arguments import add_workers
 from workpool.commands.demo.compare import compare
 from workpool.commands.demo.job import examine_tree
 from workpool.errors import Unsupported
@@ -42,15 +42,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         help="whose files, those of its folders included (default: Python's own library, "
         "without the packages installed there)",
     )
-    parser.add_argument(
-        "--backend",
-        choices=list(BACKENDS),
-        default="thread",
-        help="who does the work (default: %(default)s)",
-    )
-    parser.add_argument(
-        "--workers", metavar="N", type=int, help="how many (default: what suits the backend)"
-    )
+    add_workers(parser)
     parser.add_argument(
         "--output",
         metavar="FILE",
@@ -82,8 +74,6 @@ def run(arguments: argparse.Namespace, parser: argparse.ArgumentParser) -> int:
     workers: int | None = arguments.workers
     if not os.path.isdir(root):
         parser.error(f"DIRECTORY must be a folder, and {arguments.directory!r} is none")
-    if workers is not None and workers < 1:
-        parser.error(f"--workers must be 1 or more; got {workers}")
     if arguments.compare and arguments.output is not None:
         parser.error("--output goes with one backend, --compare with all: give one of them")
     if arguments.compare:

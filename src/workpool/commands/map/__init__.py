@@ -11,7 +11,7 @@ from __future__ import annotations
 import sys
 from typing import TYPE_CHECKING, Any, cast
 
-from workpool.backends.base import BACKENDS
+from workpool.commands.arguments import add_workers, one_or_more
 from workpool.commands.map.output import Output
 from workpool.commands.map.source import Source, unreadable
 from workpool.commands.map.target import CannotLoad, load
@@ -76,15 +76,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     )
     shown.add_argument("--no-progress", dest="progress", action="store_false", help="show nothing")
     how = parser.add_argument_group("work")
-    how.add_argument(
-        "--backend",
-        choices=list(BACKENDS),
-        default="thread",
-        help="who does the work (default: %(default)s)",
-    )
-    how.add_argument(
-        "--workers", metavar="N", type=int, help="how many (default: what suits the backend)"
-    )
+    add_workers(how)
     how.add_argument(
         "--retries", metavar="N", type=int, default=0, help="run what fails again, so often"
     )
@@ -92,7 +84,10 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "--time-limit", metavar="SECONDS", type=float, help="an item that runs longer fails"
     )
     how.add_argument(
-        "--chunksize", metavar="N", type=int, help="items that travel together (default: measured)"
+        "--chunksize",
+        metavar="N",
+        type=one_or_more,
+        help="items that travel together (default: measured)",
     )
     how.add_argument(
         "--journal",
@@ -125,8 +120,6 @@ def run(arguments: argparse.Namespace, parser: argparse.ArgumentParser) -> int:
         parser.error("--files gives the items by itself: leave out --input and --jsonl")
     if arguments.journal_version is not None and arguments.journal is None:
         parser.error("--journal-version says something about a journal: give --journal too")
-    if arguments.chunksize is not None and arguments.chunksize < 1:
-        parser.error(f"--chunksize must be 1 or more; got {arguments.chunksize}")
     try:
         fn = load(arguments.target)
         source = Source.of(arguments)
