@@ -8,23 +8,16 @@ machine that is busy with something else for a while is then busy for all of the
 from __future__ import annotations
 
 import json
-import os
-import subprocess
-import sys
 from collections import defaultdict
 from collections.abc import Callable, Iterator
 from compileall import compile_dir
 from dataclasses import dataclass, field
 from importlib.util import find_spec
-from pathlib import Path
-from tempfile import TemporaryFile
 from time import monotonic
 
-from benchmarks.accounting import end_session
+from benchmarks.apart import ROOT, run_apart
 from benchmarks.libraries.base import Library
 from benchmarks.workload import Figures, Scale, Workload
-
-ROOT = Path(__file__).parent.parent
 
 
 @dataclass
@@ -85,8 +78,7 @@ def rotated(libraries: list[type[Library]], number: int) -> Iterator[type[Librar
 
 def measure(workload: Workload, library: type[Library], scale: Scale) -> tuple[Figures | None, str]:
     """Measure once, in a process and session of its own; give figures, or what went wrong."""
-    command = [
-        sys.executable,
+    ended = run_apart(
         "-m",
         "benchmarks.measure",
         workload.run.__module__,
@@ -94,42 +86,16 @@ def measure(workload: Workload, library: type[Library], scale: Scale) -> tuple[F
         library.__name__,
         str(scale.workers),
         "quick" if scale.quick else "full",
-    ]
-    # Files, not pipes: the end of a pipe comes with the last worker that holds it.
-    with TemporaryFile("w+") as out_file, TemporaryFile("w+") as error_file:
-        process = subprocess.Popen(
-            command,
-            cwd=ROOT,
-            stdin=subprocess.DEVNULL,
-            stdout=out_file,
-            stderr=error_file,
-            start_new_session=True,
-            env=environment(),
-        )
-        try:
-            process.wait(workload.timeout)
-        except subprocess.TimeoutExpired:
-            process.kill()
-            process.wait()
-            return None, f"no end after {workload.timeout:.0f} s"
-        finally:
-            # Workers and helpers that outlive their parent would disturb the next measurement.
-            end_session(process.pid)
-        out_file.seek(0)
-        error_file.seek(0)
-        out, error = out_file.read(), error_file.read()
-    lines = [line for line in out.splitlines() if line.startswith("{")]
-    if process.returncode or not lines:
-        said = [line for line in error.splitlines() if line[:1].isalpha()]  # no frames, no quotes
-        return None, f"exit code {process.returncode}: {said[-1][:100] if said else 'no output'}"
+        seconds=workload.timeout,
+    )
+    if ended.code is None:
+        return None, f"no end after {workload.timeout:.0f} s"
+    lines = [line for line in ended.out.splitlines() if line.startswith("{")]
+    if ended.code or not lines:
+        said = [line for line in ended.errors.splitlines() if line[:1].isalpha()]  # no frames
+        return None, f"exit code {ended.code}: {said[-1][:100] if said else 'no output'}"
     figures: Figures = json.loads(lines[-1])
     return figures, ""
-
-
-def environment() -> dict[str, str]:
-    """Give the environment of a measurement: this one, less what would make imports slower."""
-    kept = {name: value for name, value in os.environ.items() if name != "PYTHONDONTWRITEBYTECODE"}
-    return {**kept, "PYTHONWARNINGS": "ignore"}
 
 
 def compile_ours() -> None:

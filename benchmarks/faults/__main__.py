@@ -4,18 +4,15 @@ from __future__ import annotations
 
 import argparse
 import signal
-import subprocess
 import sys
 from collections.abc import Iterator
 from importlib.metadata import version
 from pathlib import Path
-from tempfile import TemporaryFile
 from time import monotonic
 
-from benchmarks.accounting import end_session
+from benchmarks.apart import run_apart
 from benchmarks.faults.faults import FAULTS
 from benchmarks.faults.pools import POOLS, PoolUnderTest
-from benchmarks.rounds import ROOT, environment
 
 LIMIT = 20.0  # seconds: who has not come back by then hangs
 BEGIN, END = "<!-- faults: begin -->", "<!-- faults: end -->"
@@ -57,37 +54,17 @@ def arguments() -> argparse.Namespace:
 def trial(fault: str, pool: type[PoolUnderTest]) -> str:
     """Try once, in a process and session of its own; say what was seen."""
     began = monotonic()
-    command = [sys.executable, "-m", "benchmarks.faults.trial", fault, pool.__name__]
-    with TemporaryFile("w+") as out, TemporaryFile("w+") as errors:
-        process = subprocess.Popen(
-            command,
-            cwd=ROOT,
-            stdin=subprocess.DEVNULL,
-            stdout=out,
-            stderr=errors,
-            start_new_session=True,
-            env=environment(),
-        )
-        try:
-            code = process.wait(LIMIT)
-        except subprocess.TimeoutExpired:
-            process.kill()
-            process.wait()
-            code = None
-        finally:
-            end_session(process.pid)
-        out.seek(0)
-        errors.seek(0)
-        lines, complaint = out.read().splitlines(), errors.read().splitlines()
-    if code is None:
+    ended = run_apart("-m", "benchmarks.faults.trial", fault, pool.__name__, seconds=LIMIT)
+    lines, complaint = ended.out.splitlines(), ended.errors.splitlines()
+    if ended.code is None:
         said = "**hangs**"
-    elif lines and not code:
+    elif lines and not ended.code:
         said = lines[-1]
     else:
-        said = f"the program ends (exit code {code})"
+        said = f"the program ends (exit code {ended.code})"
     print(
         f"{fault:15} {pool.name:22} {monotonic() - began:5.1f} s  {said}"
-        + (f"  <- {complaint[-1][:100]}" if code and complaint else ""),
+        + (f"  <- {complaint[-1][:100]}" if ended.code and complaint else ""),
         file=sys.stderr,
         flush=True,
     )
