@@ -10,7 +10,8 @@ from typing import Any
 import pytest
 
 from tests.support import tasks
-from tests.support.gates import DEADLINE, Gate, in_background
+from tests.support.gates import DEADLINE, Gate, in_background, stop
+from tests.support.queues import until
 from workpool import Pool, TimeLimitExceeded, WorkerLost
 
 # The exception that is sent into a thread may hit it just as it opens its way to the gate.
@@ -68,3 +69,68 @@ def test_a_traced_program_is_not_held_up_by_a_thread_that_is_given_up() -> None:
         sys.settrace(before[0])
         threading.settrace(before[1])
     assert took < DEADLINE / 2
+
+
+class _Slow:
+    """Stands for the lock of a thread in ``result()``: a thread that tells the end of a task is held here."""
+
+    def __init__(self, gate: Gate) -> None:
+        self.gate = gate
+
+    def release(self) -> None:
+        """Stop, in Python code, where an exception could strike."""
+        stop(self.gate.path, "telling")
+        for _ in range(100):
+            pass
+
+
+def test_a_thread_that_tells_of_an_end_is_not_torn_out_of_it() -> None:
+    """The pool is killed while a thread wakes those who wait for what it has just settled: all hear of it."""
+    pool = Pool(1)
+    with Gate() as gate, Gate() as telling:
+        task = pool.submit(tasks.hold, gate.path, 1)
+        gate.arrival()
+        with task._lock:
+            task._more().sleepers.append(_Slow(telling))
+        waiting = in_background(task.result)
+        sleepers = task._more().sleepers
+        until(lambda: len(sleepers) == 2)
+        called: list[Any] = []
+        task.add_done_callback(called.append)
+        gate.open()
+        telling.arrival()
+        pool.kill()
+        telling.open()
+        assert waiting.result() == 1
+        pool.join(DEADLINE)
+        assert called == [task]
+
+
+def _wait_for(pool: Pool, gate: str, after: str) -> None:
+    """Wait for another task of the same pool, and then for ever, as far as a killed pool is concerned."""
+    inner = pool.submit(tasks.double, 1)
+    stop(gate, "submitted")
+    try:
+        inner.result()
+    except TimeLimitExceeded:
+        stop(after, "struck")
+        raise
+    stop(after, "went on")
+
+
+def test_a_thread_killed_between_two_calls_does_not_go_back_to_the_outer_one() -> None:
+    """A task ran inside another, and is being told of; the outer one ends where it waited for that."""
+    pool = Pool(1)
+    with Gate() as gate, Gate() as telling, Gate() as after:
+        outer = pool.submit(_wait_for, pool, gate.path, after.path)
+        gate.arrival()
+        inner = next(iter(pool._scheduler.queue))
+        with inner._lock:
+            inner._more().sleepers.append(_Slow(telling))
+        gate.open()
+        telling.arrival()
+        pool.kill()
+        assert isinstance(outer.exception(DEADLINE), WorkerLost)
+        telling.open()
+        assert after.arrival() == "struck"
+        assert inner.result(0) == 2

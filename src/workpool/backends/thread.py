@@ -217,6 +217,7 @@ class ThreadWorker(LocalRunner):
             self.scheduler.tally.ran(*item.ran(self.index, now, failed=True))
             rest = item.chunk.take_back(item.chunk.size)
             others = self._others(None)
+            self._strike()
         limit = job.terms.time_limit
         assert limit is not None
         error = TimeLimitExceeded(
@@ -240,6 +241,9 @@ class ThreadWorker(LocalRunner):
             super().run_nested(task)
         finally:
             self._outer.pop()
+        if self.written_off:  # while it was in no call, but about to go back to one
+            message = f"thread {self.index} of {self.scheduler.name} was written off"
+            raise TimeLimitExceeded(message)
 
     def _others(self, but: Task[Any] | None) -> list[Task[Any]]:
         """List the tasks that are under way in this thread, one inside another, but for one; lock held.
@@ -280,6 +284,7 @@ class ThreadWorker(LocalRunner):
             taken, task, chunk, ended = self.taken, self.task, self.chunk, self.taken
             handed, self.inbox = self.inbox, None
             others: list[Task[Any] | None] = [*self._others(task)]
+            self._strike()
             lost = WorkerLost(
                 f"{self._task_name() or 'nothing'} was running when {self.scheduler.name} was killed.",
                 task=self._task_name(),
@@ -308,6 +313,7 @@ class ThreadWorker(LocalRunner):
             if not mine or not running or self.written_off:
                 return False
             self.written_off = True
+            self._strike()
             if cancelled:  # in the same step: whoever asks next sees that it is done
                 self.scheduler.cut(task)
             others = self._others(task)
@@ -330,12 +336,22 @@ class ThreadWorker(LocalRunner):
             if self.scheduler.workers.get(self.index) is self:
                 del self.scheduler.workers[self.index]
         self._over.set()
+
+    def _strike(self) -> None:
+        """Raise an exception in the thread, if it is in a call of the user's; written off, and lock held.
+
+        With the lock held, because then that call is not over for the books: the thread has to pass the lock
+        before it settles anything, which it will find is not its to do any more. A thread that has settled,
+        and tells who waits for that, or that leaves, is in no call and must not be torn out of it.
+        """
+        taken = self.taken
+        begins = taken.__class__ is Task and taken._state is RUNNING
+        if not begins and self.task is None and self.chunk is None:
+            return
         ident = self._thread.ident
-        alive = ident is not None and ident != threading.get_ident() and self._thread.is_alive()
-        if alive and can_strike_threads():
+        if ident is not None and ident != threading.get_ident() and can_strike_threads():
             import ctypes
 
-            # Written off before it is sent: whatever it interrupts, this thread settles nothing more.
             ctypes.pythonapi.PyThreadState_SetAsyncExc(
-                ctypes.c_ulong(ident or 0), ctypes.py_object(TimeLimitExceeded)
+                ctypes.c_ulong(ident), ctypes.py_object(TimeLimitExceeded)
             )
