@@ -144,7 +144,8 @@ class Task(Facts, Future[R]):
         ----------
         kill : bool
             Also end a task that is running, where the backend can: a process is
-            ended and replaced, a thread is written off and replaced. From a finalizer
+            ended and replaced, a thread is written off and replaced. For one that is on its way
+            to its worker, or with it and not begun, no worker is ended. From a finalizer
             that strikes in the middle of a step of the pool, and from a callback where
             that has no thread to wait in, it is ended a moment later (``False``).
 

@@ -5,12 +5,14 @@ from __future__ import annotations
 import sys
 import threading
 import time
+from collections.abc import Callable, Iterator
 from typing import Any
 
 import pytest
 
 from tests.support import tasks
 from tests.support.gates import DEADLINE, Gate, in_background, stop
+from tests.support.on_the_way import stopped_after, stopped_before
 from tests.support.queues import until
 from workpool import Pool, TimeLimitExceeded, WorkerLost
 
@@ -46,6 +48,68 @@ def test_a_shutdown_that_waits_returns_when_the_pool_is_killed() -> None:
         pool.kill()
         waiting.result()
         assert isinstance(task.exception(timeout=0), WorkerLost)
+
+
+def test_a_kill_that_meets_a_time_limit_strikes_nobody_else() -> None:
+    """Its thread is replaced, and it is not settled yet: the new one, of that index, is not written off for it."""
+
+    def too_late(_: object, error: BaseException) -> bool:
+        return isinstance(error, TimeLimitExceeded)
+
+    with Gate() as gate, Pool(1) as pool:
+        with stopped_before(pool._scheduler, "fail", here=too_late) as settling:
+            late = pool.options(time_limit=0.05).submit(tasks.hold, gate.path, 1, "late")
+            settling.arrival()
+            neighbour = pool.submit(tasks.hold, gate.path, 2, "neighbour")
+            while gate.arrival() != "neighbour":
+                pass
+            assert (late.worker, neighbour.worker) == (0, 0)
+            assert late.running()
+            assert not late.cancel(kill=True)
+            assert neighbour.running()
+        assert isinstance(late.exception(DEADLINE), TimeLimitExceeded)
+        gate.open()
+        assert neighbour.result(DEADLINE) == 2
+        assert pool.stats().written_off == 1
+
+
+class _Moving(list[Any]):
+    """What waits in a thread for what runs there; whoever looks at it sees it move on at that moment."""
+
+    on_look: Callable[[], object] = int
+
+    def __iter__(self) -> Iterator[Any]:
+        self.on_look()
+        return super().__iter__()
+
+
+def _wait_for_another(pool: Pool, gate: str) -> None:
+    pool.submit(tasks.double, 2).result()
+    tasks.hold(gate, 1)
+
+
+def test_a_limit_strikes_a_task_that_goes_on_at_that_moment() -> None:
+    """It waited for another, which ran in its thread, and is over: in whose hands it is, is seen all the same."""
+    with Gate() as gate, Pool(1) as pool:
+        pool.submit(tasks.double, 1).result(DEADLINE)
+        worker: Any = pool._scheduler.workers[0]
+        worker._outer = _Moving()
+
+        def inside(_: object) -> bool:
+            return len(worker._outer) == 1  # settled inside of another
+
+        with stopped_after(pool._scheduler, "settle", here=inside) as settled:
+            task = pool.options(time_limit=2 * DEADLINE).submit(_wait_for_another, pool, gate.path)
+            settled.arrival()
+
+            def move_on() -> None:
+                settled.go()
+                until(lambda: not len(worker._outer))
+
+            worker._outer.on_look = move_on
+            worker.overdue(task, 1)
+            del worker._outer.on_look
+        assert isinstance(task.exception(0), TimeLimitExceeded)
 
 
 def _trace(*_: object) -> None:

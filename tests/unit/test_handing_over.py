@@ -1,8 +1,10 @@
-"""Tasks that are cancelled on their way to a worker process, or with it and not begun."""
+"""Tasks that are cancelled on their way to a worker, or with it and not begun."""
 
 from __future__ import annotations
 
+import threading
 import time
+import weakref
 from collections.abc import Generator
 from concurrent.futures import CancelledError
 from typing import Any
@@ -10,7 +12,9 @@ from typing import Any
 import pytest
 
 from tests.support import tasks
-from tests.support.gates import DEADLINE, Gate
+from tests.support.gates import DEADLINE, Gate, in_background, stop
+from tests.support.on_the_way import in_the_inbox, stopped_after, stopped_before
+from tests.support.queues import until
 from workpool import Pool, Task
 from workpool.ipc.serving import BACK
 
@@ -93,6 +97,128 @@ def test_to_kill_a_task_that_waits_behind_another_ends_nobody(
     pool.join(DEADLINE)
     assert (first.result(0), third.result(0)) == (False, False)
     assert pool.stats().lost == 0
+
+
+def test_to_kill_a_task_that_is_about_to_be_sent_leaves_those_around_it() -> None:
+    """It is in the middle of a frame that its driver makes: the frame is sent without it."""
+    with Gate() as gate, Pool(1, backend="process") as pool:
+        pool.submit(tasks.double, 1).result(DEADLINE)
+        pool.join(DEADLINE)
+        worker: Any = pool._scheduler.workers[0]
+        with pool._scheduler.lock:  # known to be short, they travel together
+            pool._scheduler.pace.measured(tasks.report, 0.01, 1000)
+        with stopped_before(pool._scheduler, "assign") as sending:
+            with worker._turn:  # so that they gather
+                sent = [pool.submit(tasks.report, gate.path, n) for n in range(5)]
+            worker.wake()
+            sending.arrival()
+            assert sending.seen[0] == sent[:3]
+            assert sent[1].cancel(kill=True)
+            assert sent[1].cancelled()
+        pool.join(DEADLINE)
+        assert [task.result(0) for task in sent if task is not sent[1]] == [0, 2, 3, 4]
+        assert sorted(gate.arrivals(4)) == ["0", "2", "3", "4"]
+        assert gate.waiting() == []
+        assert pool.stats().lost == 0
+
+
+def test_a_worker_whose_task_was_killed_is_not_forgotten_for_a_ctrl_c() -> None:
+    """The submit is interrupted as it hands over, and the task is killed meanwhile: its worker is idle again."""
+    with Gate() as gate, Pool(1, backend="process") as pool:
+        pool.submit(tasks.double, 1).result(DEADLINE)
+        pool.join(DEADLINE)
+        until(lambda: bool(pool._scheduler.idle))
+        worker: Any = pool._scheduler.idle[0]
+
+        def interrupted() -> None:
+            assert worker.inbox.cancel(kill=True)
+            raise KeyboardInterrupt
+
+        worker.hand_over = interrupted
+        with pytest.raises(KeyboardInterrupt):
+            pool.submit(tasks.report, gate.path, 1)
+        del worker.hand_over
+        assert pool.submit(tasks.double, 2).result(DEADLINE) == 4
+        assert gate.waiting() == []
+
+
+def test_who_kills_a_task_is_answered_by_a_worker_that_leaves_meanwhile() -> None:
+    """The pool is killed between the look for the worker and the order to it: nobody waits for ever."""
+    with Gate() as gate:
+        pool = Pool(1, backend="process")
+        task = pool.submit(stop, gate.path)
+        gate.arrival()
+        worker = pool._scheduler.workers[0]
+
+        def ordered(order: object) -> bool:
+            return isinstance(order, tuple)  # not that of Pool.kill()
+
+        with stopped_before(worker, "_order", here=ordered) as ordering:
+            killing = in_background(task.cancel, kill=True)
+            ordering.arrival()
+            ending = in_background(pool.kill)
+            ending.thread.join(1.0)  # as far as it gets
+        killing.result()
+        ending.result()
+        assert task.done()
+
+
+def test_a_worker_that_has_left_is_not_waited_for() -> None:
+    """Who comes too late with an order to end a task is told at once that it was not ended."""
+    with Gate() as gate, Pool(1, backend="process") as pool:
+        task = pool.submit(stop, gate.path)
+        gate.arrival()
+        with Pool(1, backend="process") as other:
+            other.submit(tasks.double, 1).result(DEADLINE)
+            worker: Any = other._scheduler.workers[0]
+        assert in_background(worker.end_task, task).result() is False
+        assert task.running()
+        gate.open()
+        assert task.result(DEADLINE) is None
+
+
+def test_one_that_a_draining_thread_was_given_is_cancelled_in_its_inbox() -> None:
+    """inline: the thread found nothing more to do, and is given a task by another before it is gone."""
+    with Gate() as gate, Pool(1, backend="inline") as pool:
+        with stopped_after(pool._scheduler, "next_unit", here=lambda unit: unit is None) as drained:
+            first = in_background(pool.submit, tasks.double, 1)
+            drained.arrival()
+            task = pool.submit(tasks.report, gate.path, 1)
+            assert task.running()
+            assert task.cancel(kill=True)
+            assert task.cancelled()
+        assert first.result().result(DEADLINE) == 2
+        pool.join(DEADLINE)
+        assert gate.waiting() == []
+        assert pool.submit(tasks.double, 2).result(0) == 4
+
+
+def test_one_that_a_caller_s_thread_has_taken_runs() -> None:
+    """inline: from that step on it is as good as begun, and no caller's thread can be ended."""
+    with Pool(1, backend="inline") as pool:
+        with stopped_after(pool._scheduler, "next_unit") as taken:
+            submitting = in_background(pool.submit, tasks.double, 1)
+            taken.arrival()
+            (task,) = taken.seen
+            assert not task.cancel(kill=True)
+        assert submitting.result() is task
+        assert task.result(DEADLINE) == 2
+
+
+def test_what_is_taken_out_of_an_inbox_is_held_by_nobody() -> None:
+    """A task killed there leaves neither its call nor itself with the worker."""
+    with Pool(1) as pool:
+        pool.submit(tasks.double, 1).result(DEADLINE)
+        argument = threading.Event()
+        seen = weakref.ref(argument)
+        with in_the_inbox(pool):
+            task = pool.submit(tasks.echo, argument)
+            assert task.cancel(kill=True)
+        del argument
+        assert pool.submit(tasks.double, 2).result(DEADLINE) == 4
+        task_seen = weakref.ref(task)
+        del task
+        assert (seen(), task_seen()) == (None, None)
 
 
 @pytest.mark.parametrize("which", [1, 2])

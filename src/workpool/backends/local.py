@@ -75,7 +75,6 @@ class LocalRunner:
             return False
         fn, args, kwargs = call
         self.task, self.taken = task, None
-        task._worker = self.index
         task._attempts += 1
         task._started_at = monotonic()
         task._ended_at = 0.0

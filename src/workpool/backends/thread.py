@@ -245,6 +245,15 @@ class ThreadWorker(LocalRunner):
             message = f"thread {self.index} of {self.scheduler.name} was written off"
             raise TimeLimitExceeded(message)
 
+    def _held(self) -> list[Any]:
+        """List what is in this thread's hands: taken, running, and waiting for what runs; lock held.
+
+        Its own thread moves a task from one place to the next meanwhile, without the lock, and
+        back when it is over; it is in the next before it leaves the last. So who looks there and
+        back sees it.
+        """
+        return [self.taken, self.task, *self._outer, self.task, self.taken]
+
     def _others(self, but: Task[Any] | None) -> list[Task[Any]]:
         """List the tasks that are under way in this thread, one inside another, but for one; lock held.
 
@@ -267,7 +276,7 @@ class ThreadWorker(LocalRunner):
         return calmly(self._end_task, task)
 
     def _end_task(self, task: Task[Any]) -> bool:
-        if self._write_off(task, task._attempts, cancelled=True):
+        if self._write_off(task, cancelled=True):
             self.scheduler.tell_cancelled(task)
         return task.cancelled()  # also by another thread that was first
 
@@ -304,12 +313,14 @@ class ThreadWorker(LocalRunner):
             if each is not None:
                 self.scheduler.settle(each, None, lost)
 
-    def _write_off(self, task: Task[Any], attempt: int, *, cancelled: bool = False) -> bool:
-        """Take the task from this thread, if it still runs that attempt of it; as cancelled, if so said."""
+    def _write_off(
+        self, task: Task[Any], attempt: int | None = None, *, cancelled: bool = False
+    ) -> bool:
+        """Take the task from this thread, if it still runs that attempt of it (or any); as cancelled, if so said."""
         with self.scheduler.lock:
             # Its index is not enough: the worker that replaced the one that had it has the same.
-            mine = any(own is task for own in (self.task, self.taken, *self._outer))
-            running = task._state is RUNNING and task._attempts == attempt
+            mine = any(own is task for own in self._held())
+            running = task._state is RUNNING and attempt in (None, task._attempts)
             if not mine or not running or self.written_off:
                 return False
             self.written_off = True

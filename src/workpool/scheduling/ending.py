@@ -12,11 +12,12 @@ from time import monotonic
 from typing import Any
 
 from workpool.errors import JoinTimeout
+from workpool.ipc.calm import calmly
 from workpool.scheduling.mapjob import Chunk
 from workpool.scheduling.timers import Timers
 from workpool.scheduling.waiting import Waiting
 from workpool.situation import here
-from workpool.task import CANCELLED_AND_NOTIFIED, FINISHED, PENDING, Task
+from workpool.task import CANCELLED_AND_NOTIFIED, PENDING, RUNNING, Task
 
 __all__ = ["Ending"]
 
@@ -176,9 +177,29 @@ class Ending(Waiting):
             worker.ask_to_end(task)
 
     def kill_task(self, task: Task[Any]) -> bool:
-        """End a running task through the worker that has it (task.Owner)."""
+        """End a task that runs, or is on its way to who would run it (task.Owner)."""
+        if calmly(self._cut_on_its_way, task):
+            return True
         with self.lock:
             worker = self.workers.get(task._worker) if task._worker is not None else None
-            if task._state is FINISHED or worker is None:
-                return False
+            if task._state is not RUNNING or worker is None:
+                return task.cancelled()  # also by another thread that was first
         return worker.end_task(task)
+
+    def _cut_on_its_way(self, task: Task[Any]) -> bool:
+        """Cancel a task that counts as running and that no worker has yet; in one step, also for Ctrl-C.
+
+        Without a worker it is in an inbox, in the hands of a driver that has not sent
+        it, or of whoever takes it back to the queue. It is given a worker under the lock only
+        (``next_unit``, ``assign``), and whoever has it in hand looks under the lock whether it
+        still runs. So nobody begins it after this, and no worker is ended for it.
+        """
+        with self.lock:
+            if task._state is not RUNNING or task._worker is not None:
+                return False
+            for worker in self.workers.values():
+                if worker.inbox is task:
+                    worker.inbox = None  # it has been woken, and finds something else, or nothing
+            self.cut(task)
+        self.tell_cancelled(task)
+        return True

@@ -140,14 +140,19 @@ class Hiring(Settling):
         if not units:
             return
         failed: list[Task[Any]] = []
+        cancelled: list[Task[Any]] = []
         with self.lock:
             gone = self.killed or self.broken is not None
             for unit in reversed(units) if front else units:
                 if unit.__class__ is Task:
                     if unit._state is not RUNNING:
                         continue
-                    if gone or unit._unwanted:
+                    if self.broken is not None and not unit._unwanted:
                         failed.append(unit)
+                        continue
+                    if gone or unit._unwanted:
+                        self.cut(unit)
+                        cancelled.append(unit)
                         continue
                     unit._state = PENDING
                     unit._worker = None  # who had it has no say any more
@@ -160,10 +165,9 @@ class Hiring(Settling):
                     self.queue.push(unit, unit.job.terms.priority, front=front)
             self._rouse(len(units))
         for task in failed:
-            if self.broken is not None and not task._unwanted:
-                self.settle(task, None, self.broken)
-            else:
-                self.settle_cancelled(task)
+            self.settle(task, None, self.broken)
+        for task in cancelled:
+            self.tell_cancelled(task)
         self.hire()
 
     def _hurry_delayed(self) -> None:

@@ -30,6 +30,11 @@ class Retrying(Hiring):
             if task._state is not RUNNING or (by is not None and by.written_off):
                 return
             self.tally.again(task, error)
+            # On its way back to the queue it is nobody's: a limit that is late finds it no more with its
+            # thread, and who wants it ended cuts it where it is.
+            task._worker = None
+            if by is not None:
+                by.taken = None
         self._again(task, terms.pause_before(task._attempts))
 
     def fail_item(self, chunk: Chunk, offset: int, item: Any, error: BaseException) -> bool:
@@ -49,14 +54,25 @@ class Retrying(Hiring):
         if not pause:
             self.give_back([unit], front=False)
             return
+        unwanted = False
         with self.lock:
             if unit.__class__ is Task:
-                unit._state = PENDING
-                unit._worker = None
-                self.queue.waiting += 1
-            self._delayed.add(unit)
+                if unit._state is not RUNNING:
+                    return  # killed since it failed
+                # Looked at in this very step: who wanted it ended saw it running, and leaves the rest to us.
+                unwanted = unit._unwanted
+                if unwanted:
+                    self.cut(unit)
+                else:
+                    unit._state = PENDING
+                    unit._worker = None
+                    self.queue.waiting += 1
+            if not unwanted:
+                self._delayed.add(unit)
             gone = self.killed or self.broken is not None
-        if gone:
+        if unwanted:
+            self.tell_cancelled(unit)
+        elif gone:
             self._hurry_delayed()
         else:
             try:

@@ -10,7 +10,8 @@ it. In between, nothing is called that could let an exception of a signal in
 Ctrl-C cannot lose a task or a worker.
 
 States and guarantees
-- An entry is in the queue, in an inbox, with a worker, or settled: exactly one.
+- An entry is in the queue, in an inbox, with a worker, or settled: exactly one. A task on its way
+  to a worker counts as running; it has no ``_worker`` until one has taken it (or is about to send it).
 - ``epoch.left`` counts entries that are not settled; it falls once for each.
 - After ``close`` nothing is accepted; what was accepted still runs. Workers leave
   when nothing is left, or at once after ``kill``.
@@ -28,7 +29,7 @@ from workpool.scheduling.ending import Ending
 from workpool.scheduling.retrying import Retrying
 from workpool.scheduling.taking import Taking
 from workpool.situation import here
-from workpool.task import PENDING, RUNNING
+from workpool.task import PENDING, RUNNING, Task
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -36,7 +37,6 @@ if TYPE_CHECKING:
     from workpool.eventloops import Wakeup
     from workpool.scheduling.mapjob import MapJob
     from workpool.scheduling.worker import Worker
-    from workpool.task import Task
 
 __all__ = ["Scheduler"]
 
@@ -108,7 +108,8 @@ class Scheduler(Taking, Retrying, Ending):
 
     def _cut_short(self, worker: Worker | None) -> None:
         """After Ctrl-C on the way: the worker looks into its inbox itself, or another thread hires."""
-        if worker is not None and worker.inbox is not None:
+        if worker is not None and (worker.inbox is not None or worker.hand_over is not None):
+            # Also when the task has been killed meanwhile: no more idle, it must be woken to be so again.
             with suppress(RuntimeError):  # it has been woken already
                 worker.wake()
         elif self.queue.head and len(self.workers) < self.max_workers + self._extra:
@@ -166,7 +167,11 @@ class Scheduler(Taking, Retrying, Ending):
                 if not epoch.left:
                     self._emptied(epoch)
                 unit, worker.inbox = worker.inbox, None
-                worker.taken = self._take(worker) if unit is None else unit
+                if unit is None:
+                    unit = self._take(worker)
+                worker.taken = unit
+                if unit is not None and unit.__class__ is Task:
+                    unit._worker = worker.index  # as in next_unit
         if extras is None:
             return True
         task.announce(extras)

@@ -84,6 +84,28 @@ class Settling(State):
             with self.lock:
                 self.dismiss(task._epoch, 1)
 
+    def assign(self, tasks: list[Task[Any]], index: int) -> list[Task[Any]]:
+        """Have tasks be with the worker that is about to send them; those cancelled on their way are not.
+
+        From this step on, whoever wants one ended asks the worker, which has sent it by the
+        time that it listens. Before it, nobody has the task, and it is cut where it is.
+        """
+        unwanted: list[Task[Any]] = []
+        mine: list[Task[Any]] = []
+        with self.lock:
+            for task in tasks:
+                if task._state is not RUNNING:
+                    continue
+                if task._unwanted:
+                    self.cut(task)
+                    unwanted.append(task)
+                else:
+                    task._worker = index
+                    mine.append(task)
+        for task in unwanted:
+            self.tell_cancelled(task)
+        return mine
+
     def settle_cancelled(self, task: Task[Any]) -> None:
         """End a task that was running as cancelled."""
         with self.lock:

@@ -40,6 +40,8 @@ class Taking(State):
             if worker.can_nest:
                 here_it_runs: Any = worker  # in a thread of this process, which may be given up
                 here_it_runs.taken = unit
+                if unit is not None and unit.__class__ is Task:
+                    unit._worker = worker.index  # who wants it ended asks this worker from now on
             return unit
 
     def _take(self, worker: Worker) -> Any | None:

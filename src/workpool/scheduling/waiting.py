@@ -142,6 +142,7 @@ class Waiting(Hiring):
             claimed = task._state is PENDING and worker.can_nest and not deep
             if claimed:
                 task._state = RUNNING
+                task._worker = worker.index
                 worker.taken = task
                 self.queue.waiting -= 1
                 if self._putters:

@@ -112,7 +112,7 @@ class Slot:
             self.ask_to_end(task)
             return False
         if task._state is not RUNNING:
-            return False
+            return task.cancelled()
         heard = threading.Event()
         self._asking.append(heard)
         self.post(partial(self._end_task, task, heard))
@@ -259,17 +259,22 @@ class Slot:
         if unit.__class__ is Task:
             task: Task[Any] = unit
             limit = task._terms.time_limit
-            task._started_at, task._ended_at = monotonic(), 0.0
-            if task._payload.__class__ is not tuple:
-                scheduler.settle(task, None, task._payload)
+            if (payload := task._payload).__class__ is not tuple:
+                if payload is not None:  # else it was killed on its way here
+                    task._started_at, task._ended_at = monotonic(), 0.0
+                    scheduler.settle(task, None, payload)
                 return
-            task._worker = self.index
+            if not scheduler.assign([task], self.index):
+                return  # the same, or cancelled
+            task._started_at, task._ended_at = monotonic(), 0.0
             task._attempts += 1
             order: orders.Order | None = orders.task_order(task, number, self.index)
         else:
             limit = unit.job.terms.time_limit
             # Under a time limit each item goes alone: the clock is that of one call.
-            self._cut(unit, 1 if limit is not None else most)
+            most = 1 if limit is not None else most
+            if most is not None and (rest := unit.cut(most)) is not None:
+                scheduler.give_back([rest])
             order = orders.chunk_order(scheduler, unit, number, self.index)
         if order is None:
             return
@@ -290,14 +295,6 @@ class Slot:
         timer, flight.timer = flight.timer, None
         if timer is not None:
             timer.cancel()
-
-    def _cut(self, chunk: Chunk, most: int | None) -> None:
-        """Leave so many items in a chunk; the others go back to the queue."""
-        if most is None or chunk.size <= most:
-            return
-        rest = Chunk(chunk.job, chunk.start + most, chunk.items[most:], chunk.attempts)
-        chunk.items, chunk.size = chunk.items[:most], most
-        self.scheduler.give_back([rest])
 
     # ---------------------------------------------------------------------------- ending
 

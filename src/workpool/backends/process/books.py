@@ -127,10 +127,12 @@ class Books:
         one that waits in a callback of its own for this one. Nor does the timers' thread:
         time limits of others run out meanwhile.
         """
-        if task._state is not RUNNING:
-            return False
         heard = threading.Event()
-        self._order((task, heard))
+        with self.scheduler.lock:
+            # In one step: one that is on the list answers before it ends, one that has left never would.
+            if task._state is not RUNNING or self.scheduler.workers.get(self.index) is not self:
+                return task.cancelled()
+            self._order((task, heard))
         worker = here.worker
         if (worker is not None and not worker.can_nest) or self.scheduler.timers.is_this_thread:
             return False

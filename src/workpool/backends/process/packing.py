@@ -35,17 +35,16 @@ def pack_tasks(
     calls: list[Any] = []
     large: list[bytes] = []
     first = flights.next_number
+    packed: list[Task[Any]] = []
     for task in tasks:
         payload = task._payload
-        if payload.__class__ is not tuple:
+        if payload.__class__ is tuple:
+            packed.append(task)
+        elif payload is not None:  # else it was killed on its way here
             task._started_at = task._ended_at = monotonic()
             scheduler.settle(task, None, payload)
-            continue
-        if task._unwanted:  # cancelled on its way here, when it was nobody's yet
-            scheduler.settle_cancelled(task)
-            continue
-        fn, args = payload
-        task._worker = index
+    for task in scheduler.assign(packed, index):
+        fn, args = task._payload
         task._attempts += 1
         task._started_at = monotonic()  # nearly; the worker will say exactly
         task._ended_at = 0.0
