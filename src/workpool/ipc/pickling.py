@@ -43,6 +43,8 @@ _MOST_LOOKED_AT = 2_000  # objects, in the search for the one at fault
 _LONGEST_KEY = 100  # characters of a key that are shown
 # Pickled and unpickled without running any code.
 PLAIN = frozenset({int, float, bool, str, bytes, type(None), complex})
+# Of these nothing can go wrong, and there is nothing to be laid apart or looked for.
+_ALWAYS_PICKLES = frozenset({int, float, bool, type(None)})
 
 _NAMED = (types.FunctionType, types.BuiltinFunctionType, type)
 
@@ -175,6 +177,8 @@ def dump_item(
 
 def dump_result(value: Any, task: str, *, dump: Callable[..., Any] = dumps) -> Any:
     """Pickle a result, by ``dump``; in the worker, which Ctrl-C does not reach."""
+    if type(value) in _ALWAYS_PICKLES:
+        return pickle.dumps(value, _PROTOCOL)
     try:
         return dump(value)
     except BaseException as error:
