@@ -9,7 +9,7 @@ done, is one step; a task of no pool uses a lock common to all such tasks.
 
 - PENDING to RUNNING or CANCELLED, and RUNNING to FINISHED, happen under the lock:
   of two who try, one wins and the other sees it.
-- Whoever settles a task takes its ``_extras`` in the same step. Who comes to wait
+- Whoever settles a task takes its ``_extras`` (``waiters.py``) in the same step. Who comes to wait
   registers under the lock too, and so is either seen by the one who settles, or
   sees the settled state. Nobody can fall between.
 - A finalizer may strike the very thread that holds the lock, and cancel: that flips
@@ -20,7 +20,6 @@ done, is one step; a task of no pool uses a lock common to all such tasks.
   walks the waiters under ``_condition`` afterwards, so they too see one or the other.
 """
 
-# house: lines - a future is one idea: its states, its waiting and its settling read each other
 from __future__ import annotations
 
 import logging
@@ -35,63 +34,25 @@ from concurrent.futures._base import (
 )
 from functools import partial
 from time import monotonic
-from typing import TYPE_CHECKING, Any, NoReturn, Protocol, TypeVar, cast
+from typing import TYPE_CHECKING, Any, NoReturn, TypeVar, cast
 
 from workpool._compat import RLock
 from workpool.errors import NotPicklable
 from workpool.facts import Facts
 from workpool.naming import function_name
-from workpool.situation import here
+from workpool.waiters import Extras
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Generator
 
-__all__ = ["CANCELLED_AND_NOTIFIED", "FINISHED", "PENDING", "RUNNING", "Owner", "Task"]
+    from workpool.owner import Owner
+
+__all__ = ["CANCELLED_AND_NOTIFIED", "FINISHED", "PENDING", "RUNNING", "Task"]
 
 R = TypeVar("R")
 
 _log = logging.getLogger("concurrent.futures")
 _orphans_lock = RLock()  # guards the state of every task that belongs to no pool
-
-
-class Owner(Protocol):
-    """What a task asks of the scheduler it belongs to."""
-
-    lock: Any  # guards the state of all its tasks
-
-    def withdrew(self, task: Task[Any]) -> None:
-        """Count a task that was cancelled before it started; called with the lock held."""
-
-    def without_lock(self, call: Callable[[], object]) -> None:
-        """Make a call that takes the lock, or have it made when this very thread has let go of that."""
-
-    def kill_task(self, task: Task[Any]) -> bool:
-        """End a running task, if this backend can."""
-        ...
-
-    def ask_to_end(self, task: Task[Any]) -> None:
-        """Let a running task see that it is not wanted any more."""
-
-    def assist(self, task: Task[Any], timeout: float | None) -> None:
-        """Let the thread that is about to wait for ``task`` help it along."""
-
-    def before_foreign_wait(self, task: Task[Any]) -> None:
-        """Hear that some thread is about to wait for ``task`` by the standard library's means."""
-
-    def listen(self) -> None:
-        """Have outcomes noticed as soon as they come."""
-
-
-class Extras:
-    """What a task has only because somebody waits for it."""
-
-    __slots__ = ("callbacks", "condition", "sleepers", "waiters")
-
-    def __init__(self) -> None:
-        self.condition: threading.Condition | None = None
-        self.waiters: list[Any] = []  # of concurrent.futures.wait and as_completed
-        self.callbacks: list[Callable[[Any], object]] = []
-        self.sleepers: list[Any] = []  # a held lock for each thread in result()
 
 
 class Task(Facts, Future[R]):
@@ -183,7 +144,7 @@ class Task(Facts, Future[R]):
             assert owner is not None
             return self._end_running(owner, kill=kill)
         if extras is not None:
-            self.announce(extras)
+            extras.tell(self)
             if owner is not None:
                 with self._lock:  # callbacks first, then the count: join() must not overtake them
                     owner.withdrew(self)
@@ -207,7 +168,7 @@ class Task(Facts, Future[R]):
         with self._lock:
             extras = self._extras
         if extras is not None:
-            self.announce(extras)
+            extras.tell(self)
         with self._lock:
             owner.withdrew(self)
 
@@ -367,7 +328,7 @@ class Task(Facts, Future[R]):
     def settle(self, result: Any, exception: BaseException | None) -> Extras | None:
         """Store the outcome and give what waits for it; called with the lock held.
 
-        The caller then lets go of the lock and passes what it got to :meth:`announce`.
+        The caller then lets go of the lock and has what it got tell (``Extras.tell``).
         The extras stay with the task: ``_condition`` must be the same for ever.
         """
         self._result = result
@@ -375,34 +336,6 @@ class Task(Facts, Future[R]):
         self._state = FINISHED
         self._drop_call()
         return self._extras
-
-    def announce(self, extras: Extras) -> None:
-        """Wake who waits and run the callbacks; called once, without the lock."""
-        for sleeper in extras.sleepers:
-            sleeper.release()
-        condition = extras.condition
-        if condition is not None:
-            with condition:
-                for waiter in extras.waiters:
-                    if self._state != FINISHED:
-                        waiter.add_cancelled(self)
-                    elif self._exception is not None:
-                        waiter.add_exception(self)
-                    else:
-                        waiter.add_result(self)
-                condition.notify_all()
-        if not extras.callbacks:
-            return
-        before, here.calls_back = here.calls_back, self._owner
-        try:
-            for fn in extras.callbacks:
-                try:
-                    fn(self)
-                except BaseException:
-                    # SystemExit too: the thread that settles has others to serve, and the task to count.
-                    _log.exception("exception calling callback for %r", self)
-        finally:
-            here.calls_back = before
 
     def _drop_call(self) -> None:
         call = self._call
@@ -453,7 +386,7 @@ class Task(Facts, Future[R]):
             self._result, self._exception, self._state = result, exception, FINISHED
             extras = self.settle(result, exception)
         if extras is not None:
-            self.announce(extras)
+            extras.tell(self)
 
     def _call_back(self, fn: Callable[[Task[R]], object]) -> None:
         try:

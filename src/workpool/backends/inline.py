@@ -13,7 +13,7 @@ import threading
 from contextlib import ExitStack
 from typing import TYPE_CHECKING, Any
 
-from workpool import _compat, facts, naming, task
+from workpool import _compat, facts, naming, task, waiters
 from workpool.backends.base import Capabilities
 from workpool.backends.local import LocalRunner
 from workpool.backends.reports import begin_reports, end_reports
@@ -37,7 +37,7 @@ _log = logging.getLogger("workpool")
 _SCHEDULING = os.path.dirname(state.__file__)
 _WAIT = {waiting.__file__, scheduler.__file__}
 # A step of a task, and what it calls.
-_TASK = {module.__file__ for module in (task, facts, naming, _compat)}
+_TASK = {module.__file__ for module in (task, waiters, facts, naming, _compat)}
 
 
 class InlineBackend:

@@ -114,7 +114,7 @@ class Ending(Waiting):
             for worker in self.workers.values():
                 worker.ask_to_end(None)
         for task in announce:
-            task.announce(task._extras)  # type: ignore[arg-type]  # it had extras, and they stay
+            task._extras.tell(task)  # type: ignore[union-attr]  # it had extras, and they stay
             with self.lock:
                 self.withdrew(task)
         self.sweep()
@@ -167,17 +167,17 @@ class Ending(Waiting):
         self.idle.clear()
         self.on_end = None
 
-    # ------------------------------------------------------ a task that runs (task.Owner)
+    # ------------------------------------------------------ a task that runs (owner.Owner)
 
     def ask_to_end(self, task: Task[Any]) -> None:
-        """Tell the worker that has a running task to let it see that it is not wanted (task.Owner)."""
+        """Tell the worker that has a running task to let it see that it is not wanted (owner.Owner)."""
         with self.lock:
             worker = self.workers.get(task._worker) if task._worker is not None else None
         if worker is not None:
             worker.ask_to_end(task)
 
     def kill_task(self, task: Task[Any]) -> bool:
-        """End a task that runs, or is on its way to who would run it (task.Owner)."""
+        """End a task that runs, or is on its way to who would run it (owner.Owner)."""
         if calmly(self._cut_on_its_way, task):
             return True
         with self.lock:

@@ -174,7 +174,7 @@ class Scheduler(Taking, Retrying, Ending):
                     unit._worker = worker.index  # as in next_unit
         if extras is None:
             return True
-        task.announce(extras)
+        extras.tell(task)
         if silent:
             return True
         worker.taken = None

@@ -41,7 +41,7 @@ class Settling(State):
                 if not epoch.left:
                     self._emptied(epoch)
                 return True
-        task.announce(extras)
+        extras.tell(task)
         with self.lock:
             self.dismiss(task._epoch, 1)
         return True
@@ -80,7 +80,7 @@ class Settling(State):
                 else:
                     waited_for.append(task)
         for task in waited_for:
-            task.announce(task._extras)  # type: ignore[arg-type]  # it had extras, and they stay
+            task._extras.tell(task)  # type: ignore[union-attr]  # it had extras, and they stay
             with self.lock:
                 self.dismiss(task._epoch, 1)
 
@@ -128,7 +128,7 @@ class Settling(State):
         with self.lock:
             extras = task._extras
         if extras is not None:
-            task.announce(extras)
+            extras.tell(task)
         with self.lock:
             self.dismiss(task._epoch, 1)
 
