@@ -15,9 +15,8 @@ done, is one step; a task of no pool uses a lock common to all such tasks.
 - A finalizer may strike the very thread that holds the lock, and cancel: that flips
   PENDING to CANCELLED at once, so nobody who holds the lock takes a state for granted
   over a call. The books are done when the lock is free (``Owner.without_lock``).
-- ``concurrent.futures.wait`` and ``as_completed`` read ``_state`` under
-  ``_condition`` and then add to ``_waiters``. Settling stores the state first and
-  walks the waiters under ``_condition`` afterwards, so they too see one or the other.
+- The state is kept in ``_stage``. ``_state`` is what ``concurrent.futures.wait`` and
+  ``as_completed`` read of it, who want it to stay while they look (``foreign.py``).
 """
 
 from __future__ import annotations
@@ -39,8 +38,10 @@ from typing import TYPE_CHECKING, Any, NoReturn, TypeVar, cast
 from workpool._compat import RLock
 from workpool.errors import NotPicklable
 from workpool.facts import Facts
+from workpool.foreign import Condition, Waiters, noted
 from workpool.naming import function_name
 from workpool.waiters import Extras
+from workpool.waits import make_sleeper, sleep_on
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Generator
@@ -69,11 +70,11 @@ class Task(Facts, Future[R]):
     """
 
     # What most tasks never change stays in the class: a new task stores little.
-    _state = PENDING
+    _stage = PENDING
     _result: Any = None
     _exception: BaseException | None = None
     _owner: Owner | None = None
-    _lock: Any = _orphans_lock  # guards _state, _result, _exception, _extras
+    _lock: Any = _orphans_lock  # guards _stage, _result, _exception, _extras
     _extras: Extras | None = None
     _epoch: Any = None
     _payload: Any = None
@@ -94,7 +95,7 @@ class Task(Facts, Future[R]):
 
     def __repr__(self) -> str:
         """Show name, id and state."""
-        return f"<Task {self.id} {self._name} {self._state.lower()}>"
+        return f"<Task {self.id} {self._name} {self._stage.lower()}>"
 
     # ------------------------------------------------------------- the future's calls
 
@@ -118,10 +119,10 @@ class Task(Facts, Future[R]):
         """
         midway = self._lock._is_owned()  # by a finalizer, in the middle of a step of this thread
         with self._lock:
-            state = self._state
+            state = self._stage
             if state == PENDING:
                 # Both of Future's steps at once: no worker need come by for a waiter to hear of it.
-                self._state = CANCELLED_AND_NOTIFIED
+                self._stage = CANCELLED_AND_NOTIFIED
                 extras = self._extras
                 call = self._call  # kept beyond the lock: finalizers of arguments are user code
                 self._drop_call()
@@ -174,15 +175,15 @@ class Task(Facts, Future[R]):
 
     def cancelled(self) -> bool:
         """Tell whether the task was cancelled."""
-        return self._state in (CANCELLED, CANCELLED_AND_NOTIFIED)
+        return self._stage in (CANCELLED, CANCELLED_AND_NOTIFIED)
 
     def running(self) -> bool:
         """Tell whether the task is with a worker now."""
-        return self._state == RUNNING
+        return self._stage == RUNNING
 
     def done(self) -> bool:
         """Tell whether the task has a result, an error, or was cancelled."""
-        return self._state in (FINISHED, CANCELLED_AND_NOTIFIED, CANCELLED)
+        return self._stage in (FINISHED, CANCELLED_AND_NOTIFIED, CANCELLED)
 
     def result(self, timeout: float | None = None) -> R:
         """Wait for the result and return it, or raise the task's error.
@@ -199,9 +200,9 @@ class Task(Facts, Future[R]):
         concurrent.futures.CancelledError
             The task was cancelled.
         """
-        if self._state != FINISHED:
+        if self._stage != FINISHED:
             self._wait(timeout)
-            if self._state != FINISHED:
+            if self._stage != FINISHED:
                 raise CancelledError
         if self._exception is not None:
             try:
@@ -225,9 +226,9 @@ class Task(Facts, Future[R]):
         concurrent.futures.CancelledError
             The task was cancelled.
         """
-        if self._state != FINISHED:
+        if self._stage != FINISHED:
             self._wait(timeout)
-            if self._state != FINISHED:
+            if self._stage != FINISHED:
                 raise CancelledError
         return self._exception
 
@@ -252,12 +253,12 @@ class Task(Facts, Future[R]):
     def set_running_or_notify_cancel(self) -> bool:
         """Start the task; ``False`` if it was cancelled. For executors and tests."""
         with self._lock:
-            if self._state == PENDING:
-                self._state = RUNNING
+            if self._stage == PENDING:
+                self._stage = RUNNING
                 return True
-            if self._state == CANCELLED_AND_NOTIFIED:
+            if self._stage == CANCELLED_AND_NOTIFIED:
                 return False
-            state = self._state
+            state = self._stage
         message = f"Future in unexpected state: {state}"
         raise RuntimeError(message)
 
@@ -287,7 +288,7 @@ class Task(Facts, Future[R]):
                 self.cancel()
                 raise
         try:
-            if self._state != FINISHED:
+            if self._stage != FINISHED:
                 from workpool.eventloops import cancelled_error
 
                 raise cancelled_error()
@@ -301,22 +302,27 @@ class Task(Facts, Future[R]):
     if not TYPE_CHECKING:
 
         @property
-        def _condition(self) -> threading.Condition:
+        def _state(self) -> str:
+            extras = self._extras
+            if extras is None or not extras.views:
+                return self._stage
+            return noted(extras.views, self._stage)
+
+        @_state.setter
+        def _state(self, state: str) -> None:
+            self._stage = state
+
+        @property
+        def _condition(self) -> Condition:
             owner = self._owner
             if owner is not None:
                 owner.before_foreign_wait(self)
                 owner.listen()
-            with self._lock:
-                extras = self._more()
-                condition = extras.condition
-                if condition is None:
-                    condition = extras.condition = threading.Condition()
-                return condition
+            return Condition(self)
 
         @property
-        def _waiters(self) -> list[Any]:
-            with self._lock:
-                return self._more().waiters
+        def _waiters(self) -> Waiters:
+            return Waiters(self)
 
         @property
         def _done_callbacks(self) -> list[Callable[[Future[Any]], object]]:
@@ -329,11 +335,11 @@ class Task(Facts, Future[R]):
         """Store the outcome and give what waits for it; called with the lock held.
 
         The caller then lets go of the lock and has what it got tell (``Extras.tell``).
-        The extras stay with the task: ``_condition`` must be the same for ever.
+        The extras stay with the task: some are still to forget what they noted there.
         """
         self._result = result
         self._exception = exception
-        self._state = FINISHED
+        self._stage = FINISHED
         self._drop_call()
         return self._extras
 
@@ -366,10 +372,9 @@ class Task(Facts, Future[R]):
         with self._lock:
             if self.done():
                 return
-            sleeper = threading.Lock()
-            sleeper.acquire()
+            sleeper = make_sleeper()
             self._more().sleepers.append(sleeper)
-        if sleeper.acquire(timeout=-1 if timeout is None else max(0.0, timeout)):
+        if sleep_on(sleeper, timeout):
             return
         with self._lock:
             if self.done():
@@ -380,10 +385,10 @@ class Task(Facts, Future[R]):
     def _set(self, result: Any, exception: BaseException | None) -> None:
         with self._lock:
             # No call between the look and the change: see above.
-            if self._state in (FINISHED, CANCELLED_AND_NOTIFIED, CANCELLED):
-                message = f"{self._state}: {self!r}"
+            if self._stage in (FINISHED, CANCELLED_AND_NOTIFIED, CANCELLED):
+                message = f"{self._stage}: {self!r}"
                 raise InvalidStateError(message)
-            self._result, self._exception, self._state = result, exception, FINISHED
+            self._result, self._exception, self._stage = result, exception, FINISHED
             extras = self.settle(result, exception)
         if extras is not None:
             extras.tell(self)

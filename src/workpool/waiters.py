@@ -6,13 +6,13 @@ Most tasks of a batch are waited for by nobody, and carry none of this.
 from __future__ import annotations
 
 import logging
-from concurrent.futures._base import FINISHED
 from typing import TYPE_CHECKING, Any
 
+from workpool.foreign import tell
 from workpool.situation import here
+from workpool.waits import wake_all
 
 if TYPE_CHECKING:
-    import threading
     from collections.abc import Callable
 
 __all__ = ["Extras"]
@@ -23,11 +23,12 @@ _log = logging.getLogger("concurrent.futures")
 class Extras:
     """What a task has only because somebody waits for it; the task's lock guards it until it is settled."""
 
-    __slots__ = ("callbacks", "condition", "sleepers", "waiters")
+    __slots__ = ("callbacks", "listeners", "sleepers", "views", "waiters")
 
     def __init__(self) -> None:
-        self.condition: threading.Condition | None = None
-        self.waiters: list[Any] = []  # of concurrent.futures.wait and as_completed
+        self.waiters: list[Any] = []  # of concurrent.futures; closed by the end
+        self.views: dict[int, list[str]] = {}  # what threads that hold _condition have seen
+        self.listeners: list[Any] = []  # a held lock for each thread in _condition.wait()
         self.callbacks: list[Callable[[Any], object]] = []
         self.sleepers: list[Any] = []  # a held lock for each thread in result()
 
@@ -35,17 +36,12 @@ class Extras:
         """Wake who waits for the task and run the callbacks; called once, without the lock."""
         for sleeper in self.sleepers:
             sleeper.release()
-        condition = self.condition
-        if condition is not None:
-            with condition:
-                for waiter in self.waiters:
-                    if task._state != FINISHED:
-                        waiter.add_cancelled(task)
-                    elif task._exception is not None:
-                        waiter.add_exception(task)
-                    else:
-                        waiter.add_result(task)
-                condition.notify_all()
+        if self.waiters or self.listeners:
+            with task._lock:
+                waiters = list(self.waiters)  # complete since the end, and left by who gives up
+                wake_all(self.listeners)
+            for waiter in waiters:
+                tell(task, waiter)
         if not self.callbacks:
             return
         before, here.calls_back = here.calls_back, task._owner

@@ -120,9 +120,9 @@ def test_a_task_that_is_over_cannot_be_ended(pool: Pool, gate: Gate) -> None:
     slot = slot_of(pool)
     assert not slot.end_task(done)
     stranger: Task[Any] = pool.submit(tasks.double, 1)
-    stranger._state = running._state  # as if another slot ran it
+    stranger._stage = running._stage  # as if another slot ran it
     assert not in_background(slot.end_task, stranger).result()
-    stranger._state = "PENDING"
+    stranger._stage = "PENDING"
     gate.open()
     assert (running.result(DEADLINE), stranger.result(DEADLINE)) == (1, 2)
 

@@ -320,7 +320,7 @@ class ThreadWorker(LocalRunner):
         with self.scheduler.lock:
             # Its index is not enough: the worker that replaced the one that had it has the same.
             mine = any(own is task for own in self._held())
-            running = task._state is RUNNING and attempt in (None, task._attempts)
+            running = task._stage is RUNNING and attempt in (None, task._attempts)
             if not mine or not running or self.written_off:
                 return False
             self.written_off = True
@@ -356,7 +356,7 @@ class ThreadWorker(LocalRunner):
         and tells who waits for that, or that leaves, is in no call and must not be torn out of it.
         """
         taken = self.taken
-        begins = taken.__class__ is Task and taken._state is RUNNING
+        begins = taken.__class__ is Task and taken._stage is RUNNING
         if not begins and self.task is None and self.chunk is None:
             return
         ident = self._thread.ident

@@ -197,7 +197,7 @@ def _still_waiting(queue: Iterable[Any]) -> Iterable[Wait]:
             since = entry.queued_at
             if entry.undrawn and since:
                 yield Wait(since, None, entry.undrawn)
-        elif entry._state is PENDING:
+        elif entry._stage is PENDING:
             yield Wait(entry._queued_at, None, 1)
 
 

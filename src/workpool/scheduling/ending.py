@@ -102,8 +102,8 @@ class Ending(Waiting):
                     (entry.job if entry.__class__ is Chunk else entry).close()
                     if entry.__class__ is Chunk:
                         entry.job.drop(entry.size)
-                elif entry._state is PENDING:
-                    entry._state = CANCELLED_AND_NOTIFIED
+                elif entry._stage is PENDING:
+                    entry._stage = CANCELLED_AND_NOTIFIED
                     self.litter.append(entry._call)
                     entry._drop_call()
                     if entry._extras is None:
@@ -182,7 +182,7 @@ class Ending(Waiting):
             return True
         with self.lock:
             worker = self.workers.get(task._worker) if task._worker is not None else None
-            if task._state is not RUNNING or worker is None:
+            if task._stage is not RUNNING or worker is None:
                 return task.cancelled()  # also by another thread that was first
         return worker.end_task(task)
 
@@ -195,7 +195,7 @@ class Ending(Waiting):
         still runs. So nobody begins it after this, and no worker is ended for it.
         """
         with self.lock:
-            if task._state is not RUNNING or task._worker is not None:
+            if task._stage is not RUNNING or task._worker is not None:
                 return False
             for worker in self.workers.values():
                 if worker.inbox is task:

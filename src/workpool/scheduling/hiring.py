@@ -145,7 +145,7 @@ class Hiring(Settling):
             gone = self.killed or self.broken is not None
             for unit in reversed(units) if front else units:
                 if unit.__class__ is Task:
-                    if unit._state is not RUNNING:
+                    if unit._stage is not RUNNING:
                         continue
                     if self.broken is not None and not unit._unwanted:
                         failed.append(unit)
@@ -154,7 +154,7 @@ class Hiring(Settling):
                         self.cut(unit)
                         cancelled.append(unit)
                         continue
-                    unit._state = PENDING
+                    unit._stage = PENDING
                     unit._worker = None  # who had it has no say any more
                     self.queue.waiting += 1
                     self.queue.push(unit, unit._terms.priority, front=front)
@@ -175,8 +175,8 @@ class Hiring(Settling):
         with self.lock:
             delayed, self._delayed = self._delayed, set()
             for unit in delayed:
-                if unit.__class__ is Task and unit._state is PENDING:
-                    unit._state = RUNNING  # claimed: settled by give_back
+                if unit.__class__ is Task and unit._stage is PENDING:
+                    unit._stage = RUNNING  # claimed: settled by give_back
                     self.queue.waiting -= 1
         self.give_back(list(delayed), front=False)
 
@@ -189,8 +189,8 @@ class Hiring(Settling):
             tasks: list[Task[Any]] = []
             for entry in entries:
                 if entry.__class__ is Task:
-                    if entry._state is PENDING:
-                        entry._state = RUNNING  # claimed: settled below
+                    if entry._stage is PENDING:
+                        entry._stage = RUNNING  # claimed: settled below
                         self.queue.waiting -= 1
                         tasks.append(entry)
                 else:

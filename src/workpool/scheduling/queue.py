@@ -60,9 +60,9 @@ class TaskQueue:
                 self.head.popleft()
                 if not self.head:
                     self._settle_head()
-                if entry._state is not PENDING:
+                if entry._stage is not PENDING:
                     continue  # cancelled while it waited; counted then
-                entry._state = RUNNING
+                entry._stage = RUNNING
                 self.waiting -= 1
                 return entry
             unit, more = entry.draw(workers)
@@ -82,15 +82,15 @@ class TaskQueue:
             entry = head[0]
             if entry.__class__ is not Task:
                 break
-            if entry._state is PENDING:
+            if entry._stage is PENDING:
                 call = entry._call
                 assert call is not None  # what waits has its call
                 seconds = pace.of(call[0]) if entry._terms.time_limit is None else None
                 if seconds is None or seconds > budget:
                     break
-                if entry._state is PENDING:  # still: a finalizer may have cancelled it just now
+                if entry._stage is PENDING:  # still: a finalizer may have cancelled it just now
                     budget -= seconds
-                    entry._state = RUNNING
+                    entry._stage = RUNNING
                     tasks.append(entry)
             head.popleft()
         self.waiting -= len(tasks)

@@ -27,7 +27,7 @@ class Retrying(Hiring):
             self.settle(task, None, error, by=by)
             return
         with self.lock:
-            if task._state is not RUNNING or (by is not None and by.written_off):
+            if task._stage is not RUNNING or (by is not None and by.written_off):
                 return
             self.tally.again(task, error)
             # On its way back to the queue it is nobody's: a limit that is late finds it no more with its
@@ -57,14 +57,14 @@ class Retrying(Hiring):
         unwanted = False
         with self.lock:
             if unit.__class__ is Task:
-                if unit._state is not RUNNING:
+                if unit._stage is not RUNNING:
                     return  # killed since it failed
                 # Looked at in this very step: who wanted it ended saw it running, and leaves the rest to us.
                 unwanted = unit._unwanted
                 if unwanted:
                     self.cut(unit)
                 else:
-                    unit._state = PENDING
+                    unit._stage = PENDING
                     unit._worker = None
                     self.queue.waiting += 1
             if not unwanted:
@@ -88,7 +88,7 @@ class Retrying(Hiring):
             self._delayed.remove(unit)
             if unit.__class__ is not Task:
                 self.queue.push(unit, unit.job.terms.priority)
-            elif unit._state is PENDING:
+            elif unit._stage is PENDING:
                 self.queue.push(unit, unit._terms.priority)
             else:
                 return

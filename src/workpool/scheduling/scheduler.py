@@ -72,7 +72,7 @@ class Scheduler(Taking, Retrying, Ending):
                     task.id = next(self._ids)
                     task._epoch = epoch = self.ledger.current
                     epoch.left += 1
-                    task._state = RUNNING
+                    task._stage = RUNNING
                     worker = idle[-1]
                     worker.inbox = task
                     del idle[-1]
@@ -133,9 +133,9 @@ class Scheduler(Taking, Retrying, Ending):
     def _queue_late(self, task: Task[Any]) -> None:
         """Put a task on the queue that is counted already, unless it was cancelled meanwhile."""
         with self.lock:
-            if task._state is not PENDING:
+            if task._stage is not PENDING:
                 return
-            task._state = RUNNING  # claimed: by give_back, which settles it if nobody will come
+            task._stage = RUNNING  # claimed: by give_back, which settles it if nobody will come
             self.queue.waiting -= 1
         self.give_back([task], front=False)
 
@@ -155,12 +155,12 @@ class Scheduler(Taking, Retrying, Ending):
         """
         _call = task._call  # kept beyond the lock: finalizers of arguments are user code
         with self.lock:
-            if task._state is not RUNNING or worker.written_off:
+            if task._stage is not RUNNING or worker.written_off:
                 worker.taken = None
                 return False
             extras = task.settle(value, None)
             self.tally.ended(task, None)
-            silent = extras is None or not (extras.callbacks or extras.condition)
+            silent = extras is None or not (extras.callbacks or extras.waiters or extras.listeners)
             if silent:
                 epoch = task._epoch
                 epoch.left -= 1

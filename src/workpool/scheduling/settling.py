@@ -28,7 +28,7 @@ class Settling(State):
         """Store a task's outcome and count it done; False if that is no longer ``by``'s to do."""
         _call = task._call  # kept beyond the lock: finalizers of arguments are user code
         with self.lock:
-            if task._state is not RUNNING or (by is not None and by.written_off):
+            if task._stage is not RUNNING or (by is not None and by.written_off):
                 return False
             extras = task.settle(result, error)
             if task._ended_at < task._started_at:
@@ -68,7 +68,7 @@ class Settling(State):
             for fn, seconds, calls in paces:
                 self.pace.measured(fn, seconds, calls)
             for task, value, error in outcomes:
-                if task._state is not RUNNING:
+                if task._stage is not RUNNING:
                     continue
                 extras = task.settle(value, error)
                 self.tally.ended(task, error)
@@ -94,7 +94,7 @@ class Settling(State):
         mine: list[Task[Any]] = []
         with self.lock:
             for task in tasks:
-                if task._state is not RUNNING:
+                if task._stage is not RUNNING:
                     continue
                 if task._unwanted:
                     self.cut(task)
@@ -109,7 +109,7 @@ class Settling(State):
     def settle_cancelled(self, task: Task[Any]) -> None:
         """End a task that was running as cancelled."""
         with self.lock:
-            if task._state is not RUNNING:
+            if task._stage is not RUNNING:
                 return
             self.cut(task)
         self.tell_cancelled(task)
@@ -117,7 +117,7 @@ class Settling(State):
     def cut(self, task: Task[Any]) -> None:
         """Make a task that was running a cancelled one, which has yet to be told; lock held."""
         self.litter.append(task._call)
-        task._state = CANCELLED_AND_NOTIFIED
+        task._stage = CANCELLED_AND_NOTIFIED
         task._drop_call()
         task._ended_at = monotonic()
         self.tally.cut(task)

@@ -137,11 +137,11 @@ class Waiting(Hiring):
                 "it. Submit from callbacks, or wait outside of them."
             )
             raise WouldDeadlock(message)
-        deep = task._state is PENDING and worker.too_deep(task)
+        deep = task._stage is PENDING and worker.too_deep(task)
         with self.lock:
-            claimed = task._state is PENDING and worker.can_nest and not deep
+            claimed = task._stage is PENDING and worker.can_nest and not deep
             if claimed:
-                task._state = RUNNING
+                task._stage = RUNNING
                 task._worker = worker.index
                 worker.taken = task
                 self.queue.waiting -= 1

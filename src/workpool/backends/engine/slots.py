@@ -111,7 +111,7 @@ class Slot:
         if not self._engine.ends_tasks:
             self.ask_to_end(task)
             return False
-        if task._state is not RUNNING:
+        if task._stage is not RUNNING:
             return task.cancelled()
         heard = threading.Event()
         self._asking.append(heard)

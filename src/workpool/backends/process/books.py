@@ -130,7 +130,7 @@ class Books:
         heard = threading.Event()
         with self.scheduler.lock:
             # In one step: one that is on the list answers before it ends, one that has left never would.
-            if task._state is not RUNNING or self.scheduler.workers.get(self.index) is not self:
+            if task._stage is not RUNNING or self.scheduler.workers.get(self.index) is not self:
                 return task.cancelled()
             self._order((task, heard))
         worker = here.worker

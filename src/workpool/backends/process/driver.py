@@ -144,7 +144,7 @@ class ProcessWorker(Reckoning):
         poll, result_r = self._poller.poll, handle.result_r
         # A task that failed may run again, and with another worker: then it is no flight of ours.
         while (
-            task._state is RUNNING
+            task._stage is RUNNING
             and getattr(self._flights.current, "task", None) is task
             and listening.raised is None
         ):
@@ -155,7 +155,7 @@ class ProcessWorker(Reckoning):
             self._in_doubt = True
             self._read_and_feed(handle)
             self._in_doubt = False
-            if task._state is RUNNING and not self._only_waits(handle):
+            if task._stage is RUNNING and not self._only_waits(handle):
                 return  # it was taken back and sent anew: the driver must push and look at the clock
 
     def _read_and_feed(self, handle: WorkerHandle) -> None:
