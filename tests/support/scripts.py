@@ -14,10 +14,14 @@ import textwrap
 from pathlib import Path
 
 from tests.support.backends import Kind
+from tests.support.gates import DEADLINE
 
 __all__ = ["outcome_of", "printed_by"]
 
 ROOT = Path(__file__).parents[2]
+
+# Seconds: 30, and three times that with an engine, of which a program may start one for each of its pools.
+LONGEST = 1.5 * DEADLINE
 
 PRELUDE = """\
 import sys
@@ -28,7 +32,7 @@ BACKEND = sys.argv[1]
 
 
 def outcome_of(
-    kind: Kind, script: str, *, timeout: float = 30.0, flags: tuple[str, ...] = ()
+    kind: Kind, script: str, *, timeout: float = LONGEST, flags: tuple[str, ...] = ()
 ) -> subprocess.CompletedProcess[str]:
     """Run a script to its end and tell what it printed and how it ended."""
     program = PRELUDE + textwrap.dedent(script)
@@ -45,7 +49,7 @@ def outcome_of(
 
 
 def printed_by(
-    kind: Kind, script: str, *, timeout: float = 30.0, flags: tuple[str, ...] = ()
+    kind: Kind, script: str, *, timeout: float = LONGEST, flags: tuple[str, ...] = ()
 ) -> list[str]:
     """Run a script that must end well and in silence, and give the lines it printed."""
     done = outcome_of(kind, script, timeout=timeout, flags=flags)
