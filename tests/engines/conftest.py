@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Generator
+from collections.abc import Callable, Generator
 from typing import Any
 
 import pytest
 
 from tests.support.engines import shared_clusters, shared_settings
+from tests.support.gates import Gate
+from workpool import Pool
+
+MakePool = Callable[..., Pool]
 
 
 @pytest.fixture(scope="session")
@@ -29,3 +33,25 @@ def dask_settings() -> Generator[dict[str, Any]]:
     pytest.importorskip("distributed")
     with shared_clusters("dask"):
         yield {"backend": "dask", **shared_settings("dask")}
+
+
+@pytest.fixture
+def make_pool(ray_settings: dict[str, Any]) -> Generator[MakePool]:
+    """Give a maker of pools on the Ray that is there for tests; they end with the test."""
+    pools: list[Pool] = []
+
+    def make(workers: int, **settings: Any) -> Pool:
+        pools.append(Pool(workers, **{**ray_settings, **settings}))
+        return pools[-1]
+
+    yield make
+    for pool in pools:
+        pool.kill()
+        pool.shutdown()
+
+
+@pytest.fixture
+def gate(make_pool: MakePool) -> Generator[Gate]:
+    """Give a gate, which is opened before the pools are ended."""
+    with Gate() as made:
+        yield made

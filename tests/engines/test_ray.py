@@ -5,13 +5,13 @@ from __future__ import annotations
 import os
 import signal
 import threading
-from collections.abc import Callable, Generator
 from importlib import import_module
 from pathlib import Path
 from typing import Any
 
 import pytest
 
+from tests.engines.conftest import MakePool
 from tests.engines.jobs import WAIT, add_many, add_slowly, hold_by_number, keep, wait_for_ever
 from tests.support import tasks
 from tests.support.engines import BOX
@@ -30,30 +30,6 @@ from workpool.backends.engine.slots import Slot
 pytestmark = pytest.mark.timeout(
     180
 )  # an actor takes a second to start, or many where much else runs
-
-MakePool = Callable[..., Pool]
-
-
-@pytest.fixture
-def make_pool(ray_settings: dict[str, Any]) -> Generator[MakePool]:
-    """Give a maker of pools on the Ray that is there for tests; they end with the test."""
-    pools: list[Pool] = []
-
-    def make(workers: int, **settings: Any) -> Pool:
-        pools.append(Pool(workers, **{**ray_settings, **settings}))
-        return pools[-1]
-
-    yield make
-    for pool in pools:
-        pool.kill()
-        pool.shutdown()
-
-
-@pytest.fixture
-def gate(make_pool: MakePool) -> Generator[Gate]:
-    """Give a gate, which is opened before the pools are ended."""
-    with Gate() as made:
-        yield made
 
 
 def assigned(gate: str = "") -> dict[str, float]:

@@ -199,6 +199,22 @@ def test_a_pool_that_ends_runs_what_is_queued_after_a_death(pool: Pool, gate: Ga
     in_background(pool.shutdown).result()
 
 
+@pytest.mark.parametrize("cancel", [False, True])
+def test_a_worker_that_never_begins_holds_up_no_shutdown(gate: Gate, *, cancel: bool) -> None:
+    """A full cluster may have no room for it, ever: it goes when nothing more is to come."""
+    with make(2) as pool:
+        task = pool.submit(tasks.hold, gate.path, 1)
+        gate.arrival()
+        engine_of(pool).begin = lambda slot: setattr(slot, "far", object())  # type: ignore[method-assign]
+        queued = pool.submit(tasks.double, 2)
+        until(lambda: len(pool._scheduler.beginning) == 1)
+        ending = in_background(pool.shutdown, cancel_futures=cancel)
+        gate.open()
+        ending.result()
+        assert task.result(DEADLINE) == 1
+        assert queued.cancelled() if cancel else queued.result(DEADLINE) == 4
+
+
 def test_a_kill_ends_what_runs_and_what_waits_for_an_end(pool: Pool, gate: Gate) -> None:
     """kill() settles a task that somebody is about to end, and a second kill() finds nothing left."""
     task = pool.submit(tasks.hold, gate.path, 1)

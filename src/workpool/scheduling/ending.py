@@ -165,6 +165,7 @@ class Ending(Waiting):
         )  # a thread that is not here may have held the lock of those
         self.workers.clear()
         self.idle.clear()
+        self.beginning.clear()
         self.on_end = None
 
     # ------------------------------------------------------ a task that runs (owner.Owner)

@@ -75,6 +75,8 @@ class State:
         self.tally = Tally() if tally is None else tally
         self.timers = Timers(f"{name}-timers")
         self.idle: list[Worker] = []  # asleep, inbox empty; last in, first out
+        # On their way, for as long as that takes: woken only to see that nothing more is to come.
+        self.beginning: set[Worker] = set()
         self.workers: dict[int, Worker] = {}
         self.closed = False  # accepts nothing more
         self.killed = False
@@ -204,7 +206,10 @@ class State:
     # ---------------------------------------------------------------------- waking
 
     def _rouse(self, most: int | None = None) -> None:
-        """Wake idle workers to look at the queue; lock held."""
+        """Wake idle workers to look at the queue; without a number, those that begin as well; lock held."""
+        if most is None:
+            for worker in self.beginning:
+                worker.wake()
         idle = self.idle
         while idle and (most is None or most > 0):
             worker = idle[-1]

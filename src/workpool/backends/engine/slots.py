@@ -145,16 +145,26 @@ class Slot:
     # ----------------------------------------------------------------- events, by the clerk
 
     def _begin(self) -> None:
-        if self._should_leave():
-            # The look takes out of the queue what stands there for nothing, such as a closed
-            # map call: else somebody would be hired for it again, and again.
-            unit = self.scheduler.next_unit(self)
-            if unit is None:
-                self._left()
-                return
-            self.scheduler.give_back([unit])
         self._ready, self._doomed, self._ran = False, False, 0
-        self._engine.begin(self)
+        # First this, then the look whether it need not: who closes the pool in between wakes it. For an
+        # engine may take for ever, where others have all of its room.
+        with self.scheduler.lock:
+            self.scheduler.beginning.add(self)
+        if not self._need_not_begin():
+            self._engine.begin(self)
+
+    def _need_not_begin(self) -> bool:
+        """Leave, if nothing more is to come."""
+        if not self._should_leave():
+            return False
+        # This takes what stands in the queue for nothing, such as a closed map call: else
+        # somebody would be hired for it again, and again.
+        unit = self.scheduler.next_unit(self)
+        if unit is not None:
+            self.scheduler.give_back([unit])
+            return False
+        self._left()
+        return True
 
     def too_deep(self, task: Task[Any]) -> bool:
         """No task is ever run inside another here, and nobody asks."""
@@ -162,6 +172,8 @@ class Slot:
 
     def ready(self) -> None:
         """The far end is there."""
+        with self.scheduler.lock:
+            self.scheduler.beginning.discard(self)
         self._ready = True
         self._failed_starts = 0
         self._look()
@@ -233,6 +245,9 @@ class Slot:
 
     def _look(self) -> None:
         """Take the next unit, or be idle, or leave."""
+        if self in self.scheduler.beginning and not self._gone.is_set():
+            self._need_not_begin()
+            return
         while self._ready and not self._doomed and self.flight is None and not self._leaving:
             most = self._engine.most_calls
             if most is not None and self._ran >= most:
@@ -366,6 +381,8 @@ class Slot:
         if self._gone.is_set():
             return
         self._leaving = True
+        with self.scheduler.lock:
+            self.scheduler.beginning.discard(self)
         self._engine.leave(self)
         self.scheduler.left(self)
         self._gone.set()

@@ -7,6 +7,8 @@ over (it leaves, or is being ended: what becomes of it is nobody's concern any m
   clerk; so a far end's state is touched by that thread alone.
 - An actor's death is heard of whether or not something runs in it: one call of it never
   returns, and fails with it.
+- An actor that finds no room on a full cluster keeps its place in Ray's line: others may end
+  any moment. What it lacks is said early; if nothing of the pool ever finds room, it fails.
 - After ``close``, and after a ``ray.shutdown()`` of somebody else's, Ray is not called any
   more: by itself, it would start anew at the next call. That shutdown is told to nobody
   who waits for Ray, so somebody here has to look.
@@ -14,13 +16,17 @@ over (it leaves, or is being ended: what becomes of it is nobody's concern any m
 
 from __future__ import annotations
 
+import logging
 import re
 import threading
 from contextlib import suppress
 from functools import partial
+from time import monotonic
 from typing import TYPE_CHECKING, Any
 
 from workpool.backends.engine import remote
+from workpool.backends.ray.room import has_process, lacking
+from workpool.errors import WorkerStartFailed
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -30,7 +36,18 @@ if TYPE_CHECKING:
 
 __all__ = ["Actors", "Far"]
 
-_ROOM = 60.0  # seconds that the first actors may wait for room and for their processes
+_log = logging.getLogger("workpool")
+
+_SAY = (
+    8.0  # seconds without room after which that is said; a process may take some of them to start
+)
+_AGAIN = 5.0  # seconds between two looks for room
+_START = 60.0  # seconds that a process may take to start, where there is room
+_FULL = 300.0  # seconds that the first actors may wait for room
+_WAY_OUT = (
+    "It begins when others there have ended; to have room sooner, end them, add nodes, or ask for less: fewer workers "
+    "(max_workers), or smaller resources."
+)
 _GOODBYE = 10.0  # seconds that worker contexts have to be left in, before their actors are ended
 _LOOK = 2.0  # seconds between two looks at whether the connection is still there
 
@@ -43,6 +60,7 @@ class Far:
         "begun",
         "entering",
         "life",
+        "made",
         "over",
         "resources",
         "slot",
@@ -61,6 +79,7 @@ class Far:
         self.entering = False
         self.begun = False
         self.over = False
+        self.made = monotonic()
         self.timer: Any = None  # strikes when it has not gone on in time
         self.life = ""  # the name of its process in Ray, once it has told it
         self.where = "a process that had not started"
@@ -91,7 +110,8 @@ class Actors:
         self._kind = remote_worker()
         self._fars: set[Far] = set()  # whose actors may be there
         self._leaving: set[Any] = set()  # what tells that a context has been left
-        self._any_begun = False
+        self._any_there = False
+        self._said: set[frozenset[tuple[str, float]]] = set()  # for which demands room was missing
         self._watching = False
         self._closed = False
         self._open = threading.Lock()  # guards _closed, against calls of ``ask``
@@ -103,8 +123,7 @@ class Actors:
         far = Far(kind.remote(self._pool, slot.index), slot, resources, then)
         self._fars.add(far)
         self.hear(slot, far.actor.hello.remote(), partial(self._said_hello, far))
-        if not resources:  # those may be long in coming, as everybody knows
-            self._expect(far, _ROOM)
+        self._after(_SAY, far, partial(self._look_for_room, far))
         if not self._watching:
             self._watching = True
             self._watch(slot)
@@ -178,8 +197,8 @@ class Actors:
             return
         far.life, pid, machine = answer.result()
         far.where = f"process {pid} on {machine}"
-        far.entering = True
-        self._expect(far, self._timeout)
+        far.entering = self._any_there = True
+        self._expect(far)
         self.hear(far.slot, far.actor.begin.remote(self._setup), partial(self._has_begun, far))
 
     def _has_begun(self, far: Far, answer: Any) -> None:
@@ -188,7 +207,6 @@ class Actors:
             return
         slot = far.slot
         far.entering, far.begun = False, True
-        self._any_begun = True
         self._expect_no_more(far)
         self.hear(slot, far.actor.stay.remote(), lambda ended: self.over(far, ended.exception()))
         failure: bytes | None = answer.result()
@@ -207,32 +225,61 @@ class Actors:
 
     # ------------------------------------------------------------------------ what is late
 
-    def _expect(self, far: Far, limit: float | None) -> None:
-        """Expect an actor to go on within so many seconds."""
+    def _expect(self, far: Far) -> None:
+        """Expect an actor's initializer to be done within the time that it has."""
         self._expect_no_more(far)
-        if limit is None:
-            return
+        if self._timeout is not None:
+            self._after(self._timeout, far, partial(self._late, far))
+
+    def _after(self, seconds: float, far: Far, call: Callable[[], None]) -> None:
         slot = far.slot
         with suppress(RuntimeError):  # no thread for it: the program is ending
-            late = partial(slot.post, partial(self._late, far, entering=far.entering))
-            far.timer = slot.scheduler.timers.after(limit, late)
+            far.timer = slot.scheduler.timers.after(seconds, partial(slot.post, call))
 
     def _expect_no_more(self, far: Far) -> None:
         timer, far.timer = far.timer, None
         if timer is not None:
             timer.cancel()
 
-    def _late(self, far: Far, *, entering: bool) -> None:
-        """End an actor that has not gone on; but on a cluster that is full it may wait, if others are there."""
-        if self._closed or far.over or far.begun or far.entering is not entering:
+    def _late(self, far: Far) -> None:
+        """End an actor whose initializer takes too long."""
+        if not self._closed and not far.over and not far.begun:
+            self._drop(far)
+            far.slot.died(far, f"its start_timeout of {self._timeout} s", entering=True)
+
+    def _look_for_room(self, far: Far) -> None:
+        """See why an actor has not said a word yet; say what it lacks, once."""
+        if self._closed or far.over or far.life:
             return
-        if not entering and self._any_begun:
-            return
+        demand = self._share.demand(far.resources)
+        lacks = ""
+        with suppress(Exception):
+            self.check_connected()
+            lacks = "" if has_process(far.actor) else lacking(self._ray, demand)
+        waits = f"{self._pool} waits for room on the Ray cluster: a worker asks for {lacks}"
+        asked = frozenset(demand.items())
+        if lacks and asked not in self._said:
+            self._said.add(asked)
+            _log.warning("%s. %s", waits, _WAY_OUT)
+        if far.resources or self._any_there:
+            return  # those may be long in coming; and a pool works with what has found room
+        waited = monotonic() - far.made
+        if waited < (_FULL if lacks else _START):
+            self._after(_AGAIN, far, partial(self._look_for_room, far))
+        elif lacks:
+            self._drop(far)
+            far.slot.give_up(
+                WorkerStartFailed(
+                    f"{waits}, and none came in {_FULL:g} s; the pool takes no more tasks. {_WAY_OUT}"
+                )
+            )
+        else:
+            self._drop(far)
+            far.slot.died(far, f"waiting: Ray had not started it after {_START} s")
+
+    def _drop(self, far: Far) -> None:
         far.over = True
         self.kill(far)
-        limit = f"its start_timeout of {self._timeout} s"
-        why = limit if entering else f"waiting: Ray had not started it after {_ROOM} s"
-        far.slot.died(far, why, entering=entering)
 
     # ------------------------------------------------------------------------ the connection
 
