@@ -119,8 +119,8 @@ class LimitThread(Counting):
     def make(self) -> Any:
         counter = counting(1)
         step = Cell()
-        step.add = lambda _: next(counter)  # type: ignore[attr-defined]
-        step.numbers = counter  # type: ignore[attr-defined]
+        step.add = lambda _: next(counter)  # type: ignore[attr-defined]  # any object with these two will do
+        step.numbers = counter  # type: ignore[attr-defined]  # any object with these two will do
         return step
 
     def value(self, counter: Any) -> int:

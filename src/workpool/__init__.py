@@ -100,7 +100,7 @@ _HOME = {
     "current": "workpool.situation",
 }
 
-__all__ = [*_HOME]  # pyright: ignore[reportUnsupportedDunderAll]
+__all__ = [*_HOME]  # pyright: ignore[reportUnsupportedDunderAll] - one list of names, not two
 
 
 # Unseen by whoever checks types, to whom every misspelt name would be an object.

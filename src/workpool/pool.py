@@ -39,8 +39,8 @@ _numbers = count()
 
 if not _compat.in_worker:
     # A worker process imports this with __main__, makes no pool as a rule, and is ready sooner.
-    import workpool.backends.thread  # pyright: ignore[reportUnusedImport]
-    import workpool.settings  # noqa: F401  # pyright: ignore[reportUnusedImport]
+    import workpool.backends.thread  # pyright: ignore[reportUnusedImport] - loaded, and no more
+    import workpool.settings  # noqa: F401  # pyright: ignore[reportUnusedImport] - as above
 
 
 # Calls.map is narrower than Executor.map on purpose: items that do not fit the function are refused.
@@ -119,7 +119,7 @@ class Pool(Calls, Sharing, Observing, Entering, Executor):  # type: ignore[misc]
         *,
         backend: BackendName = "thread",
         initializer: Callable[[*Ts], object] | None = None,
-        initargs: tuple[*Ts] = (),  # type: ignore[assignment]  # pyright: ignore[reportArgumentType]
+        initargs: tuple[*Ts] = (),  # type: ignore[assignment]  # pyright: ignore[reportArgumentType] - see Ts
         worker_context: Callable[[], AbstractContextManager[Any]] | None = None,
         queue_size: int = 0,
         time_limit: float | None = None,

@@ -79,7 +79,7 @@ class Sharing:
 
         return RateLimiter(calls, per, scope=self._scope)
 
-    def queue(self, maxsize: int = 0) -> Queue[T]:  # pyright: ignore[reportInvalidTypeVarUse]
+    def queue(self, maxsize: int = 0) -> Queue[T]:  # pyright: ignore[reportInvalidTypeVarUse] - see below
         """Make a queue for the tasks of this pool: ``jobs: Queue[str] = pool.queue()``."""
         # Once is enough: as with queue.Queue(), the annotation of the name it is bound to says it.
         from workpool.queues import Queue

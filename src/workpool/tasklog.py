@@ -76,7 +76,7 @@ def forward(send: Callable[[bytes], None]) -> None:
         send(_pack(record))
 
     # Handlers that came along (by a fork, or because __main__ is imported) would say it twice.
-    logging.Logger.callHandlers = call_handlers  # type: ignore[assignment,method-assign]
+    logging.Logger.callHandlers = call_handlers  # type: ignore[assignment,method-assign]  # as the line above says
 
 
 def take_levels(known: dict[str, int]) -> None:

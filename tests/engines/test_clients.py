@@ -35,7 +35,7 @@ def test_tornado_runs_blocking_calls_in_a_pool() -> None:
     class Service:
         executor = pool
 
-        @concurrent.run_on_executor  # type: ignore[untyped-decorator]
+        @concurrent.run_on_executor  # type: ignore[untyped-decorator]  # tornado has no types for it
         def where(self) -> str:
             return thread_name()
 

@@ -85,7 +85,7 @@ def test_the_death_of_an_idle_worker_is_heard_of(make_pool: MakePool) -> None:
         begin()
         began_anew.set()
 
-    slot._begin = seen  # type: ignore[method-assign]
+    slot._begin = seen  # type: ignore[method-assign]  # a stand-in
     os.kill(int(dead.where.split()[1]), signal.SIGKILL)
     assert began_anew.wait(WAIT)
     assert slot.far is not dead

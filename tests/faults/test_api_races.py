@@ -258,7 +258,7 @@ def _close(pool: Pool, gate: str) -> None:
 
 def _collect(pool: Pool, gate: str) -> None:
     results = pool.map(tasks.double, range(100_000), chunksize=10)
-    results.cycle = results  # type: ignore[attr-defined]
+    results.cycle = results  # type: ignore[attr-defined]  # on purpose
     assert next(results) == 0
     del results, gate
     gc.collect()
@@ -330,7 +330,7 @@ def test_callbacks_race_with_completion(pool: Pool) -> None:
 
     def add(numbers: Iterable[int], task: Task[int]) -> None:
         for number in numbers:
-            task.add_done_callback(lambda _, number=number: note(number))  # type: ignore[misc]
+            task.add_done_callback(lambda _, number=number: note(number))  # type: ignore[misc]  # mypy cannot infer a default
 
     numbers = count()
     for _ in range(200):

@@ -71,7 +71,7 @@ WAITS = {
         def main():
             with make() as pool:
                 pool.submit(stuck)
-                time.sleep(30)
+                time.sleep(30)  # house: sleep - it is to be interrupted
     """,
     "end_of_body": """
         def main():

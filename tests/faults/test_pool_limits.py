@@ -178,7 +178,7 @@ def test_grace_is_refused_where_it_cannot_be_kept(make_pool: MakePool) -> None:
     with pytest.raises(ValueError, match="grace must be 0"):
         pool.options(time_limit=1.0, grace=-1.0)
     with pytest.raises(TypeError, match="grace"):
-        pool.options(time_limit=1.0, grace="1")  # type: ignore[arg-type]
+        pool.options(time_limit=1.0, grace="1")  # type: ignore[arg-type]  # on purpose
     assert pool.options(time_limit=LONG, grace=0.0).submit(tasks.double, 1).result(DEADLINE) == 2
     make_pool(1, backend="thread", time_limit=LONG, grace=0.0)
 

@@ -198,7 +198,7 @@ def test_a_value_is_being_replaced(
             box.value = b"n" * new
 
     for change in (lambda: shared.set(b"n" * new), in_a_block):
-        killed(lambda change=change: child(change))  # type: ignore[misc]
+        killed(lambda change=change: child(change))  # type: ignore[misc]  # mypy cannot infer a default
         assert shared.get() == (b"o" * old if point == "written" else b"n" * new)
         shared.set(b"x" * new)
         assert shared.get() == b"x" * new

@@ -157,7 +157,7 @@ def test_a_pool_of_threads_shares_memory() -> None:
 def test_something_else_is_no_pool() -> None:
     """pool= takes a Pool, and says so at once."""
     with pytest.raises(TypeError, match="pool"):
-        integration.WorkpoolBackend(pool=8)  # type: ignore[arg-type]
+        integration.WorkpoolBackend(pool=8)  # type: ignore[arg-type]  # on purpose
 
 
 def test_pools_of_other_sizes_are_ended(own_workers: None) -> None:

@@ -66,10 +66,10 @@ class LyingLock:
         """Arm a stop for a thread whose name begins so, after ``skip`` passages; now on."""
         who: Callable[[], bool]
         if thread:
-            who = lambda: threading.current_thread().name.startswith(thread)  # noqa: E731
+            who = lambda: threading.current_thread().name.startswith(thread)  # noqa: E731 - short, and of two kinds
         else:
             me = threading.get_ident()
-            who = lambda: threading.get_ident() != me  # noqa: E731
+            who = lambda: threading.get_ident() != me  # noqa: E731 - short, and of two kinds
         armed = Stop(moment, who, skip)
         self._stops.append(armed)
         return armed

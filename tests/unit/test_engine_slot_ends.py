@@ -59,7 +59,7 @@ def test_a_refused_order_ends_a_wait_for_its_end(pool: Pool, gate: Gate) -> None
     flight = slot.flight
     assert flight is not None
     refused = OSError("no way")
-    engine.end = lambda slot: slot.post(partial(slot.refused, flight, refused))  # type: ignore[method-assign]
+    engine.end = lambda slot: slot.post(partial(slot.refused, flight, refused))  # type: ignore[method-assign]  # a stand-in
     assert not in_background(task.cancel, kill=True).result()
     assert task.exception(DEADLINE) is refused
     slot.post(partial(slot.refused, flight, LookupError("again")))  # which is nobody's
@@ -159,7 +159,7 @@ def test_the_timers_thread_waits_for_no_end(
     until(doomed.done)
     assert doomed.cancelled()
     assert said == [False]
-    engine.end = end  # type: ignore[method-assign]
+    engine.end = end  # type: ignore[method-assign]  # a stand-in
     assert pool.submit(tasks.double, 2).result(DEADLINE) == 4
 
 

@@ -142,7 +142,7 @@ def test_a_file_that_cannot_be_opened_is_told_at_the_call(pool: Pool, tmp_path: 
         with pytest.raises(
             TypeError, match=r"journal is the path of a file, or a workpool\.Journal"
         ):
-            pool.map(echo, [1], journal=wrong)  # type: ignore[arg-type]
+            pool.map(echo, [1], journal=wrong)  # type: ignore[arg-type]  # on purpose
     assert pool.unfinished == 0
 
 

@@ -340,7 +340,7 @@ def test_a_negative_timeout_is_refused(make: Make) -> None:
 def test_an_unknown_scope_is_refused() -> None:
     """The call names the scopes there are."""
     with pytest.raises(ValueError, match='scope must be "thread" or "process", not \'proces\''):
-        Queue(scope="proces")  # type: ignore[arg-type]
+        Queue(scope="proces")  # type: ignore[arg-type]  # on purpose
 
 
 @pytest.mark.parametrize("kind_of", [LifoQueue, PriorityQueue])

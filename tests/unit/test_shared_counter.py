@@ -78,11 +78,11 @@ def test_what_is_no_integer_is_refused(scope: Scope) -> None:
     counter = Counter(scope=scope)
     for wrong in (1.0, "1", None):
         with pytest.raises(TypeError, match="n must be an integer"):
-            counter.add(wrong)  # type: ignore[arg-type]
+            counter.add(wrong)  # type: ignore[arg-type]  # on purpose
         with pytest.raises(TypeError, match="initial must be an integer"):
-            Counter(wrong, scope=scope)  # type: ignore[arg-type]
+            Counter(wrong, scope=scope)  # type: ignore[arg-type]  # on purpose
     with pytest.raises(TypeError, match="new must be an integer"):
-        counter.compare_and_set(0, 0.5)  # type: ignore[arg-type]
+        counter.compare_and_set(0, 0.5)  # type: ignore[arg-type]  # on purpose
     assert counter.add() == 1
 
 

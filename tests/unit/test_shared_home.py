@@ -57,7 +57,7 @@ def keep(*helpers: object) -> None:
     assert isinstance(lock, Lock)
     assert isinstance(semaphore, Semaphore)
     assert isinstance(event, Event)
-    _given.append((counter, shared, lock, semaphore, event))  # type: ignore[arg-type]
+    _given.append((counter, shared, lock, semaphore, event))  # type: ignore[arg-type]  # of any type
 
 
 def use(

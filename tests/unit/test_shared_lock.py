@@ -160,7 +160,7 @@ def test_the_end_of_its_owner_is_noticed_by_those_who_wait(lock: Lock) -> None:
 
 def test_it_serves_a_condition(lock: Lock) -> None:
     """threading.Condition takes it for a lock."""
-    condition = threading.Condition(lock)  # type: ignore[arg-type]
+    condition = threading.Condition(lock)  # type: ignore[arg-type]  # it has what a Condition needs
     done: list[bool] = []
 
     def waiter() -> None:
@@ -194,7 +194,7 @@ def test_an_interrupt_inside_acquire_leaves_it_free(monkeypatch: pytest.MonkeyPa
             monkeypatch.undo()
             raise KeyboardInterrupt
 
-    monkeypatch.setattr(home, "_mutex", Striking(home._mutex))  # type: ignore[attr-defined]
+    monkeypatch.setattr(home, "_mutex", Striking(home._mutex))  # type: ignore[attr-defined]  # a home of threads
     with pytest.raises(KeyboardInterrupt):
         lock.acquire()
     assert not lock.locked()

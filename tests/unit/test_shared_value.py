@@ -169,7 +169,7 @@ class _CopiedOnce:
         if hasattr(self, "copied"):
             raise RuntimeError("once is enough")
         copy = _CopiedOnce()
-        copy.copied = True  # type: ignore[attr-defined]
+        copy.copied = True  # type: ignore[attr-defined]  # a mark
         return copy
 
 

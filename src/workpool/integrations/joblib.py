@@ -23,7 +23,7 @@ from joblib.parallel import (
     FallbackToBackend,
     ParallelBackendBase,
     SequentialBackend,
-    register_parallel_backend,  # pyright: ignore[reportUnknownVariableType]
+    register_parallel_backend,  # pyright: ignore[reportUnknownVariableType] - joblib has no types
 )
 
 import workpool
@@ -109,7 +109,7 @@ class WorkpoolBackend(AutoBatchingMixin, ParallelBackendBase):  # type: ignore[m
         nesting_level: int | None = None,
         inner_max_num_threads: int | None = None,
     ) -> None:
-        super().__init__(  # pyright: ignore[reportUnknownMemberType]
+        super().__init__(  # pyright: ignore[reportUnknownMemberType] - the same
             nesting_level=nesting_level, inner_max_num_threads=inner_max_num_threads
         )
         if pool is not None and not isinstance(cast("object", pool), workpool.Pool):
@@ -130,7 +130,7 @@ class WorkpoolBackend(AutoBatchingMixin, ParallelBackendBase):  # type: ignore[m
 
     # ---------------------------------------------------------------- how many workers
 
-    def effective_n_jobs(  # pyright: ignore[reportIncompatibleMethodOverride]
+    def effective_n_jobs(  # pyright: ignore[reportIncompatibleMethodOverride] - less is asked for than may be given
         self, n_jobs: int | None
     ) -> int:
         """Say how many calls can run side by side; -1 are all that there are."""
@@ -151,7 +151,7 @@ class WorkpoolBackend(AutoBatchingMixin, ParallelBackendBase):  # type: ignore[m
             return max(there_are + 1 + n_jobs, 1)
         return min(n_jobs, there_are) if self._given is not None else n_jobs
 
-    def configure(  # pyright: ignore[reportIncompatibleMethodOverride]
+    def configure(  # pyright: ignore[reportIncompatibleMethodOverride] - less is asked for than may be given
         self, n_jobs: int = 1, parallel: Any = None, **_: Any
     ) -> int:
         """Get ready for a loop; gives the number of workers.
@@ -169,7 +169,7 @@ class WorkpoolBackend(AutoBatchingMixin, ParallelBackendBase):  # type: ignore[m
             )
             raise ValueError(message)
         if workers == 1 and self._given is None:
-            alone = SequentialBackend(nesting_level=self.nesting_level)  # pyright: ignore[reportUnknownMemberType, reportUnknownArgumentType]
+            alone = SequentialBackend(nesting_level=self.nesting_level)  # pyright: ignore[reportUnknownMemberType, reportUnknownArgumentType] - no types
             raise FallbackToBackend(alone)
         self.parallel = parallel
         self._loops += 1

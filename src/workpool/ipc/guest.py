@@ -222,7 +222,7 @@ class Guest(Serving):
         with self._lock:
             self._runner.take_back(sys.maxsize)
             with suppress(OSError):
-                self._outbox.give_up((GIVEN_UP, self._runner.begun))  # type: ignore[attr-defined]
+                self._outbox.give_up((GIVEN_UP, self._runner.begun))  # type: ignore[attr-defined]  # of an _Outbox
         self._strike()
 
     def _strike(self) -> None:

@@ -54,7 +54,7 @@ def stand_in(main: Main) -> None:
         message = f"module '__main__' has no attribute {name!r}"
         raise AttributeError(message)
 
-    module.__getattr__ = find  # type: ignore[method-assign]
+    module.__getattr__ = find  # type: ignore[method-assign]  # PEP 562, for a module made here
     sys.modules[_ALIAS] = module
 
 

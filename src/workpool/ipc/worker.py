@@ -90,7 +90,7 @@ class WorkerProcess(Serving):
         from multiprocessing import process, resource_tracker, spawn, util
 
         if tracker:
-            resource_tracker._resource_tracker._fd = tracker[0]  # type: ignore[attr-defined]
+            resource_tracker._resource_tracker._fd = tracker[0]  # type: ignore[attr-defined]  # private
         os.environ.clear()
         os.environ.update(plain["environ"])
         threads, share = plain["blas"]
@@ -98,16 +98,16 @@ class WorkerProcess(Serving):
             from workpool.ipc import blas
 
             blas.limit_loaded(threads, share)
-        util._close_stdin()  # type: ignore[attr-defined]
+        util._close_stdin()  # type: ignore[attr-defined]  # private
         preparation = plain["preparation"]
         if "authkey" in preparation:
-            preparation["authkey"] = process.AuthenticationString(preparation["authkey"])  # type: ignore[attr-defined]
+            preparation["authkey"] = process.AuthenticationString(preparation["authkey"])  # type: ignore[attr-defined]  # private
         situation = self._situation(plain)
         reporter: Reporter | None = None
         if report_w >= 0:
             reporter = self._report(report_w, plain["reporting"], situation)
         # A script without a __main__ guard would make its pool again here.
-        process.current_process()._inheriting = True  # type: ignore[attr-defined]
+        process.current_process()._inheriting = True  # type: ignore[attr-defined]  # private
         try:
             spawn.prepare(preparation)
             if reporter is not None:
@@ -115,7 +115,7 @@ class WorkerProcess(Serving):
             inheritance.inherited[:] = inherited
             setup: Setup = pickling.loads(payloads[:setup_size])
         finally:
-            del process.current_process()._inheriting  # type: ignore[attr-defined]
+            del process.current_process()._inheriting  # type: ignore[attr-defined]  # private
         return setup.entered(situation)
 
     def _obey(self) -> None:

@@ -71,17 +71,17 @@ class PoolWorker:
         if self._life is not None:
             self._life.ask_to_end(number)
 
-    @_aside  # type: ignore[untyped-decorator]
+    @_aside  # type: ignore[untyped-decorator]  # the same
     def offset(self, number: int) -> int:
         """Tell which item of an order runs."""
         return -1 if self._life is None else self._life.offset(number)
 
-    @_aside  # type: ignore[untyped-decorator]
+    @_aside  # type: ignore[untyped-decorator]  # the same
     def stack(self, number: int) -> str:
         """Write down where an order stands."""
         return "" if self._life is None else self._life.stack(number)
 
-    @_watch  # type: ignore[untyped-decorator]
+    @_watch  # type: ignore[untyped-decorator]  # the same
     def stay(self) -> None:
         """Return never: whoever waits for this hears of the death of this process."""
         threading.Event().wait()
