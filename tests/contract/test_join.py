@@ -144,12 +144,17 @@ def test_later_tasks_do_not_hold_a_join_up(pool: Pool, gate: Gate) -> None:
 
 
 def test_many_threads_may_join(pool: Pool, busy: Busy) -> None:
-    """Every join returns when all is done."""
+    """Every join returns when all that was submitted before it is done, and no sooner."""
+
+    def join_and_look() -> bool:
+        pool.join(DEADLINE)
+        return before.done()
+
     with busy(pool):
-        joins = [in_background(pool.join, DEADLINE) for _ in range(5)]
-        pool.submit(tasks.double, 1)
-    for join in joins:
-        join.result()
+        before = pool.submit(tasks.double, 1)
+        joins = [in_background(join_and_look) for _ in range(5)]
+        pool.submit(tasks.double, 2)
+    assert [join.result() for join in joins] == [True] * 5
 
 
 def test_a_join_that_gave_up_leaves_nothing(pool: Pool, busy: Busy) -> None:

@@ -145,6 +145,9 @@ def test_without_a_thread_the_map_goes_on_unseen(monkeypatch: pytest.MonkeyPatch
         meter = Meter(watcher_display(Watcher()), name="m", total=None)
     meter.count(1, 0)
     meter.end()
+    told: list[str] = []
+    meter.when_done(lambda: told.append("at once"))
+    assert told == ["at once"]
     meter.wait()
 
 
@@ -200,7 +203,7 @@ def until_written(terminal: io.StringIO, *texts: str) -> None:
             written.set()
         return count
 
-    terminal.write = look  # type: ignore[method-assign]
+    terminal.write = look  # type: ignore[method-assign]  # a stand-in
     look("")
     assert written.wait(DEADLINE), terminal.getvalue()
 
