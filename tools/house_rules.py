@@ -3,6 +3,7 @@
 - Every test tells its promise in a docstring.
 - Tests do not sleep: a sleep is synchronisation by hope.
 - Files stay within 400 lines: past that, look for the second idea.
+- What silences a tool says why, behind itself or in the comment above.
 
 ``# house: RULE - reason`` on the line (or anywhere in a file, for ``lines``) makes an exception.
 """
@@ -18,13 +19,18 @@ from pathlib import Path
 from typing import TypeGuard
 
 LINES = 400
+SILENCER = re.compile(
+    r"# (?:noqa\b(?:: [A-Z]+\d+(?:, ?[A-Z]+\d+)*)?|(?:type|pyright): ignore\b(?:\[[\w, -]+\])?|pragma: no cover\b)"
+)
+# There the comment is the test: what the checkers are to refuse.
+UNSILENCED = ("tests/typing/",)
 EXCEPTION = re.compile(r"# house: (?P<rule>\w+) - \S")
 
 
 def main() -> int:
     """Print what breaks a rule; return how many places there are, 125 at most."""
     listing = subprocess.run(
-        ["git", "ls-files", "--cached", "--others", "--exclude-standard", "*.py"],  # noqa: S607
+        ["git", "ls-files", "--cached", "--others", "--exclude-standard", "*.py"],  # noqa: S607 - the git of whoever runs it
         check=True,
         capture_output=True,
         text=True,
@@ -45,13 +51,24 @@ def check(path: Path) -> Iterator[str]:
     excepted = {(m["rule"], n) for n, line in enumerate(lines, 1) if (m := EXCEPTION.search(line))}
     if len(lines) > LINES and "lines" not in {rule for rule, _ in excepted}:
         yield f"{path}:{LINES}: {len(lines)} lines: look for the second idea"
+    if not path.as_posix().startswith(UNSILENCED):
+        for n, line in enumerate(lines, 1):
+            if silences_without_a_word(line, above=lines[n - 2] if n > 1 else ""):
+                yield f"{path}:{n}: silences a tool and does not say why"
     if path.parts[0] != "tests":
         return
     for node in ast.walk(ast.parse("\n".join(lines))):
         if is_test(node) and not ast.get_docstring(node):
             yield f"{path}:{node.lineno}: {node.name} tells no promise in a docstring"
-        if is_sleep(node) and ("sleep", node.lineno) not in excepted:
-            yield f"{path}:{node.lineno}: sleeps; wait for an event, with a deadline"
+        for line in sleeps(node):
+            if ("sleep", line) not in excepted:
+                yield f"{path}:{line}: sleeps; wait for an event, with a deadline"
+
+
+def silences_without_a_word(line: str, above: str) -> bool:
+    """Tell whether a tool is told to look away, and nobody why."""
+    silenced, times = SILENCER.subn("", line[line.find("#") :] if "#" in line else "")
+    return bool(times) and not re.search(r"\w", silenced) and not above.lstrip().startswith("#")
 
 
 def is_test(node: ast.AST) -> TypeGuard[ast.FunctionDef | ast.AsyncFunctionDef]:
@@ -61,13 +78,18 @@ def is_test(node: ast.AST) -> TypeGuard[ast.FunctionDef | ast.AsyncFunctionDef]:
     )
 
 
-def is_sleep(node: ast.AST) -> TypeGuard[ast.Call]:
-    """Tell whether it is a call of something named sleep, other than to yield: ``sleep(0)``."""
-    if not isinstance(node, ast.Call):
-        return False
-    name = node.func.attr if isinstance(node.func, ast.Attribute) else getattr(node.func, "id", "")
-    yields = [ast.unparse(argument) for argument in node.args] == ["0"]
-    return name == "sleep" and not yields
+def sleeps(node: ast.AST) -> Iterator[int]:
+    """Give the lines on which something named sleep is called, other than to yield: ``sleep(0)``."""
+    if isinstance(node, ast.Constant) and isinstance(node.value, str):  # a program in a test
+        for n, line in enumerate(node.value.splitlines()):
+            if re.search(r"\bsleep\((?!0\))", line):
+                yield node.lineno + n
+    if isinstance(node, ast.Call):
+        called = node.func
+        name = called.attr if isinstance(called, ast.Attribute) else getattr(called, "id", "")
+        yields = [ast.unparse(argument) for argument in node.args] == ["0"]
+        if name == "sleep" and not yields:
+            yield node.lineno
 
 
 if __name__ == "__main__":

@@ -12,32 +12,37 @@ from tests.support.gates import DEADLINE
 
 SCRIPT = """
 import os, signal, sys, threading, time
+from concurrent.futures import wait
 from workpool import Pool
 
-def endless(path):
-    open(path + str(os.getpid()), "w").close()
+def endless(begun):
+    open(begun, "w").close()  # a pipe with a name: whoever opens its other end goes on now
     threading.Event().wait(600)
 
-def strike(folder):
-    while not os.listdir(folder):
-        time.sleep(0.01)
-    time.sleep(0.2)  # the program waits by now, most likely; the promise holds before it, too
+def strike(begun):
+    open(begun).close()
+    submitted.wait(60)
+    # CPython does not hear of a signal that comes between its last look and the wait itself.
+    time.sleep(0.2)  # house: sleep - until the program waits, most likely; before that it holds, too
     os.kill(os.getpid(), signal.SIGINT)
 
+submitted = threading.Event()
+
 if __name__ == "__main__":
-    backend, folder = sys.argv[1:]
-    threading.Thread(target=strike, args=(folder,), daemon=True).start()
+    backend, fifo = sys.argv[1:]
+    os.mkfifo(fifo)
+    threading.Thread(target=strike, args=(fifo,), daemon=True).start()
     with Pool(1, backend=backend) as pool:
         begun = waiting = None
         try:
             with pool.group() as group:
-                begun = group.submit(endless, folder + "/")
+                begun = group.submit(endless, fifo)
                 waiting = group.submit(print, "never")
+                submitted.set()
         except KeyboardInterrupt:
             print("interrupted", waiting.cancelled())
             if backend == "process":
-                while not begun.done():
-                    time.sleep(0.01)
+                wait([begun], 60)
                 print("ended", begun.cancelled())
             raise
 """
@@ -54,7 +59,7 @@ def test_ctrl_c_ends_the_wait_for_a_group(
     program = tmp_path_factory.mktemp("program") / "program.py"
     program.write_text(SCRIPT)
     done = subprocess.run(
-        [sys.executable, str(program), backend, str(tmp_path_factory.mktemp("begun"))],
+        [sys.executable, str(program), backend, str(program.with_name("begun"))],
         capture_output=True,
         text=True,
         timeout=DEADLINE,
