@@ -205,7 +205,7 @@ def test_a_worker_that_never_begins_holds_up_no_shutdown(gate: Gate, *, cancel: 
     with make(2) as pool:
         task = pool.submit(tasks.hold, gate.path, 1)
         gate.arrival()
-        engine_of(pool).begin = lambda slot: setattr(slot, "far", object())  # type: ignore[method-assign]
+        engine_of(pool).begin = lambda slot: setattr(slot, "far", object())  # type: ignore[method-assign]  # a stand-in
         queued = pool.submit(tasks.double, 2)
         until(lambda: len(pool._scheduler.beginning) == 1)
         ending = in_background(pool.shutdown, cancel_futures=cancel)

@@ -87,7 +87,7 @@ def _waited(
         if late.is_set():
             return
         ends.append(in_background(end, futures[-2]))
-        if not futures[0]._lock._is_owned():  # type: ignore[attr-defined]
+        if not futures[0]._lock._is_owned():  # type: ignore[attr-defined]  # in no stub
             # At this moment; or right after it, where this thread has the lock of an event for a step.
             ends[0].thread.join(0.05)
 
@@ -135,7 +135,7 @@ def test_as_completed_gives_each_task_once_whenever_it_ends(
 @pytest.mark.parametrize("plain", [False, True])
 def test_wait_for_all_is_not_over_early_whenever_a_task_ends(plain: bool) -> None:
     """Wherever in wait a task ends: it returns when all are done, not one before, and in time."""
-    consume: Callable[[Futures], Any] = lambda fs: wait(fs, DEADLINE, ALL_COMPLETED)  # noqa: E731
+    consume: Callable[[Futures], Any] = lambda fs: wait(fs, DEADLINE, ALL_COMPLETED)  # noqa: E731 - as the others
     for futures, came in at_every_moment(consume, end_well, plain=plain):
         assert came.done == set(futures)
 

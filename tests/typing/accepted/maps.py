@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import itertools
 from collections.abc import AsyncIterable, AsyncIterator, Iterable, Iterator
+from pathlib import Path
 from typing import assert_type
 
-from workpool import Pool, Progress, Results
+from workpool import Journal, Pool, Progress, Results
 
 
 def one(a: int) -> str:
@@ -100,6 +101,14 @@ def how(pool: Pool) -> None:
     )
     assert_type(pool.options(retries=1).map(one, INTS), Results[str])
     assert_type(pool.options(retries=1).map(two, INTS, STRS, chunksize=1), Results[bytes])
+
+
+def keeps_a_journal(pool: Pool, path: Path) -> None:
+    """A journal is a path, or one with a version."""
+    assert_type(pool.map(one, INTS, journal="run.sqlite"), Results[str])
+    assert_type(pool.map(two, INTS, STRS, journal=path), Results[bytes])
+    kept = Journal(path, version="2")
+    assert_type(pool.starmap(two, [(1, "a")], journal=kept), Results[bytes])
 
 
 def shows_progress(pool: Pool) -> None:

@@ -9,6 +9,7 @@ from contextlib import contextmanager
 from contextvars import ContextVar
 from functools import partial
 from pathlib import Path
+from random import Random
 from typing import Any, assert_type
 
 from typing_extensions import ParamSpec, TypeVar
@@ -27,6 +28,7 @@ from workpool import (
     Task,
     TimeLimitExceeded,
     WorkerLost,
+    WorkerStack,
     current,
 )
 
@@ -246,6 +248,8 @@ def observes(pool: Pool, path: Path) -> None:
     """What a pool tells about its past."""
     pool.timeline("trace.json")
     pool.timeline(path)
+    assert_type(pool.stacks(), list[WorkerStack])
+    assert_type(pool.submit(len, "abc").stdout, str)
 
 
 def surroundings() -> None:
@@ -256,6 +260,8 @@ def surroundings() -> None:
     assert_type(current().task_id, int)
     assert_type(current().attempt, int)
     assert_type(current().cancelled, bool)
+    assert_type(current().seed, int | None)
+    assert_type(current().rng, Random)
 
 
 def errors(pool: Pool, task: Task[int]) -> None:

@@ -95,6 +95,7 @@ def how(pool: Pool) -> None:
     pool.map(one, INTS, ordered=None)  # E
     pool.map(one, INTS, return_exceptions="yes")  # E
     pool.map(one, INTS, chunk_size=10)  # E
+    pool.map(one, INTS, journal=3)  # E
     pool.map(one, INTS, progress="bar")  # E
     pool.map(one, INTS, progress=lambda: None)  # E
     pool.map(one, INTS, retries=1)  # E
