@@ -53,7 +53,7 @@ class Books:
         self.waits_on: Any = None  # its callbacks wait for other pools at their own risk
         self.written_off = False
         self._backend = backend
-        self._turn = threading.Lock()  # guards all below but _orders; see above
+        self._turn = threading.Lock()  # guards all below but _orders and _asked; see above
         self._orders: deque[Order] = deque()  # appended to by anyone, taken by the driver
         self._wake_r = self._wake_w = -1
         self.wake: Any = int  # does nothing until there is somebody to be woken
@@ -68,6 +68,9 @@ class Books:
 
             self._hearing = Hearing(scheduler.name, index, self._flights)
         self._serving = False  # the process is ready, and was not told to leave
+        self._asked = (
+            False  # somebody wants results heeded who could not have the turn; set by anyone
+        )
         self._in_doubt = False  # somebody was interrupted while it was their turn
         self._batch = 1  # calls in the latest batch
         self._ran: int = 0  # calls finished in this life

@@ -67,22 +67,33 @@ class ProcessWorker(Reckoning):
             if self.scheduler.queue.head:
                 self._heed_results()
         finally:
-            self._turn.release()
+            self._pass_turn()
 
     def listen(self) -> None:
         """Have results noticed as soon as they come, although the last one was read by who waited for it."""
         calmly(self._listen)
 
     def _listen(self) -> None:
-        # Whoever else has the turn sees to it: the driver before it sleeps, a reader at its end.
-        if self._turn.acquire(blocking=False):
+        self._asked = True
+        self._heed_if_asked()
+
+    def _heed_if_asked(self) -> None:
+        # Whoever else has the turn sees to it: the driver before it sleeps, others when they have passed
+        # the turn. Asked first, then tried; passed first, then looked: so one of the two does it.
+        while self._asked and self._turn.acquire(blocking=False):
             try:
                 self._heed_results()
             finally:
                 self._turn.release()
 
+    def _pass_turn(self) -> None:
+        """Let others have their turn, and do what one of them asked for who could not have it."""
+        self._turn.release()
+        self._heed_if_asked()
+
     def _heed_results(self) -> None:
         """Have the driver woken by what the process sends, again; with the turn."""
+        self._asked = False
         if self._watch is not None:
             self._watch.listen()
         self.scheduler.hushed.discard(self)
@@ -98,6 +109,7 @@ class ProcessWorker(Reckoning):
 
     def _wait_for(self, task: Task[Any], timeout: float | None, listening: Listening) -> None:
         if not self._turn.acquire(blocking=False):
+            self._listen()  # who has it may be sending something, and leave the driver at rest
             return
         before = here.worker
         try:
@@ -122,7 +134,7 @@ class ProcessWorker(Reckoning):
                 self.wake()
         finally:
             here.worker = before
-            self._turn.release()
+            self._pass_turn()
             if self._in_doubt:
                 self.wake()
 

@@ -1,0 +1,113 @@
+"""A driver at rest: the last result was read by who waited for it, and the next is noticed for whoever asks."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Generator
+from concurrent.futures import wait
+from typing import Any
+
+import pytest
+
+from tests.support import tasks
+from tests.support.gates import DEADLINE, Gate, Running, in_background, stop
+from tests.support.on_the_way import stopped_after
+from tests.support.queues import until
+from workpool import Pool, Task
+from workpool.ipc import watch
+from workpool.ipc.watch import CAN_SHARE
+
+pytestmark = pytest.mark.skipif(not CAN_SHARE, reason="nobody but the driver reads results here")
+
+
+@pytest.fixture
+def pool(monkeypatch: pytest.MonkeyPatch) -> Generator[Pool]:
+    """Give a pool whose driver rests, and would for an hour: what comes by its alarm comes never."""
+    with Pool(1, backend="process") as pool:
+        pool.submit(tasks.double, 1).result(DEADLINE)
+        pool.join(DEADLINE)
+        monkeypatch.setattr(watch, "REST", 3600.0)
+        rest(pool)
+        yield pool
+        pool._scheduler.listen()
+
+
+@pytest.fixture
+def gate(pool: Pool) -> Generator[Gate]:
+    """Give a gate, which is opened before the pool is waited for."""
+    assert pool._scheduler.hushed
+    with Gate() as gate:
+        yield gate
+
+
+def rest(pool: Pool) -> None:
+    """Read results here until the driver rests; it reads one itself, if it is quicker."""
+
+    def rests() -> bool:
+        pool.submit(tasks.double, 1).result(DEADLINE)
+        return bool(pool._scheduler.hushed)
+
+    until(rests)
+
+
+def by_join(pool: Pool, _: Task[Any]) -> Running[Any]:
+    return in_background(pool.join, DEADLINE)
+
+
+def by_callback(_: Pool, task: Task[Any]) -> Running[Any]:
+    def call_back() -> None:
+        with Gate() as told:
+            task.add_done_callback(lambda _: told.open())
+            stop(told.path)
+
+    return in_background(call_back)
+
+
+def by_wait(_: Pool, task: Task[Any]) -> Running[Any]:
+    return in_background(wait, [task], DEADLINE)
+
+
+def by_result(_: Pool, task: Task[Any]) -> Running[Any]:
+    return in_background(task.result, DEADLINE)
+
+
+def by_close(pool: Pool, _: Task[Any]) -> Running[Any]:
+    return in_background(pool.shutdown)
+
+
+HOW: dict[str, tuple[Callable[[Pool, Task[Any]], Running[Any]], str]] = {
+    "join": (by_join, "listen"),
+    "callback": (by_callback, "listen"),
+    "wait": (by_wait, "listen"),
+    "shutdown": (by_close, "listen"),
+    "result": (by_result, "wait_for"),
+}
+
+
+@pytest.mark.parametrize("how", HOW)
+def test_who_asks_while_another_hands_over_is_told(pool: Pool, gate: Gate, how: str) -> None:
+    """The other has the turn, and leaves it to the driver: it is the driver's again before that one is gone."""
+    ask, call = HOW[how]
+    worker: Any = pool._scheduler.workers[0]
+    with stopped_after(worker, "_feed") as sending, stopped_after(worker, call) as asked:
+        submitting = in_background(pool.submit, stop, gate.path)
+        gate.arrival()  # sent, and under way
+        sending.arrival()
+        task = worker._flights.current.task
+        asking = ask(pool, task)
+        asked.arrival()
+        asked.go()
+        sending.go()
+        submitting.result()
+        gate.open()
+        asking.result()
+
+
+@pytest.mark.parametrize("how", sorted(set(HOW) - {"result"}))
+def test_who_asks_while_nobody_has_the_turn_is_told(pool: Pool, gate: Gate, how: str) -> None:
+    """The driver rests, and something is under way: it is woken."""
+    task = pool.submit(stop, gate.path)
+    gate.arrival()
+    asking = HOW[how][0](pool, task)
+    until(lambda: not pool._scheduler.hushed)
+    gate.open()
+    asking.result()
