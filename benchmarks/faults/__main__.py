@@ -13,6 +13,7 @@ from time import monotonic
 from benchmarks.apart import run_apart
 from benchmarks.faults.faults import FAULTS
 from benchmarks.faults.pools import POOLS, PoolUnderTest
+from benchmarks.faults.shortages import end_group
 
 LIMIT = 20.0  # seconds: who has not come back by then hangs
 BEGIN, END = "<!-- faults: begin -->", "<!-- faults: end -->"
@@ -55,6 +56,7 @@ def trial(fault: str, pool: type[PoolUnderTest]) -> str:
     """Try once, in a process and session of its own; say what was seen."""
     began = monotonic()
     ended = run_apart("-m", "benchmarks.faults.trial", fault, pool.__name__, seconds=LIMIT)
+    end_group()
     lines, complaint = ended.out.splitlines(), ended.errors.splitlines()
     if ended.code is None:
         said = "**hangs**"

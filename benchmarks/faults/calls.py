@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import ctypes
 import os
+import resource
 import signal
 import sys
 import threading
@@ -16,6 +17,8 @@ __all__ = [
     "double",
     "exits",
     "hold_gil",
+    "less_memory",
+    "make",
     "make_exits",
     "note",
     "pid_of",
@@ -48,6 +51,20 @@ def take(_: object) -> int:
 def size_of(data: bytes) -> bytes:
     """Give it back."""
     return data
+
+
+def make(size: int) -> bytes:
+    """Give so many bytes."""
+    return bytes(size)
+
+
+def less_memory(room: int) -> int:
+    """Leave this process room for so many bytes more, as long as it lives; tell which it is."""
+    with open("/proc/self/statm", encoding="ascii") as file:
+        used = int(file.read().split()[0]) * resource.getpagesize()
+    hard = resource.getrlimit(resource.RLIMIT_AS)[1]
+    resource.setrlimit(resource.RLIMIT_AS, (used + room, hard))
+    return pid_of(0)
 
 
 def note(path: str, n: int) -> None:
@@ -118,6 +135,15 @@ def _crash() -> NoReturn:
     raise AssertionError
 
 
+def _too_much() -> int:
+    less_memory(64_000_000)
+    try:
+        return len(bytearray(200_000_000))
+    finally:
+        hard = resource.getrlimit(resource.RLIMIT_AS)[1]
+        resource.setrlimit(resource.RLIMIT_AS, (hard, hard))
+
+
 def _nested() -> list[Any]:
     value: list[Any] = []
     for _ in range(100_000):
@@ -140,6 +166,7 @@ _TROUBLE: dict[str, Callable[[], object]] = {
     "pickled": RaisesWhenPickled,
     "unpickled": RaisesWhenUnpickled,
     "nested": _nested,
+    "memory": _too_much,
 }
 
 

@@ -6,7 +6,6 @@ A function that does not come back is ended from outside, and then it is said th
 from __future__ import annotations
 
 import os
-import resource
 import signal
 import subprocess
 import sys
@@ -20,6 +19,7 @@ from typing import Any
 
 from benchmarks.faults import calls
 from benchmarks.faults.pools import Outcome, PoolUnderTest, kill
+from benchmarks.faults.shortages import SHORTAGES
 
 __all__ = ["FAULTS", "Fault"]
 
@@ -133,26 +133,6 @@ def time_limit(pool: PoolUnderTest) -> str:
     return f"{said} after {took:.1f} s" + ("" if again else ", pool is broken")
 
 
-def few_descriptors(pool: PoolUnderTest) -> str:
-    """There are no file descriptors for the pool; then there are."""
-    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
-    used = len(os.listdir("/proc/self/fd"))
-    resource.setrlimit(resource.RLIMIT_NOFILE, (used + 4, hard))
-    try:
-        pool.open()
-        outcomes = pool.run(calls.double, range(4))
-    except Exception as error:
-        outcomes = [(False, error)] * 4
-    finally:
-        resource.setrlimit(resource.RLIMIT_NOFILE, (soft, hard))
-    errors = {type(value).__name__ for there, value in outcomes if not there}
-    try:
-        again = all(there for there, _ in pool.run(calls.double, range(4)))
-    except Exception:
-        again = False
-    return f"{', '.join(errors) or 'no error'}, {'recovers' if again else 'pool is lost'}"
-
-
 # ------------------------------------------------------------------- programs of their own
 
 
@@ -250,7 +230,8 @@ FAULTS: dict[str, tuple[str, Fault]] = {
     "nested": ("a result is nested 100,000 deep", partial(in_a_task, "nested")),
     "both-ways": ("40 times 4 MB, both ways at once", both_ways),
     "limit": ("a time limit of 0.5 s, C code that holds the GIL", time_limit),
-    "descriptors": ("no file descriptors are left, then there are", few_descriptors),
+    "memory": ("a task wants more memory than its worker may have", partial(in_a_task, "memory")),
+    **SHORTAGES,
     "ctrl-c": ("Ctrl-C while a result is waited for, workers in C code", ctrl_c),
     "parent-9": (
         "SIGKILL of the program, workers in C code",
