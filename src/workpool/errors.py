@@ -82,6 +82,10 @@ class WouldDeadlock(WorkpoolError, RuntimeError):
     """A task asked to wait for something that can only end after the task itself."""
 
 
+class Midway(WouldDeadlock):
+    """A pool's lock was taken, and the thread that wants it is in a step of another pool."""
+
+
 class Unsupported(WorkpoolError, ValueError):
     """A term that this backend, system or Python cannot keep; the message names what can."""
 

@@ -324,7 +324,7 @@ class Pool(Calls, Sharing, Observing, Entering, Executor):  # type: ignore[misc]
     def unfinished(self) -> int:
         """How many tasks are submitted and not done; an item of a map call counts as one."""
         with self._scheduler.lock:
-            return self._scheduler.ledger.unfinished
+            return self._scheduler.ledger.unfinished + len(self._scheduler.late)
 
     # --------------------------------------------------------------------- ending
 

@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any, Generic, NoReturn, Self, TypeVar, cast
 
 from workpool.errors import NotPicklable
 from workpool.ipc.calm import calmly
+from workpool.midway import held_here
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Callable, Iterable, Iterator
@@ -72,7 +73,7 @@ class Results(Generic[R_co]):
         """Cancel what has not started; there will be no more results."""
         if self._closed:
             return
-        if self._lock._is_owned():  # by a finalizer's step in the middle of one of the pool's
+        if held_here():  # by a finalizer, in the middle of a step of a pool
             self._closed = True
             self._job.host.without_lock(self._cancel)
             return

@@ -13,9 +13,10 @@ import sys
 from collections.abc import Generator
 from contextlib import contextmanager
 from hashlib import blake2b
+from itertools import count
 from typing import Any, cast
 
-from workpool._compat import Lock
+from workpool._compat import RLock
 from workpool.situation import here
 
 __all__ = ["Luck", "Seeds", "derived", "seeded"]
@@ -31,8 +32,9 @@ class Seeds:
             message = f"seed is a whole number, or None; got {seed!r}"
             raise TypeError(message)
         self.seed = seed
-        self._lock = Lock()  # guards _calls
-        self._calls = 0
+        # Guards _calls. A finalizer that submits, too, may strike where it is held.
+        self._lock = RLock()
+        self._calls = count()  # each step of it is one, whoever strikes
 
     def __repr__(self) -> str:
         return repr(self.seed)
@@ -40,8 +42,7 @@ class Seeds:
     def next_call(self) -> str:
         """Name the next call."""
         with self._lock:
-            number = self._calls
-            self._calls += 1
+            number = next(self._calls)
         return f"{self.seed}/{number}"
 
 

@@ -12,9 +12,8 @@ done, is one step; a task of no pool uses a lock common to all such tasks.
 - Whoever settles a task takes its ``_extras`` (``waiters.py``) in the same step. Who comes to wait
   registers under the lock too, and so is either seen by the one who settles, or
   sees the settled state. Nobody can fall between.
-- A finalizer may strike the very thread that holds the lock, and cancel: that flips
-  PENDING to CANCELLED at once, so nobody who holds the lock takes a state for granted
-  over a call. The books are done when the lock is free (``Owner.without_lock``).
+- A finalizer may strike the very thread that holds the lock, and cancel (``cancelling.py``): nobody
+  who holds it takes a state for granted over a call.
 - The state is kept in ``_stage``. ``_state`` is what ``concurrent.futures.wait`` and
   ``as_completed`` read of it, who want it to stay while they look (``foreign.py``).
 """
@@ -36,9 +35,11 @@ from time import monotonic
 from typing import TYPE_CHECKING, Any, NoReturn, TypeVar, cast
 
 from workpool._compat import RLock
-from workpool.errors import NotPicklable
+from workpool.cancelling import cancel
+from workpool.errors import Midway, NotPicklable
 from workpool.facts import Facts
 from workpool.foreign import Condition, Waiters, noted
+from workpool.midway import known
 from workpool.naming import function_name
 from workpool.waiters import Extras
 from workpool.waits import make_sleeper, sleep_on
@@ -53,7 +54,7 @@ __all__ = ["CANCELLED_AND_NOTIFIED", "FINISHED", "PENDING", "RUNNING", "Task"]
 R = TypeVar("R")
 
 _log = logging.getLogger("concurrent.futures")
-_orphans_lock = RLock()  # guards the state of every task that belongs to no pool
+_orphans_lock = known(RLock())  # guards the state of every task that belongs to no pool
 
 
 class Task(Facts, Future[R]):
@@ -110,6 +111,8 @@ class Task(Facts, Future[R]):
             to its worker, or with it and not begun, no worker is ended. From a finalizer
             that strikes in the middle of a step of the pool, and from a callback where
             that has no thread to wait in, it is ended a moment later (``False``).
+            So is any task that a finalizer cancels in the middle of a step of another
+            pool, while some thread makes one of this task's.
 
         Returns
         -------
@@ -117,61 +120,7 @@ class Task(Facts, Future[R]):
             ``True`` if the task is cancelled, or was ended. ``False`` for a task
             that runs; from then on it sees ``workpool.current().cancelled``.
         """
-        midway = self._lock._is_owned()  # by a finalizer, in the middle of a step of this thread
-        with self._lock:
-            state = self._stage
-            if state == PENDING:
-                # Both of Future's steps at once: no worker need come by for a waiter to hear of it.
-                self._stage = CANCELLED_AND_NOTIFIED
-                extras = self._extras
-                call = self._call  # kept beyond the lock: finalizers of arguments are user code
-                self._drop_call()
-                owner = self._owner
-                if owner is not None and extras is None and not midway:
-                    owner.withdrew(self)
-            elif state in (CANCELLED, CANCELLED_AND_NOTIFIED):
-                return True
-            else:
-                owner = self._owner
-                if state == FINISHED or owner is None:
-                    return False
-                self._unwanted = True
-                extras = call = None
-        if midway and owner is not None:
-            withdrawn = state == PENDING
-            owner.without_lock(partial(self._finish_cancel, owner, withdrawn=withdrawn, kill=kill))
-            return withdrawn
-        if state != PENDING:
-            assert owner is not None
-            return self._end_running(owner, kill=kill)
-        if extras is not None:
-            extras.tell(self)
-            if owner is not None:
-                with self._lock:  # callbacks first, then the count: join() must not overtake them
-                    owner.withdrew(self)
-        del call
-        return True
-
-    def _end_running(self, owner: Owner, *, kill: bool) -> bool:
-        """Tell a task that runs, and all who heed it, that it is not wanted; or end it."""
-        for tell in self._heed:
-            tell()
-        if kill:
-            return owner.kill_task(self)
-        owner.ask_to_end(self)
-        return False
-
-    def _finish_cancel(self, owner: Owner, *, withdrawn: bool, kill: bool) -> None:
-        """Do the rest of a cancel() that came in the middle of a step, now that the step is done."""
-        if not withdrawn:
-            self._end_running(owner, kill=kill)
-            return
-        with self._lock:
-            extras = self._extras
-        if extras is not None:
-            extras.tell(self)
-        with self._lock:
-            owner.withdrew(self)
+        return cancel(self, kill=kill)
 
     def cancelled(self) -> bool:
         """Tell whether the task was cancelled."""
@@ -241,10 +190,16 @@ class Task(Facts, Future[R]):
             Runs in the thread that settles the task, before :meth:`Pool.join` counts
             the task done. What it raises is logged.
         """
-        with self._lock:
-            done = self.done()
-            if not done:
-                self._more().callbacks.append(fn)
+        try:
+            with self._lock:
+                done = self.done()
+                if not done:
+                    self._more().callbacks.append(fn)
+        except Midway:
+            if self._owner is None:
+                raise
+            self._owner.without_lock(partial(self.add_done_callback, fn))
+            return
         if done:
             self._call_back(fn)
         elif self._owner is not None:

@@ -25,21 +25,28 @@ OURS = str(Path(workpool.__file__).parent)
 
 
 class _Garbage:
-    """In a cycle with itself, so that only the collector finds it."""
+    """In a cycle with itself, so that only the collector finds it; or gone when it is dropped."""
 
-    def __init__(self, call: Callable[[], object]) -> None:
+    def __init__(self, call: Callable[[], object], *, cycle: bool) -> None:
         self._call = call
-        self._cycle = self
+        self._cycle = self if cycle else None
 
     def __del__(self) -> None:
         self._call()
 
 
 class Strike:
-    """One finalizer that strikes once, at the moment of that number; tells what came of it."""
+    """One finalizer that strikes once, at the moment of that number; tells what came of it.
 
-    def __init__(self, lock: Any, number: int, call: Callable[[], object]) -> None:
+    No two threads collect at the same time. Where two are to be struck at once, one of them is
+    by an object that is ``dropped``.
+    """
+
+    def __init__(
+        self, lock: Any, number: int, call: Callable[[], object], *, dropped: bool = False
+    ) -> None:
         self._lock = lock
+        self._dropped = dropped
         self._left = number
         self._call = call
         self.struck = False
@@ -55,8 +62,9 @@ class Strike:
         self._left -= 1
         if self._left < 0:
             self.struck = True
-            _Garbage(self._run)
-            gc.collect(0)
+            _Garbage(self._run, cycle=not self._dropped)
+            if not self._dropped:
+                gc.collect(0)
 
     def _run(self) -> None:
         assert self._lock._is_owned()
@@ -67,13 +75,15 @@ class Strike:
 
 
 @contextmanager
-def striking(strike: Strike) -> Generator[None]:
+def striking(strike: Strike, *, only_here: bool = False) -> Generator[None]:
     """Have it strike in this thread, in a step of the block, or in a thread that begins meanwhile."""
     before, threads_before = sys.getprofile(), threading.getprofile()
-    threading.setprofile(strike.look)
+    if not only_here:
+        threading.setprofile(strike.look)
     sys.setprofile(strike.look)
     try:
         yield
     finally:
         sys.setprofile(before)
-        threading.setprofile(threads_before)
+        if not only_here:
+            threading.setprofile(threads_before)

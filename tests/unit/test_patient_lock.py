@@ -2,14 +2,18 @@
 
 from __future__ import annotations
 
+import gc
 import threading
+import weakref
 from collections.abc import Callable
 from typing import Any
 
 import pytest
 
 from tests.support.gates import DEADLINE, in_background
-from workpool._compat import RLock, gil_enabled
+from workpool import midway
+from workpool._compat import gil_enabled
+from workpool.errors import Midway
 from workpool.scheduling import patient_lock
 from workpool.scheduling.patient_lock import make_lock
 
@@ -131,7 +135,53 @@ def test_an_interrupted_wait_has_nothing(
     assert in_background(lock.acquire, blocking=False).result()
 
 
-def test_without_a_gil_it_is_an_ordinary_lock(monkeypatch: pytest.MonkeyPatch) -> None:
+@pytest.fixture(params=["with a GIL", "without"])
+def lock(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> Any:
+    """Give a lock of either kind."""
+    monkeypatch.setattr(patient_lock, "gil_enabled", lambda: request.param == "with a GIL")
+    return make_lock()
+
+
+def test_without_a_gil_who_finds_it_taken_stands_in_line(
+    monkeypatch: pytest.MonkeyPatch, napping: Callable[[Callable[[int], None]], list[int]]
+) -> None:
     """There is no convoy to avoid, and naps would only be late."""
     monkeypatch.setattr(patient_lock, "gil_enabled", lambda: False)
-    assert type(make_lock()) is type(RLock())
+    lock = make_lock()
+    naps = napping(lambda _: None)
+    owner = Owner(lock)
+    entered = threading.Event()
+
+    def enter() -> bool:
+        with lock, lock:
+            entered.set()
+            return bool(lock._is_owned())
+
+    waiter = in_background(enter)
+    assert not entered.is_set()
+    owner.let_go()
+    assert waiter.result()
+    assert not lock._is_owned()
+    assert naps == []
+
+
+def test_who_holds_another_waits_for_none(lock: Any) -> None:
+    """Whoever finds it taken, and holds another pool's, is told so; without that, or if it is free, it is had."""
+    other = make_lock()
+    owner = Owner(lock)
+    with pytest.raises(Midway, match="by a finalizer"), other, lock:
+        pytest.fail("it was taken")
+    owner.let_go()
+    with other, lock:
+        assert lock._is_owned()
+    assert not midway.held_here()
+
+
+def test_a_lock_that_is_gone_is_forgotten() -> None:
+    """What is known of it goes with it."""
+    lock = make_lock()
+    ref = weakref.ref(lock)
+    assert ref in midway._locks
+    del lock
+    gc.collect()
+    assert not any(known() is None for known in list(midway._locks))

@@ -27,9 +27,10 @@ from collections import deque
 from contextlib import suppress
 from typing import TYPE_CHECKING, Any, TypeAlias
 
-from workpool._compat import Lock
+from workpool._compat import RLock
 from workpool.ipc import nameless, pickling
 from workpool.ipc.frames import drop_written
+from workpool.midway import held_here, known
 
 if TYPE_CHECKING:
     import mmap
@@ -179,7 +180,7 @@ class Depot:
 
     def __init__(self, fd: int, start: int = 0) -> None:
         self.fd = fd
-        self._lock = Lock()  # guards all below, but not `returned`
+        self._lock = known(RLock())  # guards all below, but not `returned`
         self._users = 0  # threads that use the file just now; the last one closes it
         self._closed = False
         self._end = start
@@ -200,6 +201,8 @@ class Depot:
 
     def lay_down(self, pieces: Sequence[Piece]) -> Parcel | None:
         """Copy a payload into a room; None when there is no memory for it."""
+        if held_here():
+            return None  # by a finalizer in the middle of a step: our lock may be the one that it holds
         lengths = tuple(map(len, pieces))
         need = -(-sum(map(_padded, lengths)) // _STEP) * _STEP
         if not self._enter():

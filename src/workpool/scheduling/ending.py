@@ -33,6 +33,7 @@ class Ending(Waiting):
         with self.lock:
             if self.closed:
                 return
+            self.enter_late()
             self.closed = True
             for job in self.ledger.open_jobs:
                 job.close()
@@ -93,6 +94,7 @@ class Ending(Waiting):
             self.later.add(self.cancel_queued)
             return 0
         with self.lock:
+            self.enter_late()
             entries = [*self.queue.clear(), *self._delayed]
             self._delayed.clear()
             before = self.ledger.unfinished
@@ -137,6 +139,7 @@ class Ending(Waiting):
             self.later.add(self.kill)
             return
         with self.lock:
+            self.enter_late()
             self.closed = True
             self.killed = True
             for job in self.ledger.open_jobs:

@@ -26,6 +26,9 @@ class Hiring(Settling):
 
     def hire(self) -> None:
         """Start workers while there is more in the queue than idle workers to take it."""
+        if self.busy_here():  # by a finalizer's submit in a step of another pool
+            self.later.add(self.hire)
+            return
         while True:
             worker: Worker | None = None
             try:

@@ -12,7 +12,9 @@ The owner of it was interrupted in the middle of a step and needs no more than t
 which the sleeper has just given up. After `_LOOKS` looks the sleeper queues for it
 after all, so that it is not passed over for ever.
 
-Without a GIL there is no convoy of this kind, and the lock is an ordinary one.
+Without a GIL there is no convoy of this kind: who finds the lock taken stands in line.
+
+Either way nobody waits who holds the lock of another pool (``midway.py``).
 """
 
 from __future__ import annotations
@@ -22,12 +24,19 @@ from itertools import repeat
 from time import sleep
 from typing import Any
 
-from workpool._compat import RLock, gil_enabled
+from workpool._compat import gil_enabled
+from workpool.errors import Midway
+from workpool.midway import held_here, known
 
 __all__ = ["make_lock"]
 
 _NAP = 0.0001  # seconds; longer than it takes a thread to be woken, much shorter than its turn
 _LOOKS = 50
+_MIDWAY = (
+    "a pool was called by a finalizer or by a signal's handler, which struck this very thread in the middle of a step "
+    "of another pool, and would have to wait while another thread makes a step of the one that was called. Call "
+    "submit(), cancel(), close() or kill() there, which are put off, or have another thread do it."
+)
 
 _Plain: Any = type(threading.RLock())  # to be built upon, whatever the stubs say
 
@@ -37,6 +46,8 @@ class _PatientLock(_Plain):  # type: ignore[misc]  # for the same reason
 
     # Taken by the step of a loop, never by a call: behind a call Python looks for signals, and
     # the exception of a Ctrl-C there would leave the lock locked, with no block to leave.
+
+    _looks = _LOOKS
 
     def __init__(self) -> None:
         self._tries = map(self.acquire, repeat(False))  # one for good: a new one each time is slow
@@ -49,7 +60,9 @@ class _PatientLock(_Plain):  # type: ignore[misc]  # for the same reason
         return self._wait()
 
     def _wait(self) -> bool:
-        for _ in range(_LOOKS):
+        if held_here():
+            raise Midway(_MIDWAY)
+        for _ in range(self._looks):
             sleep(_NAP)
             for owned in self._tries:
                 if owned:
@@ -60,6 +73,18 @@ class _PatientLock(_Plain):  # type: ignore[misc]  # for the same reason
         return True
 
 
+class _FreeLock(_PatientLock):
+    """The same where threads need no GIL: nobody naps, and no iterator is shared by threads."""
+
+    _looks = 0
+
+    def __enter__(self) -> Any:
+        for owned in map(self.acquire, (False,)):
+            if owned:
+                return True
+        return self._wait()
+
+
 def make_lock() -> Any:
-    """Make a reentrant lock that suits this interpreter."""
-    return _PatientLock() if gil_enabled() else RLock()
+    """Make a reentrant lock that suits this interpreter, and is known as one of ours."""
+    return known(_PatientLock() if gil_enabled() else _FreeLock())

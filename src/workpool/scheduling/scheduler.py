@@ -20,11 +20,13 @@ States and guarantees
 from __future__ import annotations
 
 import threading
+from concurrent.futures import InvalidStateError
 from contextlib import suppress
 from functools import partial
 from time import monotonic
 from typing import TYPE_CHECKING, Any
 
+from workpool.errors import Midway
 from workpool.scheduling.ending import Ending
 from workpool.scheduling.retrying import Retrying
 from workpool.scheduling.taking import Taking
@@ -44,7 +46,9 @@ __all__ = ["Scheduler"]
 class Scheduler(Taking, Retrying, Ending):
     """The queue of one pool and the workers that drain it."""
 
-    def submit(self, task: Task[Any], *, timeout: float | None = None) -> None:
+    def submit(  # noqa: C901, PLR0912 - its way is short where nothing is in the way
+        self, task: Task[Any], *, timeout: float | None = None
+    ) -> None:
         """Accept a task: hand it to an idle worker, or queue it.
 
         Raises
@@ -63,38 +67,42 @@ class Scheduler(Taking, Retrying, Ending):
         worker: Worker | None = None
         hand_over: Callable[[], None] | None = None
         try:
-            with lock:
-                if self.closed or self.broken is not None:
-                    raise self._refusal()
-                queue = self.queue
-                idle = self.idle
-                if idle and not queue.head:
-                    task.id = next(self._ids)
-                    task._epoch = epoch = self.ledger.current
-                    epoch.left += 1
-                    task._stage = RUNNING
-                    worker = idle[-1]
-                    worker.inbox = task
-                    del idle[-1]
-                    hand_over = worker.hand_over
-                    if hand_over is None:
-                        worker.wake()
-                        return
-                elif not self.queue_size or queue.waiting < self.queue_size:
-                    task.id = next(self._ids)
-                    task._epoch = epoch = self.ledger.current
-                    epoch.left += 1
-                    queue.waiting += 1
-                    priority = task._terms.priority
-                    if priority == 0 and queue.plain:
-                        # One C call: nothing can come between it and the count.
-                        queue.head.append(task)
-                    else:
-                        queue.push(task, priority)
-                    if len(self.workers) >= self.max_workers + self._extra and not idle:
-                        if self.hushed:
-                            self.listen()
-                        return
+            try:
+                with lock:
+                    if self.closed or self.broken is not None:
+                        raise self._refusal()
+                    queue = self.queue
+                    idle = self.idle
+                    if idle and not queue.head:
+                        task.id = next(self._ids)
+                        task._epoch = epoch = self.ledger.current
+                        epoch.left += 1
+                        task._stage = RUNNING
+                        worker = idle[-1]
+                        worker.inbox = task
+                        del idle[-1]
+                        hand_over = worker.hand_over
+                        if hand_over is None:
+                            worker.wake()
+                            return
+                    elif not self.queue_size or queue.waiting < self.queue_size:
+                        task.id = next(self._ids)
+                        task._epoch = epoch = self.ledger.current
+                        epoch.left += 1
+                        queue.waiting += 1
+                        priority = task._terms.priority
+                        if priority == 0 and queue.plain:
+                            # One C call: nothing can come between it and the count.
+                            queue.head.append(task)
+                        else:
+                            queue.push(task, priority)
+                        if len(self.workers) >= self.max_workers + self._extra and not idle:
+                            if self.hushed:
+                                self.listen()
+                            return
+            except Midway:
+                self._submit_elsewhere(task)
+                return
             if hand_over is not None:
                 hand_over()
                 return
@@ -129,6 +137,30 @@ class Scheduler(Taking, Retrying, Ending):
         epoch.left += 1
         self.queue.waiting += 1
         self.later.add(partial(self._queue_late, task))
+
+    def _submit_elsewhere(self, task: Task[Any]) -> None:
+        """Accept a task that a finalizer submits in a step of another pool, while somebody else has our lock.
+
+        It comes on the books at the next join or end of the pool, or a moment later: before
+        its thread can do either, for that would need the lock, and does as much (``enter_late``).
+        """
+        if self.closed or self.broken is not None:
+            raise self._refusal()
+        self.late.append(task)
+        self.later.add(self._attend_late)
+
+    def _attend_late(self) -> None:
+        """See that what was accepted without the lock is run; the pool may have ended just before it came."""
+        refused: list[Task[Any]] = []
+        with self.lock:
+            self.enter_late()
+            while self.late:
+                refused.append(self.late.popleft())
+            reason = self._refusal()
+        for task in refused:
+            with suppress(InvalidStateError):  # cancelled meanwhile
+                task.set_exception(reason)
+        self.hire()
 
     def _queue_late(self, task: Task[Any]) -> None:
         """Put a task on the queue that is counted already, unless it was cancelled meanwhile."""
@@ -200,6 +232,9 @@ class Scheduler(Taking, Retrying, Ending):
         import queue as stdlib_queue
 
         until = None if timeout is None else monotonic() + timeout
+        if self.busy_here():
+            self._submit_elsewhere(task)
+            return
         inside = here.worker if here.worker is not None and here.worker.scheduler is self else None
         if inside is not None and inside.can_nest:
             self.lend_worker(inside)

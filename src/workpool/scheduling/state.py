@@ -5,7 +5,8 @@ state of every task. All steps that must not be torn apart are therefore one
 step: taking a task and marking it running; storing a result and counting it
 done; finding nothing to do and becoming idle. No user code runs under it, but for what
 the garbage collector or a signal brings in: the lock knows its owner, and what such
-code asks for is put off (``later.py``) while its own thread is in the middle of a step.
+code asks for is put off (``later.py``) while its own thread is in the middle of a step,
+of this pool or of another (``midway.py``).
 
 Every step here is made with the lock held. The parts of the scheduler are
 classes that build on this one; each may use what those below it can do, and no other:
@@ -30,6 +31,7 @@ from itertools import count
 from typing import TYPE_CHECKING, Any
 
 from workpool.errors import PoolClosed, WouldDeadlock
+from workpool.midway import held_here
 from workpool.scheduling.later import Later
 from workpool.scheduling.ledger import Ledger
 from workpool.scheduling.pace import Pace
@@ -37,6 +39,7 @@ from workpool.scheduling.patient_lock import make_lock
 from workpool.scheduling.queue import TaskQueue
 from workpool.scheduling.tally import Tally
 from workpool.scheduling.timers import Timers
+from workpool.task import PENDING
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -86,6 +89,9 @@ class State:
         # Why nothing moves here: this is a forked child.
         self._orphaned: BaseException | None = None
         self._let_go = False  # its Pool is gone: to be closed when its open map calls are done
+        # Accepted from a finalizer in a step of another pool, and not on the books yet. Not guarded: each
+        # append and popleft is one step.
+        self.late: deque[Task[Any]] = deque()
         self._extra: int = 0  # workers beyond max_workers, one for each that waits for its own pool
         self._awaited: list[Any] = []  # weak references to what workers of other pools wait for
         self._delayed: set[Any] = set()  # units that wait for their next attempt
@@ -101,16 +107,15 @@ class State:
         self.litter: deque[Any] = deque()
 
     def busy_here(self) -> bool:
-        """Tell whether this very thread holds the lock: then a finalizer asks, in the middle of a step."""
-        owned: bool = self.lock._is_owned()
-        return owned
+        """Tell whether this very thread is in a step of this pool or another: then a finalizer asks."""
+        return held_here()
 
     def refuse_midway(self, call: str) -> None:
         """Raise WouldDeadlock where this very thread would wait for the step it is in the middle of."""
         if self.busy_here():
             message = (
                 f"{call}() of {self.name} was called by a finalizer or by a signal's handler, which struck this very "
-                "thread in the middle of a step of the pool, and would wait for itself. Call submit() or cancel() "
+                "thread in the middle of a step of a pool, and would wait for itself. Call submit() or cancel() "
                 "there, which do not wait, or have another thread do the rest."
             )
             raise WouldDeadlock(message)
@@ -142,6 +147,17 @@ class State:
         if self.closed or self.broken is not None:
             raise self._refusal()
         job.epoch.left += count
+
+    def enter_late(self) -> None:
+        """Put on the books and the queue what was accepted without the lock; lock held, before a join or an end."""
+        while self.late and not self.closed and self.broken is None:
+            task = self.late.popleft()
+            if task._stage is PENDING:  # not cancelled meanwhile
+                task.id = next(self._ids)
+                task._epoch = epoch = self.ledger.current
+                epoch.left += 1
+                self.queue.waiting += 1
+                self.queue.push(task, task._terms.priority)
 
     def dismiss(self, epoch: Epoch, count: int) -> None:
         """Count so many tasks as done; lock held."""
@@ -187,11 +203,13 @@ class State:
 
     def withdrew(self, task: Task[Any]) -> None:
         """Count a task done that was cancelled while it waited; lock held (task.Owner)."""
-        self.queue.waiting -= 1
         self.tally.withdrew(task)
+        epoch = task._epoch
+        if epoch is None:
+            return  # one of the late, which never comes on the books now
+        self.queue.waiting -= 1
         if self._putters:
             self._room()
-        epoch = task._epoch
         epoch.left -= 1
         if not epoch.left:
             self._emptied(epoch)

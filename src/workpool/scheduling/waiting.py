@@ -40,6 +40,7 @@ class Waiting(Hiring):
         if timeout is not None and timeout <= threading.TIMEOUT_MAX:
             until = monotonic() + timeout
         with self.lock:
+            self.enter_late()
             epochs = self.ledger.seal()
         for epoch in epochs:
             self._finish_epoch(epoch, until, timeout)
@@ -118,7 +119,7 @@ class Waiting(Hiring):
         """
         if self._orphaned is not None:
             raise self._orphaned
-        if self.lock._is_owned() and not task.done():
+        if not task.done():
             self.refuse_midway("result")
         worker = here.worker
         if worker is None or worker.scheduler is not self:

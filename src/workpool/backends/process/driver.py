@@ -33,6 +33,7 @@ from workpool.ipc import pickling, serving
 from workpool.ipc.calm import Listening, calmly
 from workpool.ipc.launch import WorkerHandle, launch
 from workpool.ipc.watch import CAN_SHARE, LONGEST, Watch
+from workpool.midway import held_here
 from workpool.situation import here
 from workpool.task import RUNNING, Task
 
@@ -51,7 +52,8 @@ class ProcessWorker(Reckoning):
         calmly(self._hand_over)
 
     def _hand_over(self) -> None:
-        if not self._turn.acquire(blocking=False):
+        # In a step of another pool nobody may wait for this one's lock, as sending may have to.
+        if held_here() or not self._turn.acquire(blocking=False):
             self.wake()
             return
         try:

@@ -1,0 +1,46 @@
+"""Whether the very thread that calls is in the middle of a step: then a finalizer or a signal's handler has struck it.
+
+Such user code may use any pool, also another one than that whose lock its thread
+holds. Two threads in which that happens crosswise would wait for each other. So a thread
+that holds a lock of ours (one that is *known* here) never waits for a pool's lock: what
+finds that one taken is put off (``scheduling/later.py``), or refused (`errors.Midway`).
+
+Guarantee
+- Of any circle of threads that wait for each other's known locks, each member holds one
+  and waits for another. Nobody does both, so there is none.
+"""
+
+from __future__ import annotations
+
+import os
+import weakref
+from typing import Any
+
+__all__ = ["held_here", "known"]
+
+# No lock guards it, for a finalizer may come at any moment: each change and each copy is one step.
+_locks: dict[weakref.ref[Any], None] = {}
+
+
+def known(lock: Any) -> Any:
+    """Have a reentrant lock count as one of ours, as long as it lives; gives it back."""
+    _locks[weakref.ref(lock, _forget)] = None
+    return lock
+
+
+def _forget(lock: weakref.ref[Any]) -> None:
+    _locks.pop(lock, None)
+
+
+if hasattr(os, "register_at_fork"):
+    # In a child a new thread may have the number of one that is not here, and held a lock.
+    os.register_at_fork(after_in_child=_locks.clear)
+
+
+def held_here() -> bool:
+    """Tell whether this very thread holds a known lock."""
+    for ref in list(_locks):
+        lock = ref()
+        if lock is not None and lock._is_owned():
+            return True
+    return False
