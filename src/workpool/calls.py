@@ -173,7 +173,9 @@ class Options(Calls):
         self._terms = terms
 
     def __repr__(self) -> str:
-        return f"<Options of {self._scheduler.name}: {self._terms}>"
+        return (
+            f"<Options of {self._scheduler.name}: {', '.join(self._terms.shown()) or 'no terms'}>"
+        )
 
     def _submit_of(self) -> Callable[..., Task[Any]]:
         return Options(self, self._terms, keep=False).submit

@@ -84,6 +84,11 @@ class Facts:
         """What the task has written to ``sys.stderr`` so far, with ``Pool(capture=True)``."""
         return "" if self._printed is None else "".join(self._printed[1])
 
+    def _not_yet(self) -> TimeoutError:
+        return TimeoutError(
+            f"{self._name} is not done yet. It goes on, and may be asked again; a time_limit would end it"
+        )
+
     def keep_printed(self, which: int, text: str) -> None:
         """Keep what the task printed: 0 for stdout, 1 for stderr. By one thread at a time."""
         if self._printed is None:

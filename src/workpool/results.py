@@ -40,6 +40,7 @@ class Results(Generic[R_co]):
     def __init__(self, job: MapJob, *, timeout: float | None, return_exceptions: bool) -> None:
         self._job = job
         self._lock = job.host.lock
+        self._timeout = timeout
         self._until = None if timeout is None else monotonic() + timeout
         self._return_exceptions = return_exceptions
         self._values: list[Any] = []  # fetched and not yielded, the next one last
@@ -47,6 +48,11 @@ class Results(Generic[R_co]):
         self._after = 0  # position of the item behind those fetched
         self._touched = False
         self._closed = False  # last: what is half made has nothing to close
+
+    def __repr__(self) -> str:
+        job = self._job
+        state = "closed" if self._closed else "all" if job.exhausted else "more to come"
+        return f"<Results: {self._position + 1} yielded, {job.pulled} pulled, {state}>"
 
     def __iter__(self) -> Iterator[R_co]:
         """Go through what is left; like ``iter`` of an iterator, but faster."""
@@ -222,7 +228,7 @@ class Results(Generic[R_co]):
             left = -1.0 if self._until is None else max(0.0, self._until - monotonic())
             if not sleeper.acquire(timeout=min(left, threading.TIMEOUT_MAX)):
                 self.close()
-                raise TimeoutError
+                raise self._too_late()
         return False
 
     async def _more_async(self) -> bool:
@@ -246,8 +252,14 @@ class Results(Generic[R_co]):
             left = None if self._until is None else max(0.0, self._until - monotonic())
             if not await waking.wait(left):
                 self._cancel()
-                raise TimeoutError
+                raise self._too_late()
         return False
+
+    def _too_late(self) -> TimeoutError:
+        return TimeoutError(
+            f"the next result of a map call was not there {self._timeout} s after the call; what had not started "
+            "is cancelled"
+        )
 
     def _end(self) -> bool:
         """Come to the end: in order, or because the pool was closed under the consumer, or broke."""

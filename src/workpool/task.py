@@ -335,7 +335,7 @@ class Task(Facts, Future[R]):
             if self.done():
                 return
             self._more().sleepers.remove(sleeper)
-        raise TimeoutError
+        raise self._not_yet()
 
     def _set(self, result: Any, exception: BaseException | None) -> None:
         with self._lock:

@@ -2,7 +2,11 @@
 
 from __future__ import annotations
 
+import asyncio
 import threading
+from itertools import count
+
+import pytest
 
 from workpool import Pool
 
@@ -49,3 +53,49 @@ def test_what_is_unfinished_is_shown() -> None:
         assert repr(view).startswith("<Options of slow: ")
         assert "priority=4" in repr(view)
         assert "name='digest'" in repr(view)
+        assert "retries" not in repr(view)  # as it is by itself
+        assert repr(pool.options()) == "<Options of slow: no terms>"
+
+
+def test_results_show_how_far_they_are() -> None:
+    """How many were yielded and pulled, whether that was all, and whether somebody wants the rest."""
+    with Pool(1, name="slow") as pool:
+        results = pool.map(abs, [-1, 2, 3])
+        assert repr(results) == "<Results: 0 yielded, 3 pulled, all>"
+        assert next(results) == 1
+        assert repr(results) == "<Results: 1 yielded, 3 pulled, all>"
+        endless = pool.map(abs, count(), buffersize=2)
+        assert next(endless) == 0
+        assert repr(endless).startswith("<Results: 1 yielded, ")
+        assert repr(endless).endswith(" pulled, more to come>")
+        endless.close()
+        assert repr(endless).endswith(" pulled, closed>")
+
+
+def test_a_wait_that_was_too_short_says_what_it_waited_for() -> None:
+    """The error of a result that is not there names the task, or the map call's limit, and what becomes of it."""
+    gate = threading.Event()
+    with Pool(1) as pool:
+        held = pool.submit(gate.wait, 20)
+        for ask in (held.result, held.exception):
+            with pytest.raises(TimeoutError, match=r"^Event.wait is not done yet\. It goes on"):
+                ask(timeout=0.01)
+        with pytest.raises(
+            TimeoutError, match=r"not there 0\.01 s after the call; .* is cancelled"
+        ):
+            next(pool.map(abs, [1], timeout=0.01))
+        gate.set()
+
+
+def test_an_async_wait_that_was_too_short_says_the_same() -> None:
+    """As without a loop."""
+    gate = threading.Event()
+
+    async def main() -> None:
+        async with Pool(1) as pool:
+            pool.submit(gate.wait, 20)
+            with pytest.raises(TimeoutError, match=r"not there 0\.01 s after the call"):
+                await anext(pool.map(abs, [1], timeout=0.01))
+            gate.set()
+
+    asyncio.run(main())

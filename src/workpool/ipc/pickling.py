@@ -293,7 +293,7 @@ def blame(task: str, part: str, value: Any, label: str, error: BaseException) ->
     except BaseException:  # it asks keys and members for what they are: user code of all kinds
         path, culprit = "", value
     shown = type(culprit).__qualname__
-    where = f" holds a {shown} at {path}" if path else f" ({shown})"
+    where = f" holds a {shown} at {path}" if path else f" ({shown})" if shown != part else ""
     what = f"{part} {label}".rstrip()
     direction = "come back from a process" if part == "result" else "go to a process"
     from workpool.errors import NotPicklable, brief

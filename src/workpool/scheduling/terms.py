@@ -164,6 +164,12 @@ class Terms:
         """Whether something goes along with each call."""
         return bool(self.context) or self.seeds is not None
 
+    def shown(self) -> list[str]:
+        """Show those that are not as they are by themselves."""
+        here = {field.name: getattr(self, field.name) for field in attrs.fields(Terms)}
+        usual = {field.name: getattr(_USUAL, field.name) for field in attrs.fields(Terms)}
+        return [f"{name}={value!r}" for name, value in here.items() if value != usual[name]]
+
     def retries_after(self, error: BaseException, attempts: int) -> bool:
         """Tell whether a call that failed so, at its ``attempts``-th attempt, runs again."""
         return attempts <= self.retries and isinstance(error, self.retry_on)
@@ -172,6 +178,8 @@ class Terms:
         """Give the seconds to wait before the next attempt: backoff, doubled each time."""
         return self.backoff * 2.0 ** min(attempt - 1, _MOST_DOUBLINGS) if self.backoff else 0.0
 
+
+_USUAL = Terms()
 
 #: What ``options`` takes.
 NAMES = frozenset(field.name for field in attrs.fields(Terms)) - {"seeds"} | {"seed"}
