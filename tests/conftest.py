@@ -47,3 +47,11 @@ def leak_check(request: pytest.FixtureRequest) -> Generator[None]:
     elif leaks := leaks_since(before):
         end_processes_since(before, within=0.0)
         pytest.fail("left behind by this test:\n" + "\n".join(leaks), pytrace=False)
+
+
+@pytest.fixture(scope="session")
+def arena() -> None:
+    """Make the shared memory that stays until the process ends, before a test looks for leaks."""
+    from workpool.ipc import memory
+
+    memory.allocate(1)

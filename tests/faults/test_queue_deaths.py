@@ -16,7 +16,7 @@ import pytest
 from tests.support.dying import die, killed_at_line
 from tests.support.gates import DEADLINE
 from tests.support.queues import inner
-from workpool.ipc import bell, chain, memory, robust_lock, segments, shared_queue
+from workpool.ipc import bell, chain, robust_lock, segments, shared_queue
 from workpool.queues import Queue, ShutDown
 
 fork = multiprocessing.get_context("fork")
@@ -26,10 +26,7 @@ WITHIN = {module.__file__ for module in (segments, chain, shared_queue, bell)}
 LARGE = bytes(50_000)  # two do not fit into one segment
 
 
-@pytest.fixture(scope="module", autouse=True)
-def singletons() -> None:
-    """Make what stays until the process ends, before the first test looks for leaks."""
-    memory.allocate(1)
+pytestmark = pytest.mark.usefixtures("arena")
 
 
 def make(maxsize: int = 0) -> Queue[Any]:

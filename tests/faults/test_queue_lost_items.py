@@ -18,16 +18,12 @@ from tests.support.dying import die
 from tests.support.gates import DEADLINE, Gate, in_background, stop
 from tests.support.queues import until_asleep
 from workpool.errors import JoinTimeout, WorkerLost
-from workpool.ipc import memory
 from workpool.queues import Queue
 
 fork = multiprocessing.get_context("fork")
 
 
-@pytest.fixture(scope="module", autouse=True)
-def singletons() -> None:
-    """Make what stays until the process ends, before the first test looks for leaks."""
-    memory.allocate(1)
+pytestmark = pytest.mark.usefixtures("arena")
 
 
 def start(target: Callable[..., object], *args: object) -> BaseProcess:

@@ -29,10 +29,7 @@ fork = multiprocessing.get_context("fork")
 SOON = 20.0  # seconds; a deadline, not a measure
 
 
-@pytest.fixture(scope="module", autouse=True)
-def singletons() -> None:
-    """Make what stays until the process ends, before the first test looks for leaks."""
-    memory.allocate(1)
+pytestmark = pytest.mark.usefixtures("arena")
 
 
 @pytest.fixture(

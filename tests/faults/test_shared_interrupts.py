@@ -11,7 +11,6 @@ from collections.abc import Callable
 
 import pytest
 
-from workpool.ipc import memory
 from workpool.shared import Event, Lock, RateLimiter, Scope, Semaphore, Shared
 
 fork = multiprocessing.get_context("fork")
@@ -19,10 +18,7 @@ fork = multiprocessing.get_context("fork")
 Call = Callable[[], object]
 
 
-@pytest.fixture(scope="module", autouse=True)
-def singletons() -> None:
-    """Make what stays until the process ends, before the first test looks for leaks."""
-    memory.allocate(1)
+pytestmark = pytest.mark.usefixtures("arena")
 
 
 def lock_calls(scope: Scope) -> tuple[Call, Call]:

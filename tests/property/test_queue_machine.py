@@ -23,7 +23,6 @@ from hypothesis.stateful import (
 
 from tests.support.queues import KINDS, Kind, inner
 from workpool.errors import JoinTimeout
-from workpool.ipc import memory
 from workpool.ipc.shared_queue import SharedQueue
 from workpool.queues import Empty, Full, Queue, ShutDown
 from workpool.queues.process import ProcessQueue, _attach
@@ -32,10 +31,7 @@ from workpool.queues.process import ProcessQueue, _attach
 SIZES = st.sampled_from([0, 1, 40, 1_000, 9_000, 30_000, 200_000])
 
 
-@pytest.fixture(scope="module", autouse=True)
-def singletons() -> None:
-    """Make what stays until the process ends, before the first test looks for leaks."""
-    memory.allocate(1)
+pytestmark = pytest.mark.usefixtures("arena")
 
 
 def others(queue: Queue[Any]) -> list[Queue[Any]]:

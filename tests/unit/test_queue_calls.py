@@ -11,16 +11,12 @@ import pytest
 from tests.support.gates import DEADLINE, in_background
 from tests.support.queues import KINDS, Kind, until_asleep
 from workpool.errors import JoinTimeout, Unsupported
-from workpool.ipc import memory
 from workpool.queues import Empty, Full, LifoQueue, PriorityQueue, Queue, ShutDown
 
 Make = Callable[..., Queue[Any]]
 
 
-@pytest.fixture(scope="module", autouse=True)
-def singletons() -> None:
-    """Make what stays until the process ends, before the first test looks for leaks."""
-    memory.allocate(1)
+pytestmark = pytest.mark.usefixtures("arena")
 
 
 @pytest.fixture(params=KINDS, ids=lambda kind: kind.name)

@@ -17,10 +17,7 @@ UNIT = 1 << 16
 OURS, PID = 1 << 61, 4711
 
 
-@pytest.fixture(scope="module", autouse=True)
-def singletons() -> None:
-    """Make what stays until the process ends, before the first test looks for leaks."""
-    memory.allocate(1)
+pytestmark = pytest.mark.usefixtures("arena")
 
 
 def make_region(reserve: int = RESERVE) -> Region:

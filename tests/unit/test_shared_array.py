@@ -21,7 +21,7 @@ from tests.support.gates import DEADLINE, Gate, stop
 from workpool import Pool
 from workpool._compat import LINUX
 from workpool.errors import NotPicklable, SharedStateLost, WorkerLost, WouldDeadlock
-from workpool.ipc import available, memory
+from workpool.ipc import available
 from workpool.shared import Array, Scope
 from workpool.shared import array as array_module
 
@@ -30,16 +30,7 @@ spawn = multiprocessing.get_context("spawn")
 KINDS = [*array_module._TYPES, *array_module._NUMPYS]
 
 
-@pytest.fixture(scope="module", autouse=True)
-def singletons() -> None:
-    """Make what stays until the process ends, before the first test looks for leaks."""
-    memory.allocate(1)
-
-
-@pytest.fixture(params=["thread", "process"])
-def scope(request: pytest.FixtureRequest) -> Scope:
-    """Run a test on each scope."""
-    return "thread" if request.param == "thread" else "process"
+pytestmark = pytest.mark.usefixtures("arena")
 
 
 @pytest.fixture

@@ -6,22 +6,12 @@ import threading
 
 import pytest
 
-from workpool.ipc import memory
 from workpool.shared import Counter, Scope
 
 LARGEST = 2**63 - 1
 
 
-@pytest.fixture(scope="module", autouse=True)
-def singletons() -> None:
-    """Make what stays until the process ends, before the first test looks for leaks."""
-    memory.allocate(1)
-
-
-@pytest.fixture(params=["thread", "process"])
-def scope(request: pytest.FixtureRequest) -> Scope:
-    """Run a test on each scope."""
-    return "thread" if request.param == "thread" else "process"
+pytestmark = pytest.mark.usefixtures("arena")
 
 
 def test_add_returns_the_new_value(scope: Scope) -> None:

@@ -8,23 +8,13 @@ import time
 
 import pytest
 
-from workpool.ipc import memory
 from workpool.shared import Event, Scope
 from workpool.shared.in_processes.event import ProcessEvent
 
 fork = multiprocessing.get_context("fork")
 
 
-@pytest.fixture(scope="module", autouse=True)
-def singletons() -> None:
-    """Make what stays until the process ends, before the first test looks for leaks."""
-    memory.allocate(1)
-
-
-@pytest.fixture(params=["thread", "process"])
-def scope(request: pytest.FixtureRequest) -> Scope:
-    """Run a test on each scope."""
-    return "thread" if request.param == "thread" else "process"
+pytestmark = pytest.mark.usefixtures("arena")
 
 
 def test_a_flag_goes_up_and_down(scope: Scope) -> None:

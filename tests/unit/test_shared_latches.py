@@ -19,10 +19,7 @@ from workpool.ipc.robust_lock import LOCK_SIZE, RobustLock
 needs_mutex = pytest.mark.skipif(not mutex.AVAILABLE, reason="robust mutexes are Linux's")
 
 
-@pytest.fixture(scope="module", autouse=True)
-def singletons() -> None:
-    """Make what stays until the process ends, before the first test looks for leaks."""
-    memory.allocate(1)
+pytestmark = pytest.mark.usefixtures("arena")
 
 
 @pytest.fixture

@@ -8,20 +8,9 @@ from collections.abc import Callable
 import pytest
 
 from workpool.errors import WouldDeadlock
-from workpool.ipc import memory
 from workpool.shared import Lock, Scope
 
-
-@pytest.fixture(scope="module", autouse=True)
-def singletons() -> None:
-    """Make what stays until the process ends, before the first test looks for leaks."""
-    memory.allocate(1)
-
-
-@pytest.fixture(params=["thread", "process"])
-def scope(request: pytest.FixtureRequest) -> Scope:
-    """Run a test on each scope."""
-    return "thread" if request.param == "thread" else "process"
+pytestmark = pytest.mark.usefixtures("arena")
 
 
 @pytest.fixture

@@ -17,7 +17,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from tests.support.gates import DEADLINE, Running, in_background
-from workpool.ipc import line, memory
+from workpool.ipc import line
 from workpool.shared import RateLimiter, Scope, window
 from workpool.shared.in_processes.rate_limiter import ProcessRateLimiter
 
@@ -25,16 +25,7 @@ fork = multiprocessing.get_context("fork")
 SECOND = 1_000_000_000  # nanoseconds
 
 
-@pytest.fixture(scope="module", autouse=True)
-def singletons() -> None:
-    """Make what stays until the process ends, before the first test looks for leaks."""
-    memory.allocate(1)
-
-
-@pytest.fixture(params=["thread", "process"])
-def scope(request: pytest.FixtureRequest) -> Scope:
-    """Run a test on each scope."""
-    return "thread" if request.param == "thread" else "process"
+pytestmark = pytest.mark.usefixtures("arena")
 
 
 def waiting(limiter: RateLimiter) -> int:

@@ -19,16 +19,7 @@ from workpool.shared.in_processes.semaphore import ProcessSemaphore
 fork = multiprocessing.get_context("fork")
 
 
-@pytest.fixture(scope="module", autouse=True)
-def singletons() -> None:
-    """Make what stays until the process ends, before the first test looks for leaks."""
-    memory.allocate(1)
-
-
-@pytest.fixture(params=["thread", "process"])
-def scope(request: pytest.FixtureRequest) -> Scope:
-    """Run a test on each scope."""
-    return "thread" if request.param == "thread" else "process"
+pytestmark = pytest.mark.usefixtures("arena")
 
 
 def run_child(target: Callable[[], object], expect: int = 0) -> None:

@@ -27,16 +27,7 @@ class Refusing:
         raise RuntimeError("not this one")
 
 
-@pytest.fixture(scope="module", autouse=True)
-def singletons() -> None:
-    """Make what stays until the process ends, before the first test looks for leaks."""
-    memory.allocate(1)
-
-
-@pytest.fixture(params=["thread", "process"])
-def scope(request: pytest.FixtureRequest) -> Scope:
-    """Run a test on each scope."""
-    return "thread" if request.param == "thread" else "process"
+pytestmark = pytest.mark.usefixtures("arena")
 
 
 def test_a_block_commits_at_its_end(scope: Scope) -> None:

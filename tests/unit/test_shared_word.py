@@ -23,10 +23,7 @@ def word(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> Wor
     return Word(memory.allocate(8), 4)
 
 
-@pytest.fixture(scope="module", autouse=True)
-def singletons() -> None:
-    """Make what stays until the process ends, before the first test looks for leaks."""
-    memory.allocate(1)
+pytestmark = pytest.mark.usefixtures("arena")
 
 
 def test_a_word_is_stored_whole(word: Word) -> None:
