@@ -20,6 +20,7 @@ import weakref
 from typing import TYPE_CHECKING, Any
 
 from workpool.ipc import pickling
+from workpool.ipc import pieces as in_pieces
 from workpool.ipc.depot import read_into
 
 if TYPE_CHECKING:
@@ -52,11 +53,7 @@ class Borrowed:
 
     def load(self) -> Any:
         """Unpickle it; large buffers stay where they are."""
-        note, self._note = self._note, None
-        if note is None:
-            message = "a borrowed payload is opened once"
-            raise RuntimeError(message)
-        offset, slot, *lengths = note
+        offset, slot, *lengths = self._open()
         size = sum(-(-length // _LINE) * _LINE for length in lengths)
         memory = _map(self._fd, offset, size, self._slots, slot)
         pieces: list[memoryview] = []
@@ -65,12 +62,19 @@ class Borrowed:
             pieces.append(memory[at : at + length])
             at += -(-length // _LINE) * _LINE
         del memory
-        return pickling.loads(pieces[0], buffers=pieces[1:])
+        return in_pieces.loads(pieces[:1], pieces[1:])
+
+    def _open(self) -> Note:
+        note, self._note = self._note, None
+        if note is None:
+            message = "a borrowed payload is opened once"
+            raise RuntimeError(message)
+        return note
 
 
 def loads(data: Any) -> Any:
     """Unpickle a payload, wherever it lies."""
-    if data.__class__ is Borrowed:
+    if isinstance(data, Borrowed):
         return data.load()
     if data.__class__ is list:  # a pickle and its buffers, which came through the pipe
         return pickling.loads(data[0], buffers=[bytearray(buffer) for buffer in data[1:]])

@@ -29,12 +29,15 @@ from typing import TYPE_CHECKING, Any, TypeAlias
 
 from workpool._compat import RLock
 from workpool.ipc import nameless, pickling
+from workpool.ipc import pieces as in_pieces
 from workpool.ipc.frames import drop_written
 from workpool.midway import held_here, known
 
 if TYPE_CHECKING:
     import mmap
-    from collections.abc import Sequence
+    from collections.abc import Callable, Sequence
+
+    from workpool.ipc.pieces import Piece
 
 __all__ = [
     "CAN_LEND",
@@ -50,11 +53,9 @@ __all__ = [
 
 # Elsewhere a file without a name lies on a disk, and a pipe is faster.
 CAN_LEND = nameless.MEMFD
-_LENT_FROM = 1 << 18  # bytes: smaller payloads are quicker through the pipe
+_LENT_FROM = in_pieces.LARGE  # bytes: smaller payloads are quicker through the pipe
 
 Note: TypeAlias = "tuple[int, ...]"  # offset, slot, length of each piece
-Piece: TypeAlias = "bytes | memoryview"
-
 _SLOTS = 2_048  # parcels that one receiver may have at a time
 CONTROL_SIZE = 2 * _SLOTS  # bytes: the slots of both directions, at the start of a worker's depot
 _LINE = 64  # pieces begin on a cache line
@@ -151,18 +152,18 @@ class Parcel:
 def dump_note(depot: Depot, slots: Slots, value: Any) -> bytes | Note:
     """Pickle a value, or lay it down and give the note that tells a receiver where."""
     payload = depot.dump(value)
-    if not isinstance(payload, Parcel):
+    if isinstance(payload, bytes):
         return payload
     note = payload.note_for(slots)
     return pickling.dumps(value) if note is None else note
 
 
-def open_depot() -> Depot | None:
+def open_depot(kind: Callable[[int], Depot] | None = None) -> Depot | None:
     """Make a depot; None where there is no way to, or no descriptor left: then all goes through pipes."""
     if not CAN_LEND:
         return None
     try:
-        return Depot(nameless.make("depot"))
+        return (kind or Depot)(nameless.make("depot"))
     except OSError:
         return None
 
@@ -190,20 +191,27 @@ class Depot:
 
     def dump(self, value: Any, *, by_value: bool = False) -> bytes | Parcel:
         """Pickle a value; a large one is laid down, if there is memory for it."""
+        pieces: Sequence[Piece]
         buffers: list[memoryview] = []
-        data = pickling.dumps(value, by_value=by_value, buffers=buffers)
-        if not buffers and len(data) < _LENT_FROM:
-            return data
-        parcel = self.lay_down([data, *buffers])
-        if parcel is None:
-            return pickling.dumps(value, by_value=by_value) if buffers else data
-        return parcel
+        if in_pieces.heavy(value):
+            pieces, buffers = in_pieces.dumps(value, by_value=by_value)
+        else:
+            data = pickling.dumps(value, by_value=by_value, buffers=buffers)
+            if not buffers and len(data) < _LENT_FROM:
+                return data
+            pieces = [data]
+        parcel = self.lay_down(pieces, buffers)
+        if parcel is not None:
+            return parcel
+        if buffers or len(pieces) > 1:
+            return pickling.dumps(value, by_value=by_value)
+        return bytes(pieces[0])  # as it is: of bytes it makes no copy
 
-    def lay_down(self, pieces: Sequence[Piece]) -> Parcel | None:
-        """Copy a payload into a room; None when there is no memory for it."""
+    def lay_down(self, pieces: Sequence[Piece], buffers: Sequence[memoryview]) -> Parcel | None:
+        """Copy a payload, pickle and buffers, into a room; None when there is no memory for it."""
         if held_here():
             return None  # by a finalizer in the middle of a step: our lock may be the one that it holds
-        lengths = tuple(map(len, pieces))
+        lengths = (sum(map(len, pieces)), *map(len, buffers))
         need = -(-sum(map(_padded, lengths)) // _STEP) * _STEP
         if not self._enter():
             return None
@@ -212,7 +220,7 @@ class Depot:
                 self._take_back(need)
                 room = self._find(need)
             parcel = Parcel(self, room, lengths)
-            _write(self.fd, _with_padding(pieces, lengths), room[0])
+            _write(self.fd, _with_padding(pieces, buffers), room[0])
         except OSError:
             return None
         finally:
@@ -326,10 +334,13 @@ def _padded(length: int) -> int:
     return -(-length // _LINE) * _LINE
 
 
-def _with_padding(pieces: Sequence[Piece], lengths: Sequence[int]) -> list[memoryview]:
-    padded: list[memoryview] = []
-    for piece, length in zip(pieces, lengths, strict=True):
-        padded += [memoryview(piece), memoryview(bytes(_padded(length) - length))]
+def _with_padding(pieces: Sequence[Piece], buffers: Sequence[memoryview]) -> list[memoryview]:
+    padded = [memoryview(piece) for piece in pieces]
+    length = sum(map(len, padded))
+    for buffer in buffers:
+        padded += [memoryview(bytes(_padded(length) - length)), buffer]
+        length = len(buffer)
+    padded.append(memoryview(bytes(_padded(length) - length)))
     return [piece for piece in padded if len(piece)]
 
 

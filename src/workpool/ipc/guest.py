@@ -148,6 +148,15 @@ class Guest(Serving):
         setup: Setup = pickling.loads(payloads[:setup_size])
         return setup.entered(situation)
 
+    def _payload(self, part: Any, behind: memoryview, at: int) -> tuple[Any, int]:
+        """Give a payload that is read where it lies, too."""
+        # A parcel's note begins with where it lies in the depot, which is never below zero.
+        if part.__class__ is tuple and self._argument_slots is not None and part[0] < 0:
+            from workpool.ipc.loans import Lent
+
+            return Lent(-1, self._argument_slots, part), at
+        return super()._payload(part, behind, at)
+
     def _wanted_ended(self) -> bool:
         return self._given_up or super()._wanted_ended()
 

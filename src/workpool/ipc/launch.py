@@ -42,6 +42,8 @@ _handles: weakref.WeakSet[WorkerHandle] = weakref.WeakSet()
 class WorkerHandle:
     """The parent's ends of one worker process."""
 
+    SLOTS = Slots  # of large arguments
+
     def __init__(
         self,
         pid: int,
@@ -68,7 +70,7 @@ class WorkerHandle:
         if depot_fd >= 0:
             control = mmap.mmap(depot_fd, CONTROL_SIZE)
             self.result_slots = Slots(control, 0)
-            self.argument_slots = Slots(control, Slots.SIZE)
+            self.argument_slots = self.SLOTS(control, Slots.SIZE)
         os.set_blocking(self._task_w, False)
         os.set_blocking(self.result_r, False)
         _handles.add(self)
@@ -170,10 +172,14 @@ class WorkerHandle:
         self.depot_fd = -1
         self.reports.close()
         self.stacks.close()
+        self._end_lending()
+        self.journal.close()
+
+    def _end_lending(self) -> None:
+        """Use again what the worker had: it is dead, or this is a fork, which sends nothing."""
         for slots in (self.argument_slots, self.result_slots):
             if slots is not None:
-                slots.declare_void()  # the worker is dead, or this is a fork, which sends nothing
-        self.journal.close()
+                slots.declare_void()
 
 
 def pickle_setup(setup: Setup, pool: str) -> None:

@@ -19,6 +19,8 @@ from collections import ChainMap
 from functools import cache, partial
 from typing import TYPE_CHECKING, Any, cast
 
+from workpool.ipc import views
+
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable
 
@@ -33,11 +35,13 @@ __all__ = [
     "dumps",
     "load_error",
     "loads",
+    "main_is_importable",
     "mentions_main",
+    "put_apart",
     "reusable",
 ]
 
-_PROTOCOL = 5
+PROTOCOL = 5
 _LONGEST_TRACEBACK = 100_000  # characters
 _MOST_LOOKED_AT = 2_000  # objects, in the search for the one at fault
 _LONGEST_KEY = 100  # characters of a key that are shown
@@ -50,7 +54,7 @@ _NAMED = (types.FunctionType, types.BuiltinFunctionType, type)
 
 loads = pickle.loads
 _APART = 1 << 18  # bytes: larger buffers do not go into the pickle, where asked for
-NO_ARGUMENTS = pickle.dumps(((), {}), _PROTOCOL)
+NO_ARGUMENTS = pickle.dumps(((), {}), PROTOCOL)
 _MOST_BY_NAME = 256
 # Pickles of functions that are found by name, by their identity. One step each to read and
 # to store, and a weak reference tells a function from another that came to lie at its place.
@@ -62,30 +66,30 @@ def dumps(value: Any, *, by_value: bool = False, buffers: list[memoryview] | Non
 
     Large buffers of it (protocol 5) are added to ``buffers``, where that is given.
     """
-    apart = None if buffers is None else partial(_put_apart, buffers)
+    apart = None if buffers is None else partial(put_apart, buffers)
     if not by_value:
         try:
             if "multiprocessing.connection" in sys.modules:
                 # Plain pickle would take a connection's number along, which is another file over there.
                 into = io.BytesIO()
                 forking: Any = sys.modules["multiprocessing.reduction"].ForkingPickler
-                forking(into, _PROTOCOL, True, apart).dump(value)  # which takes nothing by name
+                forking(into, PROTOCOL, True, apart).dump(value)  # which takes nothing by name
                 data = into.getvalue()
             else:
-                data = pickle.dumps(value, _PROTOCOL, buffer_callback=apart)
+                data = pickle.dumps(value, PROTOCOL, buffer_callback=apart)
         except (RecursionError, MemoryError):
             raise
         except Exception:  # noqa: S110 - cloudpickle's error says more, or it succeeds
             pass
         else:
             # Not by "in": for bytes that costs ten times as much, for it tries a number first.
-            if data.find(b"__main__") < 0 or _main_is_importable():
+            if data.find(b"__main__") < 0 or main_is_importable():
                 return data
     buffer = io.BytesIO()
     if buffers is not None:
         buffers.clear()
     try:
-        _by_value_pickler()(buffer, _PROTOCOL, buffer_callback=apart).dump(value)
+        _by_value_pickler()(buffer, PROTOCOL, buffer_callback=apart).dump(value)
     except pickle.PicklingError as error:
         if isinstance(error.__cause__, RecursionError):
             raise error.__cause__ from None  # cloudpickle has another name for it
@@ -105,10 +109,11 @@ def _by_value_pickler() -> Any:
         "Any", reduction.ForkingPickler
     )._extra_reducers  # in no stub; grows as modules load
     base: Any = cloudpickle.Pickler
-    return type("Pickler", (base,), {"dispatch_table": ChainMap(known, base.dispatch_table)})
+    table = ChainMap({memoryview: views.reduce_view}, known, base.dispatch_table)
+    return type("Pickler", (base,), {"dispatch_table": table})
 
 
-def _put_apart(buffers: list[memoryview], buffer: pickle.PickleBuffer) -> bool:
+def put_apart(buffers: list[memoryview], buffer: pickle.PickleBuffer) -> bool:
     """Take a large buffer out of a pickle; True for one that belongs into it."""
     try:
         raw = buffer.raw()
@@ -178,7 +183,7 @@ def dump_item(
 def dump_result(value: Any, task: str, *, dump: Callable[..., Any] = dumps) -> Any:
     """Pickle a result, by ``dump``; in the worker, which Ctrl-C does not reach."""
     if type(value) in _ALWAYS_PICKLES:
-        return pickle.dumps(value, _PROTOCOL)
+        return pickle.dumps(value, PROTOCOL)
     try:
         return dump(value)
     except BaseException as error:
@@ -219,7 +224,7 @@ def dump_error(error: BaseException, task: str) -> bytes:
         "worker; its traceback is the cause. Raise an error whose arguments can be pickled.",
         part="exception",
     )
-    return pickle.dumps((stand_in, text), _PROTOCOL)
+    return pickle.dumps((stand_in, text), PROTOCOL)
 
 
 def _shorten(text: str) -> str:
@@ -351,7 +356,7 @@ def _refuses(value: Any) -> bool:
     from workpool.errors import NotPicklable
 
     try:
-        value.__reduce_ex__(_PROTOCOL)
+        value.__reduce_ex__(PROTOCOL)
     except NotPicklable:
         return True
     except BaseException:  # noqa: S110 - of all kinds; looked into
@@ -378,7 +383,7 @@ def _shown(key: object) -> str:
     return text if len(text) <= _LONGEST_KEY else f"{text[:_LONGEST_KEY]}..."
 
 
-def _main_is_importable() -> bool:
+def main_is_importable() -> bool:
     """Tell whether a worker can import this program's ``__main__`` (a script or ``-m``, not a notebook)."""
     main = sys.modules.get("__main__")
     if main is None:

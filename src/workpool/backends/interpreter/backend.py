@@ -12,7 +12,10 @@ from workpool.backends.process.cpus import usable_cpus
 from workpool.errors import Unsupported
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
     from workpool.backends.interpreter.worker import InterpreterWorker
+    from workpool.ipc.depot import Depot
     from workpool.scheduling.scheduler import Scheduler
     from workpool.situation import Setup
 
@@ -41,6 +44,11 @@ class InterpreterBackend(PipedBackend):
         strays.see_to_the_end()
         self._make_worker = InterpreterWorker
         self._prepare()
+
+    def _lender(self) -> Callable[[int], Depot]:
+        from workpool.ipc.loans import Lender
+
+        return Lender
 
     def make_worker(self, scheduler: Scheduler, index: int) -> InterpreterWorker:
         """Make the worker of that index."""

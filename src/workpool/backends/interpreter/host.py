@@ -29,10 +29,11 @@ from workpool.ipc.depot import CONTROL_SIZE
 from workpool.ipc.frames import pack
 from workpool.ipc.journal import make_journal
 from workpool.ipc.launch import WorkerHandle
+from workpool.ipc.loans import Tenancy
 from workpool.ipc.reportpipe import ReportPipe
 
 if TYPE_CHECKING:
-    from workpool.ipc.depot import Depot
+    from workpool.ipc.depot import Depot, Slots
     from workpool.situation import Setup
 
 __all__ = ["WRITTEN_OFF", "InterpreterHandle", "launch"]
@@ -55,7 +56,9 @@ class Host:
     def __init__(self, name: str, fds: list[int], status_w: int) -> None:
         self.name = name
         self.cause = "an unknown cause"
-        self.ended = threading.Event()  # the interpreter is destroyed
+        self.ended = threading.Event()  # the thread has left its interpreter
+        self.destroyed = False  # and so its interpreter is gone, and what it had mapped or lent
+        self.lent: list[Slots] = []  # of the worker, once its driver has done with it
         self._fds = fds
         self._lock = Lock()  # guards all below
         self._status_w = status_w
@@ -76,6 +79,11 @@ class Host:
         """Whether the worker is at its end, or written off."""
         return self._status_w < 0
 
+    def end_lending(self) -> None:
+        """Let the memory be used again that the interpreter was lent; it is destroyed."""
+        for slots in self.lent:
+            slots.declare_void()
+
     def _run(self) -> None:
         exitcode, cause = 1, "an error of its interpreter"
         try:
@@ -87,6 +95,9 @@ class Host:
                 exitcode, cause = 0, "an early end"
             finally:
                 interpreter.close()
+                # No locks here: the other thread does its two steps in the other order.
+                self.destroyed = True
+                self.end_lending()
         except BaseException as error:
             if not self.told:  # of a stray nobody wants to know how it ended
                 _log.exception("%s failed", self.name)
@@ -102,6 +113,8 @@ class Host:
 
 class InterpreterHandle(WorkerHandle):
     """The parent's ends of one interpreter."""
+
+    SLOTS = Tenancy
 
     def __init__(
         self,
@@ -168,6 +181,12 @@ class InterpreterHandle(WorkerHandle):
         # Whoever asks for a stack writes to the control pipe.
         self.stacks.close()
         super().close()
+
+    def _end_lending(self) -> None:
+        """Use again what the worker had when its interpreter is destroyed: one that is written off still reads it."""
+        self.host.lent = [slots for slots in (self.argument_slots, self.result_slots) if slots]
+        if self.host.destroyed:  # meanwhile; it may have looked before they were noted
+            self.host.end_lending()
 
 
 def launch(

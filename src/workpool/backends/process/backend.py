@@ -15,7 +15,10 @@ from workpool.ipc import keeper
 
 # Nothing else is loaded before the keeper has been started, which takes as long as the loading.
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
     from workpool.backends.process.driver import ProcessWorker
+    from workpool.ipc.depot import Depot
     from workpool.scheduling.scheduler import Scheduler
     from workpool.situation import Setup
     from workpool.task import Task
@@ -46,8 +49,14 @@ class PipedBackend:
         launch.pickle_setup(self.setup, self.pool)
         self._dump_call = pickling.dump_call
         self.starts = Starts()
-        self.depot = depot.open_depot()  # where large arguments lie, for all workers of the pool
+        self.depot = depot.open_depot(
+            self._lender()
+        )  # of large arguments, for all workers of the pool
         self.dump = pickling.dumps if self.depot is None else self.depot.dump
+
+    def _lender(self) -> Callable[[int], Depot] | None:
+        """Give what makes the depot, where it is not the common one."""
+        return None
 
     def pack(self, task: Task[Any]) -> None:
         """Pickle a task's call, in the thread that submits it; a failure is the task's."""

@@ -152,7 +152,7 @@ class Flights:
 
     def address(self, payload: Any, behind: list[Any]) -> Any:
         """Say in a header where a payload is to be found; what travels behind the header is added there."""
-        if payload.__class__ is Parcel:
+        if isinstance(payload, Parcel):
             note = None if self.slots is None else payload.note_for(self.slots)
             if note is not None:
                 self.lent = True

@@ -133,8 +133,11 @@ def _pack_items(
 
 
 def _plain(items: Sequence[Any], *, star: bool) -> bool:
+    """Tell whether items are plain values, of which none are so large that they go their own way."""
     if type(items) is range:
         return True
     if not star:
-        return pickling.PLAIN.issuperset(map(type, items))
+        kinds = set(map(type, items))
+        large = bytes in kinds and any(len(item) >= LARGE for item in items if type(item) is bytes)
+        return not large and pickling.PLAIN.issuperset(kinds)
     return all(type(item) is tuple and pickling.PLAIN.issuperset(map(type, item)) for item in items)
