@@ -152,7 +152,7 @@ def _only(
 
 def _cannot(variable: ContextVar[Any], why: str) -> NotPicklable:
     return NotPicklable(
-        f"context variable {variable.name!r} cannot go to a process: {why}. Leave it out of the list, keep it "
+        f"context variable {variable.name!r} cannot go to a worker: {why}. Leave it out of the list, keep it "
         "in a global of a module, or give it a value that can be pickled.",
         part="context",
     )

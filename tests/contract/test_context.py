@@ -139,7 +139,7 @@ def test_true_leaves_out_what_cannot_be_pickled(pool: Pool) -> None:
 def test_a_listed_value_that_cannot_be_pickled_is_an_error(pool: Pool) -> None:
     """The error names the variable."""
     token = user.set(threading.Lock())
-    with pytest.raises(NotPicklable, match="context variable 'user' cannot go to a process"):
+    with pytest.raises(NotPicklable, match="context variable 'user' cannot go to a worker"):
         pool.options(context=[request, user]).submit(seen).result(DEADLINE)
     user.reset(token)
 
@@ -152,7 +152,7 @@ def test_a_listed_variable_without_a_name_is_an_error(pool: Pool) -> None:
     context.run(nameless.set, 1)
     view = pool.options(context=[nameless])
     task = context.run(view.submit, seen)
-    with pytest.raises(NotPicklable, match="'nameless' cannot go to a process: it is no global"):
+    with pytest.raises(NotPicklable, match="'nameless' cannot go to a worker: it is no global"):
         task.result(DEADLINE)
 
 

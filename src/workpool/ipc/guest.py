@@ -62,6 +62,7 @@ def main(fds: tuple[int, ...]) -> None:
     """Run as a worker, in a fresh interpreter; the descriptors are closed by who made them."""
     atexit.register(_end_tracker)  # the first to be registered is the last to be called
     _compat.in_worker = True
+    pickling.home = "an interpreter"
     guest = Guest(*fds)
     try:
         guest.serve()

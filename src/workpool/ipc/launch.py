@@ -182,7 +182,7 @@ class WorkerHandle:
                 slots.declare_void()
 
 
-def pickle_setup(setup: Setup, pool: str) -> None:
+def pickle_setup(setup: Setup, pool: str, far: str) -> None:
     """Raise NotPicklable if initializer, initargs or worker_context cannot travel."""
     if not setup.does_something:
         return
@@ -195,7 +195,7 @@ def pickle_setup(setup: Setup, pool: str) -> None:
                     pickling.dumps(getattr(setup, part))
                 except BaseException as cause:
                     message = (
-                        f"{part} of {pool} cannot go to a process: {brief(cause)}. Give what can be "
+                        f"{part} of {pool} cannot go to {far}: {brief(cause)}. Give what can be "
                         'pickled (multiprocessing objects of get_context("spawn")), or use backend="thread".'
                     )
                     raise NotPicklable(message, part=part) from error

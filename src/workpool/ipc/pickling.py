@@ -27,6 +27,7 @@ if TYPE_CHECKING:
     from workpool.errors import NotPicklable
 
 __all__ = [
+    "A_PROCESS",
     "blame",
     "dump_call",
     "dump_error",
@@ -42,6 +43,8 @@ __all__ = [
 ]
 
 PROTOCOL = 5
+A_PROCESS = "a process"  # what a worker is, for messages
+home = A_PROCESS  # what this worker is, where this is one
 _LONGEST_TRACEBACK = 100_000  # characters
 _MOST_LOOKED_AT = 2_000  # objects, in the search for the one at fault
 _LONGEST_KEY = 100  # characters of a key that are shown
@@ -138,6 +141,7 @@ def dump_call(
     *,
     by_value: bool = False,
     dump: Callable[..., Any] = dumps,
+    to: str = A_PROCESS,
 ) -> tuple[Any, Any]:
     """Pickle a call, by ``dump``, as function and ``(args, kwargs)``; NotPicklable names the part at fault."""
     function = None if by_value else _by_name.get(id(fn))
@@ -147,7 +151,7 @@ def dump_call(
         except KeyboardInterrupt:
             raise
         except BaseException as error:
-            raise blame(task, "function", fn, "", error) from error
+            raise blame(task, "function", fn, "", error, to) from error
         if not by_value and type(fn) is types.FunctionType and reusable(fn, data):
             if len(_by_name) >= _MOST_BY_NAME:
                 _by_name.clear()
@@ -165,19 +169,24 @@ def dump_call(
         labelled += [(repr(name), value) for name, value in kwargs.items()]
         for label, value in labelled:
             if not _can_pickle(value):
-                raise blame(task, "argument", value, label, error) from error
-        raise blame(task, "argument", args, "", error) from error
+                raise blame(task, "argument", value, label, error, to) from error
+        raise blame(task, "argument", args, "", error, to) from error
 
 
 def dump_item(
-    item: Any, task: str, *, by_value: bool = False, dump: Callable[..., Any] = dumps
+    item: Any,
+    task: str,
+    *,
+    by_value: bool = False,
+    dump: Callable[..., Any] = dumps,
+    to: str = A_PROCESS,
 ) -> Any:
     """Pickle one item of a map call, by ``dump``."""
     try:
         return dump(item, by_value=by_value)
     except BaseException as error:
         # KeyboardInterrupt too: items are pickled by a driver, which Ctrl-C does not interrupt here.
-        raise blame(task, "argument", item, "", error) from error
+        raise blame(task, "argument", item, "", error, to) from error
 
 
 def dump_result(value: Any, task: str, *, dump: Callable[..., Any] = dumps) -> Any:
@@ -187,7 +196,7 @@ def dump_result(value: Any, task: str, *, dump: Callable[..., Any] = dumps) -> A
     try:
         return dump(value)
     except BaseException as error:
-        raise blame(task, "result", value, "", error) from error
+        raise blame(task, "result", value, "", error, home) from error
 
 
 def reusable(fn: object, data: bytes) -> bool:
@@ -290,8 +299,10 @@ _TO_BE_RUN: dict[type, str] = {
 }
 
 
-def blame(task: str, part: str, value: Any, label: str, error: BaseException) -> NotPicklable:
-    """Say which part of which task cannot travel, and why."""
+def blame(
+    task: str, part: str, value: Any, label: str, error: BaseException, far: str
+) -> NotPicklable:
+    """Say which part of which task cannot travel to or from such a place, and why."""
     culprit: object
     try:
         path, culprit = _locate(value)
@@ -300,7 +311,7 @@ def blame(task: str, part: str, value: Any, label: str, error: BaseException) ->
     shown = type(culprit).__qualname__
     where = f" holds a {shown} at {path}" if path else f" ({shown})" if shown != part else ""
     what = f"{part} {label}".rstrip()
-    direction = "come back from a process" if part == "result" else "go to a process"
+    direction = f"come back from {far}" if part == "result" else f"go to {far}"
     from workpool.errors import NotPicklable, brief
 
     if isinstance(error, NotPicklable):

@@ -25,6 +25,7 @@ __all__ = ["InterpreterBackend"]
 class InterpreterBackend(PipedBackend):
     """Makes workers that are interpreters of this process."""
 
+    far = "an interpreter"
     capabilities = Capabilities(
         name="interpreter",
         scope="process",

@@ -31,6 +31,7 @@ class PipedBackend:
 
     blas_threads: int | None = None
     start_method = ""
+    far = "a process"  # what a worker is, for messages
 
     def __init__(self, *, pool: str, setup: Setup, settings: Any) -> None:
         self.pool = pool
@@ -46,7 +47,7 @@ class PipedBackend:
         """Load what workers need, and open the depot of large arguments."""
         from workpool.ipc import depot, launch, pickling
 
-        launch.pickle_setup(self.setup, self.pool)
+        launch.pickle_setup(self.setup, self.pool, self.far)
         self._dump_call = pickling.dump_call
         self.starts = Starts()
         self.depot = depot.open_depot(
@@ -67,7 +68,7 @@ class PipedBackend:
         except NotPicklable:
             # Once more, for the message: making the task's name at each submit would cost more.
             try:
-                task._payload = self._dump_call(*call, f"a task ({task._name})")
+                task._payload = self._dump_call(*call, f"a task ({task._name})", to=self.far)
             except NotPicklable as error:
                 task._payload = error
 

@@ -61,7 +61,7 @@ class Books:
         self._handle: WorkerHandle | None = None
         self._watch: Watch | None = None  # what the driver sleeps on
         self._poller = select.poll()  # what a thread that waits for a result sleeps on
-        self._flights = Flights(index)
+        self._flights = Flights(index, backend.far)
         self._hearing: Hearing | None = None
         if backend.reporting is not None:
             from workpool.backends.process.hearing import Hearing

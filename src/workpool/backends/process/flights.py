@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 from workpool.ipc.depot import Parcel
 from workpool.ipc.frames import LARGE
+from workpool.ipc.pickling import A_PROCESS
 from workpool.scheduling.mapjob import Chunk, Piece
 
 if TYPE_CHECKING:
@@ -124,10 +125,11 @@ class Flight:
 class Flights:
     """All flights of one worker, the oldest first."""
 
-    __slots__ = ("_flights", "lent", "next_number", "outstanding", "slots", "worker")
+    __slots__ = ("_flights", "far", "lent", "next_number", "outstanding", "slots", "worker")
 
-    def __init__(self, worker: int = 0) -> None:
+    def __init__(self, worker: int = 0, far: str = A_PROCESS) -> None:
         self.worker = worker
+        self.far = far  # what the worker is, for messages
         self._flights: deque[Flight] = deque()
         self.next_number = 0  # of the next call sent
         self.outstanding = 0  # calls sent and not answered

@@ -53,7 +53,7 @@ def take_outcomes(scheduler: Scheduler, flights: Flights, outcomes: list[Any]) -
             fn = call[0] if call is not None else None
             task._started_at, task._ended_at = began / 1e9, ended / 1e9
             value, error = _open(what, payload, task)
-            if error is None or not _goes_another_way(scheduler, task, what, error):
+            if error is None or not _goes_another_way(scheduler, flights, task, what, error):
                 settled.append((task, value, error))
             del value, error
         times = seconds.setdefault(id(fn), [fn, 0.0, 0])
@@ -115,11 +115,11 @@ def _open(what: int, payload: Any, task: Task[Any] | str) -> tuple[Any, BaseExce
 
 
 def _goes_another_way(
-    scheduler: Scheduler, task: Task[Any], what: int, error: BaseException
+    scheduler: Scheduler, flights: Flights, task: Task[Any], what: int, error: BaseException
 ) -> bool:
     """See to a task that failed, if it may run again; tell whether it was such a one."""
     if what in _UNREADABLE:
-        _unreadable(scheduler, task, what, error)
+        _unreadable(scheduler, flights.far, task, what, error)
     elif task._terms.retries:
         scheduler.fail(task, error)
     else:
@@ -127,13 +127,15 @@ def _goes_another_way(
     return True
 
 
-def _unreadable(scheduler: Scheduler, task: Task[Any], what: int, error: BaseException) -> None:
+def _unreadable(
+    scheduler: Scheduler, far: str, task: Task[Any], what: int, error: BaseException
+) -> None:
     """A worker could not unpickle a call: send it once more by value if it names something of ``__main__``."""
     sent, call = task._payload, task._call
     if call is not None and not task._by_value and sent and any(map(pickling.mentions_main, sent)):
         task._by_value = True
         try:
-            task._payload = pickling.dump_call(*call, describe(task), by_value=True)
+            task._payload = pickling.dump_call(*call, describe(task), by_value=True, to=far)
         except (NotPicklable, KeyboardInterrupt) as unpicklable:
             scheduler.settle(task, None, unpicklable)
         else:

@@ -69,7 +69,7 @@ def pack_chunk(
     items = chunk.items
     name = job.terms.name or function_name(job.fn)
     label = f"map({name})"
-    blob = _function(job, label, dump)
+    blob = _function(job, label, dump, flights.far)
     if isinstance(blob, NotPicklable):
         errors: dict[int, BaseException] = dict.fromkeys(range(len(items)), blob)
         scheduler.deliver(job, Piece(chunk.start, [None] * len(items), errors))
@@ -94,15 +94,15 @@ def pack_chunk(
     return pack(header, behind + large)
 
 
-def _function(job: MapJob, label: str, dump: Callable[..., Any]) -> Any:
+def _function(job: MapJob, label: str, dump: Callable[..., Any], far: str) -> Any:
     """Pickle a map call's function, once."""
     if job.blob is None:
         try:
-            job.blob, _ = pickling.dump_call(job.fn, (), {}, label, dump=dump)
+            job.blob, _ = pickling.dump_call(job.fn, (), {}, label, dump=dump, to=far)
         except NotPicklable as error:
             job.blob = error
         except KeyboardInterrupt as error:  # raised by what is pickled: Ctrl-C does not reach this
-            job.blob = pickling.blame(label, "function", job.fn, "", error)
+            job.blob = pickling.blame(label, "function", job.fn, "", error, far)
     return job.blob
 
 
@@ -125,6 +125,7 @@ def _pack_items(
                 f"item {chunk.start + offset} of {label}",
                 by_value=chunk.by_value,
                 dump=dump,
+                to=flights.far,
             )
         except NotPicklable as error:
             return None, [], (offset, error)
