@@ -136,35 +136,6 @@ def test_large_results_and_arguments_travel(make_pool: Callable[..., Pool]) -> N
     assert pool.submit(bytes.upper, data).result(DEADLINE) == data
 
 
-def make_lock(_: object = None) -> Any:
-    return threading.Lock()
-
-
-@needs_interpreters
-def test_what_cannot_travel_is_told_of_an_interpreter(make_pool: Callable[..., Pool]) -> None:
-    """No message of this backend speaks of processes: of an argument, an item, a function, a result, an initializer."""
-    pool = make_pool(1)
-    there = [
-        pool.submit(double, make_lock()).exception(DEADLINE),
-        pool.submit(make_lock().acquire).exception(DEADLINE),
-        next(pool.map(double, [make_lock()], return_exceptions=True)),
-        next(pool.map(make_lock().acquire, [1], return_exceptions=True)),
-    ]
-    back = [
-        pool.submit(make_lock).exception(DEADLINE),
-        next(pool.map(make_lock, [1], return_exceptions=True)),
-    ]
-    with pytest.raises(NotPicklable) as refused:
-        make_pool(1, initializer=call, initargs=(make_lock(),))
-    for error in (*there, refused.value):
-        assert isinstance(error, NotPicklable)
-        assert "cannot go to an interpreter: " in str(error)
-        assert "process" not in str(error).replace("multiprocessing", "")
-    for error in back:
-        assert isinstance(error, NotPicklable)
-        assert "cannot come back from an interpreter: " in str(error)
-
-
 # ---------------------------------------------------------------------- being written off
 
 

@@ -1,4 +1,4 @@
-"""Pickles of calls, items, results and errors; and who is to blame when there is none.
+"""Pickles of calls, items, results and errors; who is to blame when there is none, ``blaming.py`` finds out.
 
 Plain pickle first, because it is fast; cloudpickle where pickle cannot, and for
 what is defined in a ``__main__`` that a worker cannot import. Each pickle belongs
@@ -22,13 +22,11 @@ from typing import TYPE_CHECKING, Any, cast
 from workpool.ipc import views
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable
+    from collections.abc import Callable
 
-    from workpool.errors import NotPicklable
 
 __all__ = [
     "A_PROCESS",
-    "blame",
     "dump_call",
     "dump_error",
     "dump_item",
@@ -46,8 +44,6 @@ PROTOCOL = 5
 A_PROCESS = "a process"  # what a worker is, for messages
 home = A_PROCESS  # what this worker is, where this is one
 _LONGEST_TRACEBACK = 100_000  # characters
-_MOST_LOOKED_AT = 2_000  # objects, in the search for the one at fault
-_LONGEST_KEY = 100  # characters of a key that are shown
 # Pickled and unpickled without running any code.
 PLAIN = frozenset({int, float, bool, str, bytes, type(None), complex})
 # Of these nothing can go wrong, and there is nothing to be laid apart or looked for.
@@ -151,6 +147,8 @@ def dump_call(
         except KeyboardInterrupt:
             raise
         except BaseException as error:
+            from workpool.ipc.blaming import blame
+
             raise blame(task, "function", fn, "", error, to) from error
         if not by_value and type(fn) is types.FunctionType and reusable(fn, data):
             if len(_by_name) >= _MOST_BY_NAME:
@@ -165,10 +163,12 @@ def dump_call(
     except KeyboardInterrupt:
         raise
     except BaseException as error:
-        labelled = [(_parameter(fn, at), value) for at, value in enumerate(args)]
+        from workpool.ipc.blaming import blame, can_pickle, parameter
+
+        labelled = [(parameter(fn, at), value) for at, value in enumerate(args)]
         labelled += [(repr(name), value) for name, value in kwargs.items()]
         for label, value in labelled:
-            if not _can_pickle(value):
+            if not can_pickle(value):
                 raise blame(task, "argument", value, label, error, to) from error
         raise blame(task, "argument", args, "", error, to) from error
 
@@ -186,6 +186,8 @@ def dump_item(
         return dump(item, by_value=by_value)
     except BaseException as error:
         # KeyboardInterrupt too: items are pickled by a driver, which Ctrl-C does not interrupt here.
+        from workpool.ipc.blaming import blame
+
         raise blame(task, "argument", item, "", error, to) from error
 
 
@@ -196,6 +198,8 @@ def dump_result(value: Any, task: str, *, dump: Callable[..., Any] = dumps) -> A
     try:
         return dump(value)
     except BaseException as error:
+        from workpool.ipc.blaming import blame
+
         raise blame(task, "result", value, "", error, home) from error
 
 
@@ -283,115 +287,6 @@ def _rebuild(
     error.args = args
     error.__dict__.update(state)
     return error
-
-
-# ------------------------------------------------------------------- who is to blame
-
-_WAY_OUT = {
-    "function": 'Define it at module level, or use backend="thread".',
-    "argument": 'Pass what the task needs of it, or use backend="thread".',
-    "result": 'Return what the caller needs of it, or use backend="thread".',
-}
-# What runs only where somebody goes through it, or waits for it: in no worker, if it is returned.
-_TO_BE_RUN: dict[type, str] = {
-    types.GeneratorType: "Return a list of its items.",
-    types.CoroutineType: "Submit a function that returns asyncio.run(...) of it.",
-}
-
-
-def blame(
-    task: str, part: str, value: Any, label: str, error: BaseException, far: str
-) -> NotPicklable:
-    """Say which part of which task cannot travel to or from such a place, and why."""
-    culprit: object
-    try:
-        path, culprit = _locate(value)
-    except BaseException:  # it asks keys and members for what they are: user code of all kinds
-        path, culprit = "", value
-    shown = type(culprit).__qualname__
-    where = f" holds a {shown} at {path}" if path else f" ({shown})" if shown != part else ""
-    what = f"{part} {label}".rstrip()
-    direction = f"come back from {far}" if part == "result" else f"go to {far}"
-    from workpool.errors import NotPicklable, brief
-
-    if isinstance(error, NotPicklable):
-        why = str(error)  # a thing of ours, which says itself what to do instead
-    else:
-        way_out = _TO_BE_RUN.get(type(culprit)) if part == "result" else None
-        why = f"{brief(error)}. {way_out or _WAY_OUT[part]}"
-    return NotPicklable(f"{task} cannot {direction}: {what}{where}: {why}", part=part, path=path)
-
-
-def _parameter(fn: Callable[..., Any], at: int) -> str:
-    """Name the parameter that a positional argument is for; where there is no name, its place."""
-    from inspect import Parameter, signature
-
-    try:
-        parameter = list(signature(fn).parameters.values())[at]
-        if parameter.kind in (Parameter.POSITIONAL_ONLY, Parameter.POSITIONAL_OR_KEYWORD):
-            return repr(parameter.name)
-    except Exception:  # noqa: S110 - not all callables have a signature
-        pass
-    return f"{at} (counted from 0)"
-
-
-def _can_pickle(value: Any) -> bool:
-    try:
-        dumps(value)
-    except BaseException:
-        return False
-    return True
-
-
-def _locate(value: Any) -> tuple[str, Any]:
-    """Find the innermost object that cannot be pickled, and the path to it."""
-    path = ""
-    budget = _MOST_LOOKED_AT
-    while not _refuses(value):
-        for step, inner in _parts_of(value):
-            budget -= 1
-            if budget <= 0:
-                return path, value
-            if not _can_pickle(inner):
-                path, value = path + step, inner
-                break
-        else:
-            return path.lstrip("."), value
-        if path.count(".") + path.count("[") > 50:
-            break
-    return path.lstrip("."), value
-
-
-def _refuses(value: Any) -> bool:
-    """Tell whether a thing says itself that it cannot travel: then nothing in it is to blame."""
-    from workpool.errors import NotPicklable
-
-    try:
-        value.__reduce_ex__(PROTOCOL)
-    except NotPicklable:
-        return True
-    except BaseException:  # noqa: S110 - of all kinds; looked into
-        pass
-    return False
-
-
-def _parts_of(value: Any) -> list[tuple[str, Any]]:
-    if isinstance(value, dict):
-        keyed = cast("dict[object, Any]", value)
-        return [(f"[{_shown(key)}]", inner) for key, inner in list(keyed.items())[:_MOST_LOOKED_AT]]
-    if isinstance(value, (list, tuple, set, frozenset)):
-        several = cast("Iterable[Any]", value)
-        return [(f"[{i}]", inner) for i, inner in enumerate(list(several)[:_MOST_LOOKED_AT])]
-    inner = getattr(value, "__dict__", None)
-    if isinstance(inner, dict) and not isinstance(value, type) and not callable(value):
-        attributes = cast("dict[str, Any]", inner)
-        return [(f".{name}", attribute) for name, attribute in attributes.items()]
-    return []
-
-
-def _shown(key: object) -> str:
-    text = repr(key)
-    return text if len(text) <= _LONGEST_KEY else f"{text[:_LONGEST_KEY]}..."
 
 
 def main_is_importable() -> bool:

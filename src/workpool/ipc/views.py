@@ -23,4 +23,4 @@ def reduce_view(view: memoryview) -> tuple[Any, ...]:
 
 def _make_view(buffer: Any, form: str, shape: tuple[int, ...]) -> memoryview:
     flat = memoryview(buffer).cast("B").toreadonly()
-    return flat.cast(form, shape)  # type: ignore[call-overload, no-any-return]
+    return flat.cast(form, shape)  # type: ignore[call-overload, no-any-return]  # it takes the formats that a view has

@@ -178,7 +178,9 @@ def _dump(item: object) -> bytes:
 
 
 def _not_picklable(item: object, error: Exception) -> NotPicklable:
-    path, culprit = pickling._locate(item)
+    from workpool.ipc.blaming import locate
+
+    path, culprit = locate(item)
     holds = f" holds a {type(culprit).__qualname__} at {path}" if path else ""
     message = (
         f"put() cannot send this {type(item).__qualname__} to another process: it{holds or ' cannot be pickled'}: "

@@ -102,7 +102,9 @@ def _function(job: MapJob, label: str, dump: Callable[..., Any], far: str) -> An
         except NotPicklable as error:
             job.blob = error
         except KeyboardInterrupt as error:  # raised by what is pickled: Ctrl-C does not reach this
-            job.blob = pickling.blame(label, "function", job.fn, "", error, far)
+            from workpool.ipc.blaming import blame
+
+            job.blob = blame(label, "function", job.fn, "", error, far)
     return job.blob
 
 

@@ -1,0 +1,120 @@
+"""Who is to blame when something cannot be pickled: which part of the call, and what in it, and why.
+
+Loaded when that happens, and not before.
+"""
+
+from __future__ import annotations
+
+import types
+from collections.abc import Callable, Iterable
+from inspect import Parameter, signature
+from typing import Any, cast
+
+from workpool.errors import NotPicklable, brief
+from workpool.ipc import pickling
+
+__all__ = ["blame", "can_pickle", "locate", "parameter"]
+
+_MOST_LOOKED_AT = 2_000  # objects, in the search for the one at fault
+_LONGEST_KEY = 100  # characters of a key that are shown
+
+_WAY_OUT = {
+    "function": 'Define it at module level, or use backend="thread".',
+    "argument": 'Pass what the task needs of it, or use backend="thread".',
+    "result": 'Return what the caller needs of it, or use backend="thread".',
+}
+# What runs only where somebody goes through it, or waits for it: in no worker, if it is returned.
+_TO_BE_RUN: dict[type, str] = {
+    types.GeneratorType: "Return a list of its items.",
+    types.CoroutineType: "Submit a function that returns asyncio.run(...) of it.",
+}
+
+
+def blame(
+    task: str, part: str, value: Any, label: str, error: BaseException, far: str
+) -> NotPicklable:
+    """Say which part of which task cannot travel to or from such a place, and why."""
+    culprit: object
+    try:
+        path, culprit = locate(value)
+    except BaseException:  # it asks keys and members for what they are: user code of all kinds
+        path, culprit = "", value
+    shown = type(culprit).__qualname__
+    where = f" holds a {shown} at {path}" if path else f" ({shown})" if shown != part else ""
+    what = f"{part} {label}".rstrip()
+    direction = f"come back from {far}" if part == "result" else f"go to {far}"
+    if isinstance(error, NotPicklable):
+        why = str(error)  # a thing of ours, which says itself what to do instead
+    else:
+        way_out = _TO_BE_RUN.get(type(culprit)) if part == "result" else None
+        why = f"{brief(error)}. {way_out or _WAY_OUT[part]}"
+    return NotPicklable(f"{task} cannot {direction}: {what}{where}: {why}", part=part, path=path)
+
+
+def parameter(fn: Callable[..., Any], at: int) -> str:
+    """Name the parameter that a positional argument is for; where there is no name, its place."""
+    try:
+        parameter = list(signature(fn).parameters.values())[at]
+        if parameter.kind in (Parameter.POSITIONAL_ONLY, Parameter.POSITIONAL_OR_KEYWORD):
+            return repr(parameter.name)
+    except Exception:  # noqa: S110 - not all callables have a signature
+        pass
+    return f"{at} (counted from 0)"
+
+
+def can_pickle(value: Any) -> bool:
+    """Try whether it can be pickled."""
+    try:
+        pickling.dumps(value)
+    except BaseException:
+        return False
+    return True
+
+
+def locate(value: Any) -> tuple[str, Any]:
+    """Find the innermost object that cannot be pickled, and the path to it."""
+    path = ""
+    budget = _MOST_LOOKED_AT
+    while not _refuses(value):
+        for step, inner in _parts_of(value):
+            budget -= 1
+            if budget <= 0:
+                return path, value
+            if not can_pickle(inner):
+                path, value = path + step, inner
+                break
+        else:
+            return path.lstrip("."), value
+        if path.count(".") + path.count("[") > 50:
+            break
+    return path.lstrip("."), value
+
+
+def _refuses(value: Any) -> bool:
+    """Tell whether a thing says itself that it cannot travel: then nothing in it is to blame."""
+    try:
+        value.__reduce_ex__(pickling.PROTOCOL)
+    except NotPicklable:
+        return True
+    except BaseException:  # noqa: S110 - of all kinds; looked into
+        pass
+    return False
+
+
+def _parts_of(value: Any) -> list[tuple[str, Any]]:
+    if isinstance(value, dict):
+        keyed = cast("dict[object, Any]", value)
+        return [(f"[{_shown(key)}]", inner) for key, inner in list(keyed.items())[:_MOST_LOOKED_AT]]
+    if isinstance(value, (list, tuple, set, frozenset)):
+        several = cast("Iterable[Any]", value)
+        return [(f"[{i}]", inner) for i, inner in enumerate(list(several)[:_MOST_LOOKED_AT])]
+    inner = getattr(value, "__dict__", None)
+    if isinstance(inner, dict) and not isinstance(value, type) and not callable(value):
+        attributes = cast("dict[str, Any]", inner)
+        return [(f".{name}", attribute) for name, attribute in attributes.items()]
+    return []
+
+
+def _shown(key: object) -> str:
+    text = repr(key)
+    return text if len(text) <= _LONGEST_KEY else f"{text[:_LONGEST_KEY]}..."
