@@ -222,6 +222,43 @@ pool.shutdown()
             assert (ended.code, ended.errors) == (0, "")
 
 
+@pytest.mark.skipif(sys.platform != "linux", reason="found in /proc")
+@pytest.mark.parametrize("method", ["forkserver", "spawn", "fork"])
+@pytest.mark.parametrize("how", ["late", "cancel", "kill"])
+def test_a_worker_that_is_ended_takes_along_children_in_sessions_of_their_own(
+    method: str, how: str
+) -> None:
+    """Past a time limit, cancelled by force or killed with the pool: no command that a task began goes on."""
+    script = (
+        START
+        + """
+HOW = sys.argv[3]
+from tests.support.gates import Gate
+from tests.support.stuck import leave_session
+pool = Pool(1, backend=BACKEND, start_method=METHOD)
+pool.submit(leave_session).result()
+if HOW == "late":
+    task = pool.options(time_limit=0.2).submit(stuck, "deaf")
+else:
+    with Gate() as gate:
+        task = pool.submit(tasks.hold, gate.path, 1)
+        gate.arrival()
+        task.cancel(kill=True) if HOW == "cancel" else pool.kill()
+print(type(task.exception()).__name__ if not task.cancelled() else "cancelled", flush=True)
+pool.shutdown()
+"""
+    )
+    with Program(script, "process", method, how) as program:
+        children = [program.watched() for _ in range(2)]
+        if how == "late":
+            children.append(program.watched())
+        said = {"late": "TimeLimitExceeded", "cancel": "cancelled", "kill": "WorkerLost"}
+        assert program.line() == said[how]
+        assert [one.word for one in children if not one.gone(AT_ONCE)] == []
+        ended = program.end()
+        assert (ended.code, ended.errors) == (0, "")
+
+
 # ------------------------------------------------------------------------------ daemons
 
 

@@ -15,7 +15,7 @@ import threading
 from collections.abc import Callable
 from typing import Any
 
-__all__ = ["WAYS", "daemonize", "stuck", "tell"]
+__all__ = ["WAYS", "daemonize", "leave_session", "stuck", "tell"]
 
 LONG = 30  # seconds
 
@@ -72,14 +72,31 @@ def _with_child() -> None:
     child.wait()
 
 
-def _with_session() -> None:
-    """Have a child in a session of its own, which has a child in turn."""
+def start_session(ready: int = 1) -> subprocess.Popen[bytes]:
+    """Start a child in a session of its own, which has a child in turn, and then says so."""
     code = (
         "import os, subprocess; child = subprocess.Popen(['sleep', '30']); "
-        "os.write(1, f'grandchild {child.pid}\\n'.encode()); child.wait()"
+        f"os.write(1, f'grandchild {{child.pid}}\\n'.encode()); os.close({ready}); child.wait()"
     )
-    child = subprocess.Popen([sys.executable, "-S", "-E", "-c", code], start_new_session=True)
+    child = subprocess.Popen(
+        [sys.executable, "-S", "-E", "-c", code], start_new_session=True, pass_fds=[ready]
+    )
     tell("session", child.pid)
+    return child
+
+
+def leave_session() -> None:
+    """Start such a child, and return when both are there: they are let go of, and stay our descendants."""
+    read, write = os.pipe()
+    start_session(write).returncode = 0  # nobody complains that it was not waited for
+    os.close(write)
+    os.read(read, 1)
+    os.close(read)
+
+
+def _with_session() -> None:
+    """Have such a child, and wait for it."""
+    child = start_session()
     tell("with_session")
     child.wait()
 

@@ -10,7 +10,6 @@ from __future__ import annotations
 import errno
 import mmap
 import os
-import signal
 import weakref
 from contextlib import suppress
 from typing import TYPE_CHECKING, Any
@@ -20,6 +19,7 @@ from workpool.errors import NotPicklable, brief
 from workpool.ipc import blas, inheritance, keeper, memory, nameless, pickling, serving
 from workpool.ipc.calm import deaf_to_ctrl_c
 from workpool.ipc.depot import CONTROL_SIZE, Depot, Slots
+from workpool.ipc.family import kill_family
 from workpool.ipc.frames import FrameReader, drop_written, pack
 from workpool.ipc.journal import Journal, make_journal
 from workpool.ipc.reportpipe import NO_REPORTS, ReportPipe
@@ -148,12 +148,9 @@ class WorkerHandle:
             self.dead = True
 
     def kill(self) -> None:
-        """Kill the worker and the children in its process group."""
-        if self.dead:
-            return
-        for kill in (os.killpg, os.kill):
-            with suppress(OSError):
-                kill(self.pid, signal.SIGKILL)
+        """Kill the worker and its children, on Linux those in sessions of their own, too."""
+        if not self.dead:
+            kill_family(self.pid)
 
     def leave(self) -> None:
         """Tell the worker to end in order, after what it was sent before."""
