@@ -218,8 +218,8 @@ SHORTAGES: dict[str, tuple[str, Callable[[PoolUnderTest], str]]] = {
         partial(opened_in, partial(full, SHARED_MEMORY)),
     ),
     "temp": (
-        "the temp folders are full, then they are not",
-        partial(opened_in, partial(full, *TEMP)),
+        "the temp folders are full, too, then they are not",
+        partial(opened_in, partial(full, SHARED_MEMORY, *TEMP)),
     ),
     "descriptors": (
         "no file descriptors are left, then there are",
