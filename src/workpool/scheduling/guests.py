@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     from workpool.scheduling.mapjob import MapJob
     from workpool.scheduling.pace import Pace
 
-__all__ = ["Host", "Meter", "Pulled", "Scribe"]
+__all__ = ["Host", "Meter", "Scribe"]
 
 
 class Host(Protocol):
@@ -58,13 +58,6 @@ class Host(Protocol):
 
     def assist_job(self, job: MapJob) -> None:
         """Hear that a thread is about to wait for the call's results; without the lock."""
-
-
-class Pulled(Protocol):
-    """A map call whose input one thread at a time pulls."""
-
-    host: Any
-    puller: object
 
 
 class Meter(Protocol):

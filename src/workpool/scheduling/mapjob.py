@@ -20,35 +20,25 @@ from typing import TYPE_CHECKING, Any
 from workpool.ipc.calm import calmly
 from workpool.scheduling.accepted import Accepted
 from workpool.scheduling.chunk import Chunk, Piece
-from workpool.scheduling.ledger import rouse
 from workpool.scheduling.pace import TARGET, together
+from workpool.scheduling.pulling import Pulling
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Sequence
 
-    from workpool.scheduling.guests import Host, Meter, Pulled, Scribe
+    from workpool.scheduling.guests import Host
     from workpool.scheduling.ledger import Epoch
     from workpool.scheduling.terms import Terms
 
-__all__ = ["Chunk", "MapJob", "Piece", "begin_pulling"]
+__all__ = ["Chunk", "MapJob", "Piece"]
 
 WIDEST_WINDOW = 16_384  # items pulled ahead of the consumer at most, unless buffersize says so
 
 
-def begin_pulling(job: Pulled, who: object) -> bool:
-    """Let one call have the input; False if another has. It is given back by ``puller = None``.
-
-    A lock would not do: Ctrl-C may come between its acquisition and the ``try`` after it.
-    """
-    with job.host.lock:
-        if job.puller is not None:
-            return False
-        job.puller = who
-    return True
-
-
-class MapJob:
+class MapJob(Pulling):
     """What is left of a map call and what came out of it so far."""
+
+    host: Host
 
     def __init__(
         self,
@@ -62,36 +52,21 @@ class MapJob:
         ordered: bool,
         epoch: Epoch,
     ) -> None:
-        self.host = host
+        super().__init__(host, window=window, ordered=ordered, epoch=epoch)
         self.fn = fn
         self.star = star  # items are tuples of arguments
         self.terms = terms
         self.chunksize = chunksize
-        self.ordered = ordered
-        self.epoch = epoch
-        self.closed = False
-        self.unseen = False  # nobody has its results any more
-        self.reason: BaseException | None = None  # why it was closed, if not by its consumer
-        self.pulled = 0  # items accepted
-        self.settled = 0  # items with an outcome, or dropped
-        self.consumed = 0  # items whose outcome was fetched
         self.failed = 0
         self.blob: Any = None  # what a backend keeps about the function, such as its pickle
-        self.listener: Callable[[], object] | None = None  # wakes the consumer, once
-        self.meter: Meter | None = None
-        self.scribe: Scribe | None = None
-        self._window = window
         # Not drawn: a deque, or a range or list with _next as its cursor.
         self._items: Any = deque()
         self._next = 0  # items drawn
         self._gaps: deque[tuple[int, int]] = deque()  # of items restored: where, and how many
-        self._source: Iterator[Any] | None = None  # what is still to be pulled
         self._queued = False
         self.accepted = Accepted()
         self._ready: dict[int, Piece] = {}  # by start, when ordered
         self._completed: deque[Piece] = deque()  # when not
-        self.puller: object = None  # stands for the call of pull that has the input
-        self.watchers: list[Any] = []  # held locks of joins that pull, released at each piece
 
     # ------------------------------------------------------------------- input
 
@@ -137,11 +112,6 @@ class MapJob:
         """When the next item was accepted, 0.0 if there is none; lock held."""
         return self.accepted.drawn(self._next)
 
-    @property
-    def exhausted(self) -> bool:
-        """Whether all input is pulled."""
-        return self._source is None
-
     def window(self) -> int:
         """How many items may be pulled ahead of the consumer."""
         if self._window is not None:
@@ -163,7 +133,7 @@ class MapJob:
             return
         me = object()
         try:
-            if not begin_pulling(self, me):
+            if not self.begin_pulling(me):
                 return
             batch = 1
             while (source := self._source) is not None:
@@ -176,11 +146,11 @@ class MapJob:
                     items = list(islice(source, wanted))
                 except BaseException:
                     with self.host.lock:
-                        self._end_of_source()
+                        self.end_of_source()
                     raise
                 kept: dict[int, Any] | None = None
                 if self.scribe is not None:
-                    kept = self._restore(items, last=len(items) < wanted)
+                    kept = self.restore(items, last=len(items) < wanted)
                 # Few at a time from a slow input, so that its first items start at once.
                 batch = batch * 2 if monotonic() - began < TARGET / 8 else 1
                 if not calmly(self._take_in, items, wanted, kept):
@@ -191,11 +161,7 @@ class MapJob:
             self.host.unattended()  # on the way to hire, it may be
             raise
         finally:
-            if self.puller is me:
-                self.puller = None
-            with self.host.lock:
-                self._tell_watchers()  # a join that found the input taken looks again
-            self.host.sweep()
+            self.end_pulling(me)
 
     def _take_in(self, items: list[Any], wanted: int, kept: dict[int, Any] | None) -> bool:
         """Count and queue what was pulled; False if nobody wants it any more."""
@@ -205,20 +171,8 @@ class MapJob:
             if items:
                 self._accept(items, kept)
             if len(items) < wanted:
-                self._end_of_source()
+                self.end_of_source()
         return True
-
-    def _restore(self, items: list[Any], *, last: bool) -> dict[int, Any]:
-        """Ask what is kept of these items; the call ends if that cannot be told."""
-        assert self.scribe is not None
-        try:
-            return self.scribe.restore(self.pulled, items, last=last)
-        except BaseException as error:
-            with self.host.lock:
-                if self.closed:  # and its journal with it, under our feet
-                    return {}
-                self.close(error)
-            raise
 
     def _accept(self, items: list[Any], kept: dict[int, Any] | None) -> None:
         """Queue what was pulled; lock held."""
@@ -252,26 +206,6 @@ class MapJob:
         """Tell whether a join would find input to pull right now; lock held."""
         room = self._source is not None and self.pulled - self.settled < self.window()
         return room and self.puller is None
-
-    def cut_off(self, reason: BaseException) -> None:
-        """Pull no more input, for a reason that the consumer is told when it gets there; lock held."""
-        if self._source is not None:
-            self.reason = reason
-            self._end_of_source()
-
-    def _end_of_source(self) -> None:
-        """Note that all input is pulled; lock held."""
-        if self._source is not None:
-            self.host.litter.append(self._source)
-            self._source = None
-            self.epoch.open_jobs.remove(self)
-            self.host.dismiss(self.epoch, 0)
-            self._tell()
-            self._tell_watchers()
-            if self.meter is not None:
-                end_of_source(self.meter, self)
-            if self.scribe is not None:
-                self.scribe.look()
 
     def draw(self, workers: int) -> tuple[Chunk | None, bool]:
         """Cut the next chunk; lock held. The second value tells whether there is more."""
@@ -326,22 +260,17 @@ class MapJob:
             if self.ordered:
                 self._ready[piece.start] = piece
                 if piece.start == self.consumed or self.settled == self.pulled:
-                    self._tell()
+                    self.tell()
             else:
                 self._completed.append(piece)
-                self._tell()
-        self._tell_watchers()
+                self.tell()
+        self.tell_watchers()
         if self.meter is not None:
             failed = 0 if piece.errors is None else len(piece.errors)
             self.meter.count(count - failed, failed, restored)
             if self._source is None and self.settled == self.pulled:
                 self.meter.end()
         self.host.dismiss(self.epoch, count)
-
-    @property
-    def complete(self) -> bool:
-        """Whether no outcome is still to come."""
-        return (self._source is None or self.closed) and self.settled == self.pulled
 
     def fetch(self) -> Piece | None:
         """Take the next piece, if it is there; lock held."""
@@ -352,11 +281,6 @@ class MapJob:
         if piece is not None:
             self.consumed += len(piece.values)
         return piece
-
-    @property
-    def finished(self) -> bool:
-        """Whether nothing more will come: all pulled, all fetched; or closed."""
-        return self.closed or (self._source is None and self.consumed == self.pulled)
 
     def close(self, reason: BaseException | None = None) -> None:
         """Cancel what has not started; lock held. What runs runs on, its results unseen."""
@@ -369,11 +293,11 @@ class MapJob:
         undrawn = self.undrawn
         self.host.litter.extend((self._items, self._ready, self._completed))
         self._items, self._ready, self._completed = deque(), {}, deque()
-        self._end_of_source()
+        self.end_of_source()
         if undrawn:
             self.drop(undrawn)
         self.host.abandon(self)
-        self._tell()
+        self.tell()
 
     def drop(self, count: int) -> None:
         """Count items done that will never run; lock held."""
@@ -381,20 +305,3 @@ class MapJob:
         if self.scribe is not None:
             self.scribe.look()
         self.host.dismiss(self.epoch, count)
-
-    def _tell(self) -> None:
-        listener, self.listener = self.listener, None
-        if listener is not None:
-            listener()
-
-    def _tell_watchers(self) -> None:
-        watchers, self.watchers = self.watchers, []
-        for watcher in watchers:
-            rouse(watcher)
-
-
-def end_of_source(meter: Meter, job: Any) -> None:
-    """Tell a meter how many items there are, and that it was the last one if all have an outcome; lock held."""
-    meter.know_total(job.pulled)
-    if job.settled == job.pulled:
-        meter.end()

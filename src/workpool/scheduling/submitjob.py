@@ -12,21 +12,21 @@ from collections import deque
 from typing import TYPE_CHECKING, Any
 
 from workpool.scheduling.chunk import Piece
-from workpool.scheduling.ledger import rouse
-from workpool.scheduling.mapjob import begin_pulling, end_of_source
+from workpool.scheduling.pulling import Pulling
 from workpool.task import Task
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
-    from workpool.scheduling.guests import Meter, Scribe
     from workpool.scheduling.scheduler import Scheduler
 
 __all__ = ["SubmitJob"]
 
 
-class SubmitJob:
+class SubmitJob(Pulling):
     """Tasks of one map call, and which of them are done."""
+
+    host: Scheduler
 
     def __init__(
         self,
@@ -36,29 +36,15 @@ class SubmitJob:
         window: int | None,
         ordered: bool,
     ) -> None:
-        self.host = host
-        self.ordered = ordered
-        self.closed = False
-        self.unseen = False  # nobody has its results any more
-        self.reason: BaseException | None = None
-        self.settled = 0
-        self.consumed = 0
-        self.pulled = 0
-        self.watchers: list[Any] = []
-        self.listener: Callable[[], object] | None = None
-        self.meter: Meter | None = None
-        self.scribe: Scribe | None = None
+        # A window of None: all of it, at once.
+        super().__init__(host, window=window, ordered=ordered, epoch=host.ledger.current)
         # With a scribe: by position, tasks whose results are being kept; by task, what may be told.
         self._held: dict[int, Task[Any]] = {}
         self._places: dict[Task[Any], int] = {}  # positions, where the order does not tell
         self._through: dict[Task[Any], Piece] = {}
         self._submit = submit
-        self._source: Iterator[Any] | None = None
-        self._window = window  # None: all of it, at once
         self._tasks: deque[Task[Any]] = deque()  # not fetched, in order
         self._done: deque[Task[Any]] = deque()  # not fetched, as they ended
-        self.puller: object = None  # stands for the call of pull that has the input
-        self.epoch = host.ledger.current
 
     def begin(self, source: Iterator[Any], _: None) -> None:
         """Accept the input, which is to be pulled as it is needed."""
@@ -73,7 +59,7 @@ class SubmitJob:
         """Submit items up to the window, counted from what is consumed (or merely settled)."""
         me = object()
         try:
-            if not begin_pulling(self, me):
+            if not self.begin_pulling(me):
                 return
             while (source := self._source) is not None:  # which another thread may end
                 behind = self.settled if ahead_of_settled else self.consumed
@@ -83,16 +69,16 @@ class SubmitJob:
                     item = next(source)
                 except StopIteration:
                     if self.scribe is not None:
-                        self._restore([], last=True)
+                        self.restore([], last=True)
                     with self.host.lock:
-                        self._end_of_source()
+                        self.end_of_source()
                     return
                 except BaseException:
                     with self.host.lock:
-                        self._end_of_source()
+                        self.end_of_source()
                     raise
                 if self.scribe is not None:
-                    kept = self._restore([item], last=False)
+                    kept = self.restore([item], last=False)
                     if self.closed:
                         return
                     if kept:
@@ -100,11 +86,7 @@ class SubmitJob:
                         continue
                 self._run(item)
         finally:
-            if self.puller is me:
-                self.puller = None
-            with self.host.lock:
-                self._tell_watchers()  # a join that found the input taken looks again
-            self.host.sweep()
+            self.end_pulling(me)
 
     def _run(self, item: Any) -> None:
         """Submit one item."""
@@ -129,18 +111,6 @@ class SubmitJob:
             task.cancel()
         # Run inline, it has failed on top of this frame: no cycle through its traceback.
         del task
-
-    def _restore(self, items: list[Any], *, last: bool) -> dict[int, Any]:
-        """Ask what is kept of these items; the call ends if that cannot be told."""
-        assert self.scribe is not None
-        try:
-            return self.scribe.restore(self.pulled, items, last=last)
-        except BaseException as error:
-            with self.host.lock:
-                if self.closed:  # and its journal with it, under our feet
-                    return {}
-                self.close(error)
-            raise
 
     def _accept(self, result: Any) -> None:
         """Take in an item whose result was kept."""
@@ -196,16 +166,6 @@ class SubmitJob:
         error = task._exception
         return Piece(position, [task._result], None if error is None else {0: error})
 
-    @property
-    def complete(self) -> bool:
-        """Whether no outcome is still to come."""
-        return self._source is None and self.settled == self.pulled
-
-    @property
-    def finished(self) -> bool:
-        """Whether nothing more will come."""
-        return self.closed or (self._source is None and self.consumed == self.pulled)
-
     def close(self, reason: BaseException | None = None) -> None:
         """Cancel what has not started; lock held, and held again on return."""
         if self.closed:
@@ -214,10 +174,11 @@ class SubmitJob:
         self.reason = reason
         if self.meter is not None:
             self.meter.end()
-        self._end_of_source()
+        self.end_of_source()
         tasks = list(self._tasks)
         self._tasks.clear()
-        self._tell()
+        self.tell()
+        self.tell_watchers()
         self.host.lock.release()  # cancel() takes it, and runs callbacks
         try:
             # The last first: one that runs and is told makes room for none that is to be cancelled.
@@ -259,33 +220,5 @@ class SubmitJob:
                 self.meter.count(1 - failed, failed, restored)
             if self._source is None and self.settled == self.pulled:
                 self.meter.end()
-        self._tell()
-
-    def cut_off(self, reason: BaseException) -> None:
-        """Pull no more input, for a reason that the consumer is told when it gets there; lock held."""
-        if self._source is not None:
-            self.reason = reason
-            self._end_of_source()
-
-    def _end_of_source(self) -> None:
-        if self._source is not None:
-            self.host.litter.append(self._source)
-            self._source = None
-            self.epoch.open_jobs.remove(self)
-            self.host.dismiss(self.epoch, 0)
-            self._tell()
-            if self.meter is not None:
-                end_of_source(self.meter, self)
-            if self.scribe is not None:
-                self.scribe.look()
-
-    def _tell(self) -> None:
-        listener, self.listener = self.listener, None
-        if listener is not None:
-            listener()
-        self._tell_watchers()
-
-    def _tell_watchers(self) -> None:
-        watchers, self.watchers = self.watchers, []
-        for watcher in watchers:
-            rouse(watcher)
+        self.tell()
+        self.tell_watchers()

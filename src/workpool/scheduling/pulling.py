@@ -1,0 +1,127 @@
+"""What the two kinds of map calls have in common: an input to be pulled, and those who wait for what comes of it.
+
+The scheduler's lock guards all of it, but for the pulling itself, which runs the user's
+iterator in the thread of whoever consumes (or joins). ``puller`` lets one thread at a
+time do that.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+from workpool.scheduling.ledger import rouse
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator
+
+    from workpool.scheduling.guests import Meter, Scribe
+    from workpool.scheduling.ledger import Epoch
+
+__all__ = ["Pulling"]
+
+
+class Pulling:
+    """A map call's input: how far it is pulled, settled and consumed."""
+
+    def __init__(self, host: Any, *, window: int | None, ordered: bool, epoch: Epoch) -> None:
+        self.host = host
+        self.ordered = ordered
+        self.epoch = epoch
+        self.closed: bool = False
+        self.unseen = False  # nobody has its results any more
+        self.reason: BaseException | None = None  # why it was closed, if not by its consumer
+        self.pulled: int = 0  # items accepted
+        self.settled: int = 0  # items with an outcome, or dropped
+        self.consumed: int = 0  # items whose outcome was fetched
+        self.listener: Callable[[], object] | None = None  # wakes the consumer, once
+        self.watchers: list[Any] = []  # held locks of joins that pull, released at each piece
+        self.meter: Meter | None = None
+        self.scribe: Scribe | None = None
+        self.puller: object = None  # stands for the call of pull that has the input
+        self._source: Iterator[Any] | None = None  # what is still to be pulled
+        self._window: int | None = window
+
+    @property
+    def exhausted(self) -> bool:
+        """Whether all input is pulled."""
+        return self._source is None
+
+    @property
+    def complete(self) -> bool:
+        """Whether no outcome is still to come."""
+        return (self._source is None or self.closed) and self.settled == self.pulled
+
+    @property
+    def finished(self) -> bool:
+        """Whether nothing more will come: all pulled, all fetched; or closed."""
+        return self.closed or (self._source is None and self.consumed == self.pulled)
+
+    def begin_pulling(self, who: object) -> bool:
+        """Let one call have the input; False if another has. ``end_pulling`` gives it back.
+
+        A lock would not do: Ctrl-C may come between its acquisition and the ``try`` after it.
+        """
+        with self.host.lock:
+            if self.puller is not None:
+                return False
+            self.puller = who
+        return True
+
+    def end_pulling(self, who: object) -> None:
+        """Give the input back, if this call has it."""
+        if self.puller is who:
+            self.puller = None
+        with self.host.lock:
+            self.tell_watchers()  # a join that found the input taken looks again
+        self.host.sweep()
+
+    def restore(self, items: list[Any], *, last: bool) -> dict[int, Any]:
+        """Ask what is kept of these items; the call ends if that cannot be told."""
+        assert self.scribe is not None
+        try:
+            return self.scribe.restore(self.pulled, items, last=last)
+        except BaseException as error:
+            with self.host.lock:
+                if self.closed:  # and its journal with it, under our feet
+                    return {}
+                self.close(error)
+            raise
+
+    def close(self, reason: BaseException | None = None) -> None:
+        """Cancel what has not started; lock held."""
+        raise NotImplementedError
+
+    def cut_off(self, reason: BaseException) -> None:
+        """Pull no more input, for a reason that the consumer is told when it gets there; lock held."""
+        if self._source is not None:
+            self.reason = reason
+            self.end_of_source()
+
+    def end_of_source(self) -> None:
+        """Note that all input is pulled; lock held."""
+        if self._source is None:
+            return
+        self.host.litter.append(self._source)
+        self._source = None
+        self.epoch.open_jobs.remove(self)
+        self.host.dismiss(self.epoch, 0)
+        self.tell()
+        self.tell_watchers()
+        if self.meter is not None:
+            self.meter.know_total(self.pulled)
+            if self.settled == self.pulled:
+                self.meter.end()
+        if self.scribe is not None:
+            self.scribe.look()
+
+    def tell(self) -> None:
+        """Wake the consumer; lock held."""
+        listener, self.listener = self.listener, None
+        if listener is not None:
+            listener()
+
+    def tell_watchers(self) -> None:
+        """Wake the joins that wait for input they may pull; lock held."""
+        watchers, self.watchers = self.watchers, []
+        for watcher in watchers:
+            rouse(watcher)
