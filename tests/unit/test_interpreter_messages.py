@@ -12,6 +12,7 @@ from tests.support.gates import DEADLINE
 from tests.support.tasks import call, double
 from workpool import NotPicklable, Pool
 from workpool._compat import has_interpreters
+from workpool.ipc import robust_lock
 
 pytestmark = pytest.mark.skipif(
     not has_interpreters(), reason="this Python has no concurrent.interpreters"
@@ -56,3 +57,25 @@ def test_an_initializer_that_cannot_go_there_is_told_of_an_interpreter() -> None
     """It is refused at the call."""
     with pytest.raises(NotPicklable, match="cannot go to an interpreter: "):
         Pool(1, backend="interpreter", initializer=call, initargs=(make_lock(),))
+
+
+def use(shared: Any) -> str:
+    return type(shared).__name__
+
+
+@pytest.mark.parametrize(
+    "kind",
+    ["array", "counter", "event", "lock", "queue", "rate_limit", "semaphore", "shared"],
+)
+def test_record_locks_are_refused(pool: Pool, monkeypatch: pytest.MonkeyPatch, kind: str) -> None:
+    """Record locks are a process's: what needs one is refused in an interpreter, where it would exclude nobody."""
+    terms: dict[str, tuple[Any, ...]] = {"rate_limit": (1, 1.0), "array": (3, int), "shared": (0,)}
+    make = getattr(pool, kind)
+    sound = make(*terms.get(kind, ()))
+    assert pool.submit(use, sound).result(DEADLINE)
+    monkeypatch.setattr(robust_lock, "_USE_RECORD_LOCKS", True)
+    error = pool.submit(use, make(*terms.get(kind, ()))).exception(DEADLINE)
+    assert isinstance(error, NotPicklable)
+    assert "record locks" in str(error)
+    assert 'Use backend="process"' in str(error)
+    assert pool.submit(double, 1).result(DEADLINE) == 2

@@ -75,7 +75,7 @@ class Arena:
         self.token = token
         self.memory_fd = memory_fd
         self.locks_fd = locks_fd
-        self._maker = maker
+        self.maker = maker
         self.room = Room(memory_fd)
         self._uids = itertools.count(1)
 
@@ -92,14 +92,14 @@ class Arena:
         return _find, (self.token, os.getpid(), self.memory_fd, self.locks_fd)
 
     def __del__(self) -> None:
-        for fd in (self.memory_fd, self.locks_fd)[: 1 + (self._maker >= 0)]:
+        for fd in (self.memory_fd, self.locks_fd)[: 1 + (self.maker >= 0)]:
             with suppress(OSError):
                 os.close(fd)
 
     @property
     def ours(self) -> bool:
         """Whether this process made the arena; a forked child did not."""
-        return self._maker == os.getpid()
+        return self.maker == os.getpid()
 
     def allocate(self, size: int, spare: int) -> Region:
         """Hand out a region; `_lock` is held."""

@@ -11,6 +11,9 @@ the kernel takes threads of one process for one waiter, and sees deadlocks
 where there are none.
 
 A thread that ends as owner while its process lives keeps the lock.
+
+Nor does the kernel tell interpreters of a process apart, and these have no gate in common:
+a lock that comes from another interpreter of this process is refused.
 """
 
 from __future__ import annotations
@@ -24,6 +27,7 @@ from typing import TYPE_CHECKING
 from weakref import WeakValueDictionary
 
 from workpool._compat import Lock, RLock
+from workpool.errors import Unsupported
 
 if sys.platform != "win32":
     import fcntl
@@ -48,6 +52,13 @@ class RecordLock:
     """
 
     def __init__(self, region: Region, offset: int) -> None:
+        if region.arena.maker < 0:  # another interpreter of this process
+            message = (
+                "a lock that is shared here is made of record locks, which do not keep interpreters of one process "
+                "apart: this system has no robust mutexes, or WORKPOOL_RECORD_LOCKS is set. Use "
+                'backend="process" for tasks that share state.'
+            )
+            raise Unsupported(message)
         self._region = region  # keeps its place, and the descriptor open
         self._fd = region.arena.locks_fd
         self._byte = region.offset + offset
