@@ -6,9 +6,19 @@ import os
 import threading
 
 from tests.support.gates import stop
-from workpool import Counter, Lock
+from tests.support.nodes import node_here
+from workpool import Counter, Lock, Queue, Shared
 
-__all__ = ["WAIT", "add_many", "add_slowly", "hold_by_number", "keep", "wait_for_ever"]
+__all__ = [
+    "WAIT",
+    "add_many",
+    "add_slowly",
+    "hold_by_number",
+    "hold_here",
+    "keep",
+    "use_all",
+    "wait_for_ever",
+]
 
 WAIT = 90.0  # seconds; what has not happened by then never will
 
@@ -37,3 +47,23 @@ def add_many(count: Counter, times: int) -> list[int]:
 def keep(lock: Lock, gate: str) -> None:
     lock.acquire()
     stop(gate, os.getpid(), WAIT)
+
+
+def hold_here(gate: str) -> str:
+    """Stop at a gate, telling the machine; give that, too."""
+    stop(gate, node_here(), WAIT)
+    return node_here()
+
+
+def use_all(
+    count: Counter, box: Shared[list[str]], lock: Lock, jobs: Queue[int], done: Queue[str]
+) -> int:
+    """Work off a queue, and leave a trace in all that is shared."""
+    taken = 0
+    for job in jobs:
+        with lock, box.lock() as held:
+            held.value = [*held.value, node_here()]
+        count.add(job)
+        done.put(node_here())
+        taken += 1
+    return taken

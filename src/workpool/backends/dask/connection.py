@@ -17,14 +17,15 @@ from workpool.backends.process.cpus import usable_cpus
 from workpool.errors import Unsupported
 
 if TYPE_CHECKING:
-    from collections.abc import Coroutine
+    from collections.abc import Callable, Coroutine
     from concurrent.futures import Future
 
     from workpool.backends.dask.local import LocalCluster
 
 __all__ = ["Connection", "import_distributed", "is_ours"]
 
-_LOOK_AGAIN = 0.05  # seconds between two looks at whether a worker has come back
+# Seconds between two looks at whether there is a worker; the first few are for one that is on its way.
+_LOOK_AGAIN, _MOST = 0.05, 1.0
 
 
 def is_ours(settings: Any) -> bool:
@@ -41,6 +42,9 @@ class Connection:
         self.ours = is_ours(settings)
         self._timeout = settings.start_timeout or 60.0
         self._cluster: LocalCluster | None = None
+        # Which nanny's worker a slot has, by the slot's index. Nannies keep their address when the worker
+        # that they mind is replaced. Touched in the client's loop alone.
+        self._taken: dict[int, str] = {}
         self._own_client = settings.client is None
         self.client = (
             settings.client if settings.client is not None else self._connect(pool, settings)
@@ -84,15 +88,12 @@ class Connection:
         there = self.spawn(self.client.scheduler.identity(n_workers=-1)).result()
         workers: dict[str, Any] = there["workers"]
         self.slots = sum(worker["nthreads"] for worker in workers.values()) or usable_cpus()
-        # Nannies keep their address when the worker that they mind is replaced.
-        self._nannies: list[str] = sorted(
-            worker["nanny"] for worker in workers.values() if worker["nanny"]
-        )
-        if self.ours and (
-            any(worker["nthreads"] != 1 for worker in workers.values())
-            or len(self._nannies) != len(workers)
-            or not workers
-        ):
+        # What each of them has: on a cluster of ours a task may come to any.
+        self.common: dict[str, float] = {
+            name: min(worker["resources"].get(name, 0.0) for worker in workers.values())
+            for name in {name for worker in workers.values() for name in worker["resources"]}
+        }
+        if self.ours and not (workers and all(map(_can_be_ended, workers.values()))):
             message = (
                 "exclusive=True needs Dask workers that can be ended one task at a time: each with one thread and a "
                 "nanny (dask worker --nthreads 1). Or leave exclusive=True away."
@@ -120,22 +121,38 @@ class Connection:
 
     # ----------------------------------------------------------- on a cluster of our own
 
-    def nanny_of(self, index: int) -> str:
-        """Give the nanny that minds the worker of the slot with that index."""
-        return self._nannies[index % len(self._nannies)]
+    async def find_worker(self, index: int, wanted: Callable[[], bool]) -> tuple[str, str] | None:
+        """Wait for a worker that no other slot has; gives its address, and its nanny's.
 
-    async def find_worker(self, nanny: str) -> str | None:
-        """Wait until a nanny has a worker, and give its address; Dask tells nobody when, so this looks again."""
+        The nanny of a worker that has ended starts another; where a machine has ended with its
+        nannies nobody does, and the pool goes on with the others. So only when none is there for long
+        is that a failed start. Dask tells nobody of new workers, so this looks again.
+        """
         loop = asyncio.get_running_loop()
-        until = loop.time() + self._timeout
-        while loop.time() < until:
-            there = await self.client.scheduler.identity(n_workers=-1)
-            for address, worker in there["workers"].items():
-                if worker["nanny"] == nanny and worker["status"] == "running":
-                    found: str = address
-                    return found
-            await asyncio.sleep(_LOOK_AGAIN)
+        until, pause = loop.time() + self._timeout, _LOOK_AGAIN
+        before = self._taken.pop(index, None)
+        while wanted():
+            there = (await self.client.scheduler.identity(n_workers=-1))["workers"]
+            workers: dict[str, str] = {
+                each["nanny"]: address
+                for address, each in there.items()
+                if each["status"] == "running" and _can_be_ended(each)
+            }
+            free = sorted(workers.keys() - self._taken.values())
+            if free and wanted():
+                nanny = before if before is not None and before in free else free[index % len(free)]
+                self._taken[index] = nanny
+                return workers[nanny], nanny
+            if loop.time() > until and not workers:
+                return None
+            await asyncio.sleep(pause)
+            pause = min(2 * pause, _MOST)
         return None
+
+    def let_go(self, index: int) -> None:
+        """Let others have the worker of a slot; from any thread."""
+        with suppress(RuntimeError):  # the loop has ended with its client
+            self.loop.call_soon_threadsafe(self._taken.pop, index, None)
 
     async def kill_worker(self, address: str, nanny: str) -> None:
         """Have the worker's nanny kill it, as nothing in the worker could refuse; it starts another."""
@@ -152,6 +169,11 @@ class Connection:
             )
             if any(each is True for each in killed.values()):
                 await self.client.scheduler.workpool_killed(nanny=nanny)
+
+
+def _can_be_ended(worker: dict[str, Any]) -> bool:
+    """Tell whether a worker runs one task at a time, and has a nanny to start another in its place."""
+    return bool(worker["nanny"]) and worker["nthreads"] == 1
 
 
 def import_distributed() -> Any:

@@ -15,10 +15,12 @@ from functools import partial
 from time import monotonic
 from typing import TYPE_CHECKING, Any
 
+import attrs
+
 from workpool._compat import Lock
 from workpool.backends.dask.channel import DaskChannel, attach, detach
 from workpool.backends.dask.connection import Connection, import_distributed
-from workpool.errors import WorkerStartFailed
+from workpool.errors import Unsupported, WorkerStartFailed
 from workpool.ipc import pickling
 from workpool.naming import function_name
 from workpool.task import Task
@@ -39,6 +41,14 @@ _GOODBYE = (
     5.0  # seconds that the end of workers may take to be ordered, before the client is closed
 )
 _PATIENCE = 1.0  # seconds that a message may wait for the name of what runs
+
+
+@attrs.frozen(eq=False)
+class Far:
+    """A Dask worker that a slot has to itself."""
+
+    address: str
+    nanny: str
 
 
 class DaskEngine:
@@ -66,10 +76,10 @@ class DaskEngine:
     def begin(self, slot: Slot) -> None:
         """Have a worker for the slot: any, or on a cluster of ours the one of its index."""
         slot.far = far = object()
-        if not self.ends_tasks:
+        if self.ends_tasks:
+            self._connection.spawn(self._find_worker(slot, far))
+        else:
             slot.ready()
-            return
-        self._connection.spawn(self._find_worker(slot, far))
 
     def send(self, slot: Slot, flight: Flight, order: Order) -> None:
         """Submit an order to Dask."""
@@ -78,7 +88,16 @@ class DaskEngine:
         terms, name = _terms(flight.unit)
         pinned: dict[str, Any] = {}
         if self.ends_tasks:
-            pinned = {"workers": [slot.far], "allow_other_workers": False}
+            common = self._connection.common
+            if any(amount > common.get(what, 0) for what, amount in terms.resources.items()):
+                refusal = Unsupported(
+                    f"resources={dict(terms.resources)} cannot be kept on a Dask cluster that the pool has to itself: "
+                    f"not all of its workers have them (they have {common} in common), and a task may come to any. "
+                    "Say exclusive=False, or start each worker with them (dask worker --resources)."
+                )
+                slot.post(partial(slot.refused, flight, refusal))
+                return
+            pinned = {"workers": [slot.far.address], "allow_other_workers": False}
         flight.ticket = future = self._client.submit(
             run_order,
             self._token,
@@ -103,16 +122,17 @@ class DaskEngine:
 
     def end(self, slot: Slot) -> None:
         """Have the nanny kill the worker, and start another; or just forget the order."""
-        flight = slot.flight
-        if self.ends_tasks and isinstance(slot.far, str):
-            nanny = self._connection.nanny_of(slot.index)
-            killing = self._connection.kill_worker(slot.far, nanny)
+        flight, far = slot.flight, slot.far
+        if isinstance(far, Far):
+            killing = self._connection.kill_worker(far.address, far.nanny)
             self._kills.append(self._connection.spawn(killing))
         elif flight is not None and flight.ticket is not None:
             self._client.cancel([flight.ticket], force=True, asynchronous=True)
 
     def leave(self, slot: Slot) -> None:
-        """Nothing: a life ends with the pool."""
+        """Let others have the worker; a life there ends with the pool."""
+        slot.far = None
+        self._connection.let_go(slot.index)
 
     def rests(self, slot: Slot) -> bool:
         """Nothing: Dask holds what a task asks for as long as it runs."""
@@ -171,6 +191,8 @@ class DaskEngine:
 
     async def _follow(self, slot: Slot, far: Any, flight: Flight, future: Any) -> None:
         """Wait for an order's end, and report it."""
+        from workpool.backends.dask.far import NOWHERE
+
         distributed = self._distributed
         report: Callable[[], None]
         try:
@@ -179,7 +201,11 @@ class DaskEngine:
             where = getattr(error.last_worker, "address", "an unknown address")
             report = partial(slot.died, far, f"whatever ended the Dask worker at {where}")
         except (distributed.client.FutureCancelledError, asyncio.CancelledError) as error:
-            report = partial(slot.died, far, f"a Dask task that was cancelled ({error})")
+            if getattr(error, "reason", "") == NOWHERE:
+                report = partial(slot.came_back, flight, far, "the death of its Dask worker")
+            else:
+                why = f"a Dask task that was cancelled, or whose result went with its worker ({error})"
+                report = partial(slot.died, far, why)
         except BaseException as error:
             refusal = WorkerStartFailed(
                 f"Dask could not run an order of {self._pool}: {type(error).__name__}: {error}. Its workers need "
@@ -192,24 +218,21 @@ class DaskEngine:
         slot.post(report)
 
     async def _find_worker(self, slot: Slot, far: Any) -> None:
-        """Have the worker of the slot's nanny, when there is one."""
-        nanny = self._connection.nanny_of(slot.index)
+        """Have a worker for the slot, when there is one."""
         try:
-            address = await self._connection.find_worker(nanny)
+            found = await self._connection.find_worker(slot.index, lambda: slot.far is far)
         except Exception as error:
             why = f"{type(error).__name__}: {error}"
             slot.post(lambda: slot.died(far, why))
             return
-        if address is not None:
-            slot.post(partial(self._found, slot, far, address))
+        if found is not None:
+            slot.post(partial(self._found, slot, far, Far(*found)))
             return
-        slot.post(
-            lambda: slot.died(far, f"nothing, but its nanny at {nanny} has no worker that runs")
-        )
+        slot.post(lambda: slot.died(far, "nothing, but the cluster has no worker that runs"))
 
-    def _found(self, slot: Slot, far: Any, address: str) -> None:
+    def _found(self, slot: Slot, far: Any, found: Far) -> None:
         if slot.far is far:
-            slot.far = address
+            slot.far = found
             slot.ready()
 
     async def _tell(self, what: Callable[..., Any], flight: Flight) -> list[Any]:

@@ -25,6 +25,7 @@ if TYPE_CHECKING:
 
 __all__ = [
     "MARK",
+    "NOWHERE",
     "Guard",
     "ask_to_end",
     "forget",
@@ -39,6 +40,8 @@ __all__ = [
 _SchedulerPlugin: Any = import_module("distributed.diagnostics.plugin").SchedulerPlugin
 
 MARK = "-workpool-"  # in the key of every task of ours
+
+NOWHERE = "workpool: no such worker"  # why the guard cancels a task of ours
 
 _LOOK_AGAIN = 0.05  # seconds
 
@@ -130,14 +133,27 @@ class Guard(_SchedulerPlugin):  # type: ignore[misc]  # Dask has no types; it as
     def transition(self, key: Any, start: str, finish: str, *args: Any, **kwargs: Any) -> None:
         """See that a task of ours which goes to a worker goes to no other after that."""
         del start, args, kwargs
-        if finish == "processing" and type(key) is str and MARK in key:
-            task = self._scheduler.tasks[key]
+        if type(key) is not str or MARK not in key:
+            return
+        task = self._scheduler.tasks.get(key)
+        if finish == "no-worker" and task.worker_restrictions:
+            # It was to go to a worker that has died meanwhile, and would wait for that for ever.
+            asyncio.get_running_loop().call_soon(self._send_back, key)
+        elif finish == "processing":
             # To the brink of what Dask lets pass: the death of a worker that has it is told as that.
             task.suspicious = max(task.suspicious, self._scheduler.allowed_failures)
             # And where Dask asks for no suspicion before it begins a task anew (its result was with a
             # worker that died, its worker was sent away), it takes it for one that cannot be computed
             # any more, and tells the client that it is cancelled.
             task.has_lost_dependencies = True
+
+    def _send_back(self, key: str) -> None:
+        """Tell the client that a task has not begun and never will; once Dask's own step is over."""
+        task = self._scheduler.tasks.get(key)
+        if task is not None and task.state == "no-worker":
+            for client in list(task.who_wants or ()):
+                name = client.client_key
+                self._scheduler.stimulus_cancel([key], name, force=True, reason=NOWHERE, msg="")
 
     def host(self, token: str, client: str, make: Callable[[], Any]) -> None:
         """Keep a place for a pool."""

@@ -48,7 +48,7 @@ class Engine(Protocol):
         """Make the slot's far end; ``slot.ready`` or ``slot.died`` is posted when that is done."""
 
     def send(self, slot: Slot, flight: Flight, order: Order) -> None:
-        """Send an order; ``slot.landed`` or ``slot.died`` is posted when it is over."""
+        """Send an order; ``slot.landed``, ``died`` or ``came_back`` is posted when it is over."""
 
     def ask_to_end(self, slot: Slot, flight: Flight) -> None:
         """Let the order see that it is not wanted any more."""
@@ -87,6 +87,12 @@ class Flight:
         # Why its far end is being ended; a CancelledError, if somebody asked for the end of its task.
         self.doomed: BaseException | None = None
         self.asked_for: list[threading.Event] = []  # by whom: told when it is settled, either way
+
+    def stop_clock(self) -> None:
+        """Take the time back, until it begins again."""
+        timer, self.timer = self.timer, None
+        if timer is not None:
+            timer.cancel()
 
 
 class Clerk:

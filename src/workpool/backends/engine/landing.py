@@ -15,7 +15,7 @@ from workpool.task import Task
 if TYPE_CHECKING:
     from workpool.scheduling.scheduler import Scheduler
 
-__all__ = ["fail_unit", "land"]
+__all__ = ["fail_unit", "land", "put_back"]
 
 
 def land(scheduler: Scheduler, unit: Any, outcome: tuple[Any, ...], by: Any) -> None:
@@ -101,6 +101,13 @@ def fail_unit(scheduler: Scheduler, unit: Any, error: BaseException, by: Any, be
     for offset in range(chunk.size):
         if not scheduler.fail_item(chunk, offset, chunk.items[offset], error):
             scheduler.deliver(chunk.job, Piece(chunk.start + offset, [None], {0: error}))
+
+
+def put_back(scheduler: Scheduler, unit: Any) -> None:
+    """Queue a unit again that has not begun: that was no attempt."""
+    if unit.__class__ is Task:
+        unit._attempts -= 1
+    scheduler.give_back([unit])
 
 
 def _open(kind: int, payload: Any, name: str) -> tuple[Any, BaseException | None]:

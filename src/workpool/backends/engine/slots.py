@@ -212,12 +212,20 @@ class Slot:
         else:
             self._begin()
 
+    def came_back(self, flight: Flight, far: Any, why: str) -> None:
+        """The far end was dead before the flight got there: it is another's now."""
+        if flight is self.flight and flight.doomed is None:
+            self.flight = None
+            flight.stop_clock()
+            landing.put_back(self.scheduler, flight.unit)
+        self.died(far, why)
+
     def landed(self, flight: Flight, outcome: tuple[Any, ...]) -> None:
         """An order is over."""
         if flight is not self.flight:
             return  # it was settled otherwise
         self.flight = None
-        self.stop_clock(flight)
+        flight.stop_clock()
         if outcome[0] == remote.FAILED:
             reason = reasons.initializer_failed(self, outcome[1])
             self._fail_for_good(reason, flight)
@@ -232,7 +240,7 @@ class Slot:
         """The engine could not run an order at all: that is the unit's error."""
         if flight is self.flight:
             self.flight = None
-            self.stop_clock(flight)
+            flight.stop_clock()
             landing.fail_unit(self.scheduler, flight.unit, error, self, flight.began)
             _tell(flight)
             self._look()
@@ -305,12 +313,6 @@ class Slot:
             late = partial(self.post, partial(self._overdue, flight, flight.limit))
             flight.timer = self.scheduler.timers.after(flight.limit, late)
 
-    def stop_clock(self, flight: Flight) -> None:
-        """Take the time back, until it begins again."""
-        timer, flight.timer = flight.timer, None
-        if timer is not None:
-            timer.cancel()
-
     # ---------------------------------------------------------------------------- ending
 
     def _ask_to_end(self, what: object) -> None:
@@ -342,7 +344,7 @@ class Slot:
         self.scheduler.timers.after(_GRACE, late)
 
     def _charge(self, flight: Flight, why: str, exitcode: int | None) -> None:
-        self.stop_clock(flight)
+        flight.stop_clock()
         doomed, unit = flight.doomed, flight.unit
         if isinstance(doomed, CancelledError):
             self.scheduler.settle_cancelled(unit)
@@ -371,7 +373,7 @@ class Slot:
         self.scheduler.fail_all(reason, for_good=True)
         if flight is not None:
             self.flight = None
-            self.stop_clock(flight)
+            flight.stop_clock()
             landing.fail_unit(self.scheduler, flight.unit, reason, self, flight.began)
             _tell(flight)
         self._left()

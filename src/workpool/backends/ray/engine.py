@@ -107,7 +107,7 @@ class RayEngine:
             return
         self.leave(slot)
         slot.far = fresh
-        slot.stop_clock(flight)  # what takes time now is not the task
+        flight.stop_clock()  # what takes time now is not the task
 
     def ask_to_end(self, slot: Slot, flight: Flight) -> None:
         """Tell the actor that runs the order."""

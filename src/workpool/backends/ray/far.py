@@ -119,6 +119,18 @@ def remote_worker() -> Any:
 
 
 def remote_host(name: str, namespace: str) -> Any:
-    """Give the class of hosts, as Ray makes an actor of it."""
+    """Give the class of hosts, as Ray makes an actor of it: on the program's machine, if that can be.
+
+    So what a pool shares is lost with that machine alone, and the pool with it.
+    """
+    strategies: Any = import_module("ray.util.scheduling_strategies")
+    here = strategies.NodeAffinitySchedulingStrategy(
+        _ray.get_runtime_context().get_node_id(), soft=True
+    )
     kind = _ray.remote(max_restarts=0, max_task_retries=0, num_cpus=0)(PoolHost)
-    return kind.options(name=name, namespace=namespace, max_concurrency=_MOST_CALLS)
+    return kind.options(
+        name=name,
+        namespace=namespace,
+        max_concurrency=_MOST_CALLS,
+        scheduling_strategy=here,
+    )
