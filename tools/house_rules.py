@@ -4,6 +4,8 @@
 - Tests do not sleep: a sleep is synchronisation by hope.
 - Files stay within 400 lines: past that, look for the second idea.
 - What silences a tool says why, behind itself or in the comment above.
+- The library has no lock of the standard library that Ctrl-C may leave locked: ``workpool._compat``
+  has those for ``with`` blocks, ``workpool.waits`` what threads sleep on.
 
 ``# house: RULE - reason`` on the line (or anywhere in a file, for ``lines``) makes an exception.
 """
@@ -24,6 +26,19 @@ SILENCER = re.compile(
 )
 # There the comment is the test: what the checkers are to refuse.
 UNSILENCED = ("tests/typing/",)
+LIBRARY = ("src", "workpool")
+LOCKS = {
+    "Lock": "Lock of workpool._compat",
+    "RLock": "RLock of workpool._compat",
+    "allocate_lock": "Lock of workpool._compat",
+    "Event": "Event of workpool.waits",
+    "Condition": "what workpool.waits has",
+    "Semaphore": "what workpool.waits has",
+    "BoundedSemaphore": "what workpool.waits has",
+    "Barrier": "what workpool.waits has",
+}
+THREADING = ("threading", "_thread")
+_PLAIN = frozenset(f"{module}.{name}" for module in THREADING for name in LOCKS)
 EXCEPTION = re.compile(r"# house: (?P<rule>\w+) - \S")
 
 
@@ -55,9 +70,14 @@ def check(path: Path) -> Iterator[str]:
         for n, line in enumerate(lines, 1):
             if silences_without_a_word(line, above=lines[n - 2] if n > 1 else ""):
                 yield f"{path}:{n}: silences a tool and does not say why"
+    tree = ast.parse("\n".join(lines))
+    if path.parts[:2] == LIBRARY:
+        for name, line in plain_locks(tree):
+            if ("lock", line) not in excepted:
+                yield f"{path}:{line}: a plain {name}, which Ctrl-C may leave locked; take the {LOCKS[name]}"
     if path.parts[0] != "tests":
         return
-    for node in ast.walk(ast.parse("\n".join(lines))):
+    for node in ast.walk(tree):
         if is_test(node) and not ast.get_docstring(node):
             yield f"{path}:{node.lineno}: {node.name} tells no promise in a docstring"
         for line in sleeps(node):
@@ -69,6 +89,17 @@ def silences_without_a_word(line: str, above: str) -> bool:
     """Tell whether a tool is told to look away, and nobody why."""
     silenced, times = SILENCER.subn("", line[line.find("#") :] if "#" in line else "")
     return bool(times) and not re.search(r"\w", silenced) and not above.lstrip().startswith("#")
+
+
+def plain_locks(tree: ast.AST) -> Iterator[tuple[str, int]]:
+    """Tell name and line of each lock of the standard library that is made or imported."""
+    for node in ast.walk(tree):
+        if isinstance(node, ast.ImportFrom) and node.module in THREADING:
+            for alias in node.names:
+                if alias.name in LOCKS:
+                    yield alias.name, alias.lineno
+        elif isinstance(node, ast.Attribute) and ast.unparse(node) in _PLAIN:
+            yield node.attr, node.lineno
 
 
 def is_test(node: ast.AST) -> TypeGuard[ast.FunctionDef | ast.AsyncFunctionDef]:
