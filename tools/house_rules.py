@@ -72,11 +72,20 @@ def check(path: Path) -> Iterator[str]:
                 yield f"{path}:{n}: silences a tool and does not say why"
     tree = ast.parse("\n".join(lines))
     if path.parts[:2] == LIBRARY:
-        for name, line in plain_locks(tree):
-            if ("lock", line) not in excepted:
-                yield f"{path}:{line}: a plain {name}, which Ctrl-C may leave locked; take the {LOCKS[name]}"
-    if path.parts[0] != "tests":
-        return
+        yield from check_library(path, tree, excepted)
+    elif path.parts[0] == "tests":
+        yield from check_tests(path, tree, excepted)
+
+
+def check_library(path: Path, tree: ast.AST, excepted: set[tuple[str, int]]) -> Iterator[str]:
+    """Tell what breaks a rule that holds for the library alone."""
+    for name, line in plain_locks(tree):
+        if ("lock", line) not in excepted:
+            yield f"{path}:{line}: a plain {name}, which Ctrl-C may leave locked; take the {LOCKS[name]}"
+
+
+def check_tests(path: Path, tree: ast.AST, excepted: set[tuple[str, int]]) -> Iterator[str]:
+    """Tell what breaks a rule that holds for tests alone."""
     for node in ast.walk(tree):
         if is_test(node) and not ast.get_docstring(node):
             yield f"{path}:{node.lineno}: {node.name} tells no promise in a docstring"

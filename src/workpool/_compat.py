@@ -39,14 +39,14 @@ else:
 
 
 if TYPE_CHECKING or sys.version_info[:2] != (3, 14):
-    from threading import Lock, RLock
+    from threading import Lock, RLock  # house: lock - safe in blocks, on these Pythons
 else:
     # There, signals are looked for between the return of a lock's __enter__ and the begin of
     # the block (cpython#148874): the exception of a Ctrl-C, or one that is sent into a thread,
     # left the lock locked for ever. A step of a loop takes it without such a look, and so
     # does the return from a function in Python. __exit__ has to be one in C, which needs a lock
     # that can be derived from; nothing here counts on its being taken twice.
-    class Lock(_thread.RLock):
+    class Lock(_thread.RLock):  # house: lock - its __enter__ is made safe here
         """A lock for ``with`` blocks that an exception may strike at any moment."""
 
         def __enter__(self) -> bool:

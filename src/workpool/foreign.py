@@ -26,7 +26,7 @@ from time import monotonic
 from typing import Any
 
 from workpool._compat import Lock
-from workpool.waits import Event, make_sleeper, sleep_on, wake_all
+from workpool.waits import Event, make_sleeper, sleep_on, wake_all, wake_first
 
 __all__ = ["Condition", "Waiters", "noted", "tell"]
 
@@ -118,10 +118,7 @@ class Condition:
     def notify(self, n: int = 1) -> None:
         """Wake so many of those in `wait`."""
         with self._task._lock:
-            listeners = self._task._more().listeners
-            some = listeners[:n]
-            wake_all(some)
-            del listeners[:n]
+            wake_first(self._task._more().listeners, n)
 
     def notify_all(self) -> None:
         """Wake all of those in `wait`."""
@@ -167,7 +164,7 @@ def _exchange_locks(waiter: Any) -> None:
     had it before: nobody uses the old ones yet.
     """
     event = getattr(waiter, "event", None)
-    if isinstance(event, threading.Event):
+    if isinstance(event, threading.Event):  # house: lock - only to know it by
         waiter.event = ours = Event()
         if event.is_set():
             ours.set()

@@ -195,8 +195,11 @@ class Group(Members):
                 with self._lock:
                     if self._end_if_quiet():
                         return struck
-                    if not self._tasks:
-                        self._changed.wait(_LOOK_AGAIN)
+                    arriving = not self._tasks
+                    if arriving:
+                        self._quiet.clear()  # under the lock: whoever arrives after this puts it up
+                if arriving:
+                    self._quiet.wait(_LOOK_AGAIN)
             except BaseException as raised:
                 if struck is not None or isinstance(
                     raised, (KeyboardInterrupt, WouldDeadlock, ForkedPool)

@@ -22,7 +22,6 @@ Guarantees, and what they rest on
 from __future__ import annotations
 
 import sys
-import threading
 from collections.abc import Callable
 from concurrent.futures import CancelledError
 from contextlib import suppress
@@ -30,6 +29,7 @@ from typing import TYPE_CHECKING, Any, Literal, ParamSpec, Protocol, TypeVar, ca
 
 from workpool._compat import RLock
 from workpool.errors import GroupClosed
+from workpool.waits import Event
 
 if TYPE_CHECKING:
     from workpool.scheduling.scheduler import Scheduler
@@ -70,7 +70,7 @@ class Members:
         self._ends_tasks = ends_tasks
         # Guards all below. A finalizer that strikes in the middle of a step may settle a task of ours.
         self._lock = RLock()
-        self._changed = threading.Condition(self._lock)  # when neither task nor arrival is left
+        self._quiet = Event()  # put up when neither task nor arrival is left
         self._state: Literal["new", "open", "closing", "ended"] = "new"
         self._tasks: dict[Task[Any], None] = {}  # not done, in the order of their submit
         self._arriving: set[object] = set()  # one for each submit on its way
@@ -81,7 +81,7 @@ class Members:
         self._cancelled = False
         self._from_outside = False  # cancelled with the task that it is part of
         self._part_of: Task[Any] | None = None
-        self._listener: Callable[[], object] | None = None  # as _changed, for an event loop
+        self._listener: Callable[[], object] | None = None  # as _quiet, for an event loop
         self._interrupt: Callable[[], object] | None = None  # cancels an async block
         self._interrupted = False
 
@@ -181,7 +181,7 @@ class Members:
         """Wake the thread that waits for the end, or give what wakes the event loop; lock held."""
         if self._tasks or self._arriving:
             return None
-        self._changed.notify_all()
+        self._quiet.set()
         listener, self._listener = self._listener, None
         return listener
 

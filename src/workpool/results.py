@@ -6,7 +6,6 @@ held by anybody but the consumer.
 
 from __future__ import annotations
 
-import threading
 from concurrent.futures import CancelledError
 from itertools import chain, repeat, starmap
 from time import monotonic
@@ -15,6 +14,7 @@ from typing import TYPE_CHECKING, Any, Generic, NoReturn, Self, TypeVar, cast
 from workpool.errors import NotPicklable
 from workpool.ipc.calm import calmly
 from workpool.midway import held_here
+from workpool.waits import make_sleeper, sleep_on
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Callable, Iterable, Iterator
@@ -219,14 +219,12 @@ class Results(Generic[R_co]):
                 self._farewell()
                 return self._end()
             job.host.assist_job(job)
-            sleeper = threading.Lock()
-            sleeper.acquire()
+            sleeper = make_sleeper()
             if self._fetch(sleeper.release):
                 return True
             if job.finished:
                 continue
-            left = -1.0 if self._until is None else max(0.0, self._until - monotonic())
-            if not sleeper.acquire(timeout=min(left, threading.TIMEOUT_MAX)):
+            if not sleep_on(sleeper, None if self._until is None else self._until - monotonic()):
                 self.close()
                 raise self._too_late()
         return False

@@ -16,13 +16,21 @@ lock of ours, and slept on outside of it. The main thread, which alone hears sig
 from __future__ import annotations
 
 import threading
-from _thread import allocate_lock
+from _thread import allocate_lock  # house: lock - to be slept on, never for a block
 from time import monotonic
 from typing import Any
 
-from workpool._compat import Lock
+from workpool._compat import RLock
 
-__all__ = ["Event", "make_sleeper", "sleep_on", "wake_all"]
+__all__ = [
+    "LOOK_AGAIN",
+    "Event",
+    "make_sleeper",
+    "sleep_listed",
+    "sleep_on",
+    "wake_all",
+    "wake_first",
+]
 
 LOOK_AGAIN = 0.2  # seconds between two looks of the main thread: Ctrl-C is to be heard within one
 
@@ -68,6 +76,25 @@ def wake_all(sleepers: list[Any]) -> None:
     sleepers.clear()  # only now: whoever is interrupted above has not forgotten anyone
 
 
+def wake_first(sleepers: list[Any], n: int = 1) -> None:
+    """Wake the first so many on the list; the lock that guards it is held."""
+    wake_all(sleepers[:n])
+    del sleepers[:n]
+
+
+def sleep_listed(lock: Any, sleepers: list[Any], sleeper: Any, timeout: float | None) -> bool:
+    """Sleep, and be on the list no longer; tell whether somebody woke us. ``lock`` guards the list."""
+    woken = False
+    try:
+        woken = sleep_on(sleeper, timeout)
+    finally:
+        if not woken:
+            with lock:
+                if sleeper in sleepers:
+                    sleepers.remove(sleeper)
+    return woken
+
+
 class Event:
     """A flag to wait for, as ``threading.Event``.
 
@@ -77,7 +104,7 @@ class Event:
     __slots__ = ("__weakref__", "_lock", "_sleepers", "_up")
 
     def __init__(self) -> None:
-        self._lock = Lock()  # guards what follows
+        self._lock = RLock()  # guards what follows; a finalizer may come by in the middle
         self._up = False
         self._sleepers: list[Any] = []
 
@@ -105,12 +132,4 @@ class Event:
             if self.is_set():
                 return True
             self._sleepers.append(sleeper)
-        woken = False
-        try:
-            woken = sleep_on(sleeper, timeout)
-        finally:
-            if not woken:
-                with self._lock:
-                    if sleeper in self._sleepers:
-                        self._sleepers.remove(sleeper)
-        return woken or self._up
+        return sleep_listed(self._lock, self._sleepers, sleeper, timeout) or self._up

@@ -7,57 +7,21 @@ until it gets through. After each the pool still runs tasks, counts right and en
 from __future__ import annotations
 
 import signal
-import sys
 from collections.abc import Callable, Generator
 from functools import partial
-from pathlib import Path
 from typing import Any
 
 import pytest
 
-import workpool
 from tests.support import tasks
 from tests.support.gates import DEADLINE, Gate, Running, in_background
+from tests.support.interrupts import interrupted_at
 from tests.support.queues import until
 from workpool import Pool, Results
 
 SOON = 5.0  # seconds; far more than any of this takes
 # An interpreter that is interrupted in a finalizer, or in a generator that is let go, says so and goes on.
 pytestmark = pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning")
-
-OURS = str(Path(workpool.__file__).parent)
-
-
-def interrupted_at(
-    number: int, call: Callable[[], object], at_that_moment: Callable[[], object] = int
-) -> bool:
-    """Make a call that hears Ctrl-C at that moment; False if it has fewer.
-
-    The interpreter raises the exception of a signal where a Python function begins,
-    and where a function in C has returned: these are the moments. At the one that is
-    meant, just before it is raised, another call may be made.
-    """
-    left = number
-
-    def look(frame: Any, event: str, _: object) -> None:
-        nonlocal left
-        if event in {"call", "c_return"} and frame.f_code.co_filename.startswith(OURS):
-            left -= 1
-            if left == -1:
-                at_that_moment()
-                handler = signal.getsignal(signal.SIGINT)
-                assert callable(handler)
-                handler(signal.SIGINT, frame)
-
-    before = sys.getprofile()
-    sys.setprofile(look)
-    try:
-        call()
-    except KeyboardInterrupt:
-        pass
-    finally:
-        sys.setprofile(before)
-    return left < 0
 
 
 @pytest.fixture(autouse=True)
@@ -187,7 +151,7 @@ def test_a_join_that_sleeps_already_hears_of_an_interrupted_call(
                 joins.append(in_background(pool.join, SOON))
                 until(lambda: pool.unfinished == 0 or _somebody_sleeps(pool))
 
-        going_on = interrupted_at(number, partial(_submit, pool), begin_join)
+        going_on = interrupted_at(number, partial(_submit, pool), begin_join, theirs=False)
         for join in joins:
             join.result(2 * SOON)
             assert pool.unfinished == 0, number

@@ -23,8 +23,15 @@ OURS = str(Path(workpool.__file__).parent)
 _THEIRS = frozenset({str(threading.__file__), str(_base.__file__)})
 
 
-def at_moment(number: int, call: Callable[[], object], act: Callable[[Any], object]) -> bool:
+def at_moment(
+    number: int,
+    call: Callable[[], object],
+    act: Callable[[Any], object],
+    *,
+    theirs: bool = True,
+) -> bool:
     """Make a call, and at that moment of it ``act(frame)``; False if it has fewer."""
+    others = _THEIRS if theirs else frozenset[str]()
     left = number
     me = threading.get_ident()
 
@@ -33,7 +40,7 @@ def at_moment(number: int, call: Callable[[], object], act: Callable[[Any], obje
         if event not in {"call", "c_return"} or threading.get_ident() != me:
             return
         name = frame.f_code.co_filename
-        if name.startswith(OURS) or name in _THEIRS:
+        if name.startswith(OURS) or name in others:
             left -= 1
             if left == -1:
                 act(frame)
@@ -48,11 +55,17 @@ def at_moment(number: int, call: Callable[[], object], act: Callable[[Any], obje
 
 
 def interrupted_at(
-    number: int, call: Callable[[], object], at_that_moment: Callable[[], object] = int
+    number: int,
+    call: Callable[[], object],
+    at_that_moment: Callable[[], object] = int,
+    *,
+    theirs: bool = True,
 ) -> bool:
     """Make a call that hears Ctrl-C at that moment; False if it has fewer.
 
     At the moment that is meant, just before the exception is raised, another call may be made.
+    One that begins threads is not for the moments of the standard library (``theirs``): this
+    thread may have a lock of ``threading`` just then.
     """
     struck = False
 
@@ -65,7 +78,7 @@ def interrupted_at(
         handler(signal.SIGINT, frame)
 
     try:
-        at_moment(number, call, strike)
+        at_moment(number, call, strike, theirs=theirs)
     except KeyboardInterrupt:
         pass
     return struck

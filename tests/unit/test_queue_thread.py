@@ -197,7 +197,12 @@ def test_a_call_to_wake_that_comes_too_late_is_passed_on(
             raise Struck
         return False
 
-    monkeypatch.setattr(sleepers, "allocate_lock", lambda: FakeSleeper(roused_and_struck))
+    def make_sleeper() -> FakeSleeper:
+        sleeper = FakeSleeper(roused_and_struck)
+        sleeper.acquire()
+        return sleeper
+
+    monkeypatch.setattr(sleepers, "make_sleeper", make_sleeper)
     with pytest.raises(Struck) if struck else monkeypatch.context():
         sleepers.wait(lock, listed, lambda: sleepers.NOTHING, 0.0001 if not struck else None)
     assert not next_one.locked()

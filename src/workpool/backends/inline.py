@@ -23,6 +23,7 @@ from workpool.scheduling import scheduler, state, waiting
 from workpool.scheduling.worker import describe
 from workpool.situation import here
 from workpool.task import Task
+from workpool.waits import Event
 
 if TYPE_CHECKING:
     from workpool.scheduling.mapjob import Chunk
@@ -110,7 +111,7 @@ class InlineWorker(LocalRunner):
         self._backend = backend
         self.captures = backend.settings.capture
         self._most = backend.settings.max_tasks_per_worker
-        self._away = threading.Event()  # set when the thread has drained
+        self._away = Event()  # set when the thread has drained
         self._listening = Listening(_keeps_books)
         self.started = False
         self.wake = int  # whoever hands a task over does not run it: the drain asks again

@@ -26,6 +26,7 @@ from workpool.scheduling.chunk import Chunk, Item, Piece
 from workpool.scheduling.worker import WorkerThread, describe, describe_item
 from workpool.situation import here
 from workpool.task import RUNNING, Task
+from workpool.waits import Event, make_sleeper
 
 if TYPE_CHECKING:
     from contextlib import AbstractContextManager
@@ -80,10 +81,9 @@ class ThreadWorker(LocalRunner):
         self.captures = backend.settings.capture
         self._outer: list[Task[Any] | None] = []  # tasks that wait here for the one that runs
         self._most = backend.settings.max_tasks_per_worker
-        self._asleep = threading.Lock()  # held, but for the moment of a wake-up
-        self._asleep.acquire()
+        self._asleep = make_sleeper()  # held, but for the moment of a wake-up
         self.wake = self._asleep.release
-        self._over = threading.Event()  # it has left, or is written off
+        self._over = Event()  # it has left, or is written off
         self._thread = WorkerThread(self._run, f"{backend.pool}-{index}")
 
     def start(self) -> None:

@@ -28,6 +28,7 @@ from contextlib import AbstractContextManager, suppress
 from typing import TYPE_CHECKING, Any
 
 from workpool import _compat
+from workpool._compat import Lock
 from workpool.ipc import inheritance, lives, mainmodule, pickling
 from workpool.ipc.frames import pack
 from workpool.ipc.journal import Journal
@@ -269,7 +270,7 @@ class _Journal(Journal):
     def __init__(self, fd: int) -> None:
         super().__init__(fd)
         os.close(fd)
-        self._fence = threading.Lock()
+        self._fence = Lock()
 
     def begin(self, number: int, now: int) -> None:
         super().begin(number, now)

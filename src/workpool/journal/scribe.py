@@ -36,6 +36,7 @@ from workpool.ipc.pickling import dumps, loads
 from workpool.journal.identity import digest, identify
 from workpool.journal.settings import Journal
 from workpool.journal.store import Store
+from workpool.waits import Event
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
@@ -62,9 +63,9 @@ class Scribe:
         self._digests: dict[int, bytes] = {}  # of items that are pulled and not kept, by position
         self._ahead: list[bytes] = []  # of all items, where they are known at the call
         self._pieces: list[Piece] = []  # on their way to the disk; guarded by the scheduler's lock
-        self._news = threading.Event()
-        self._stopping = threading.Event()
-        self._ended = threading.Event()  # the file is closed
+        self._news = Event()
+        self._stopping = Event()
+        self._ended = Event()  # the file is closed
         self._awaited: list[Callable[[], object]] = []
         self._over = False  # what still comes is not kept; guarded by the scheduler's lock
         self._broken = False  # the file cannot be written

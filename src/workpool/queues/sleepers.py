@@ -14,10 +14,10 @@ Guarantees
 
 from __future__ import annotations
 
-import threading
-from _thread import allocate_lock
 from time import monotonic
 from typing import TYPE_CHECKING, Any, Final, TypeAlias
+
+from workpool.waits import make_sleeper, sleep_on
 
 if TYPE_CHECKING:
     from _thread import LockType
@@ -41,8 +41,7 @@ def wait(
     deadline = None if timeout is None else monotonic() + timeout
     while True:
         left = None if deadline is None else deadline - monotonic()
-        sleeper = allocate_lock()
-        sleeper.acquire()
+        sleeper = make_sleeper()
         with lock:
             sleepers.append(sleeper)  # before the look: who acts after it will see us
             stay = False
@@ -80,7 +79,7 @@ def _sleep(lock: LockType, sleepers: Sleepers, sleeper: LockType, left: float | 
     """Sleep until roused, or for so many seconds."""
     roused = False
     try:
-        roused = sleeper.acquire(timeout=-1 if left is None else min(left, threading.TIMEOUT_MAX))
+        roused = sleep_on(sleeper, left)
     finally:
         if not roused:
             with lock:

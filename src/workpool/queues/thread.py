@@ -29,7 +29,6 @@ Guarantees
 
 from __future__ import annotations
 
-from _thread import allocate_lock
 from collections import deque
 from contextlib import suppress
 from itertools import repeat
@@ -38,7 +37,7 @@ from typing import TYPE_CHECKING, Any, Final, Literal, TypeVar, cast
 
 from typing_extensions import override
 
-from workpool._compat import ShutDown, gil_enabled
+from workpool._compat import Lock, ShutDown, gil_enabled
 from workpool.errors import NotPicklable, Unsupported
 from workpool.queues.calls import Calls, check_timeout, checked_maxsize, join_timeout
 from workpool.queues.sleepers import NOTHING, Sleepers, rouse, rouse_all, wait
@@ -131,7 +130,7 @@ class Queue(Calls[T]):
         self._debts: deque[None] = deque()  # one for each item put and not done
         self._owe = self._debts.append
         self._pay = self._debts.pop
-        self._lock = allocate_lock()  # guards what follows, and every look before an act
+        self._lock = Lock()  # guards what follows, and every look before an act
         self._getters: Sleepers = deque()
         self._putters: Sleepers = deque()
         self._joiners: Sleepers = deque()

@@ -20,6 +20,8 @@ from _thread import start_new_thread  # no lock is taken on the way, as it would
 from collections import deque
 from typing import TYPE_CHECKING
 
+from workpool.ipc.calm import calmly
+
 if TYPE_CHECKING:
     from collections.abc import Callable
 
@@ -35,11 +37,16 @@ class Later:
 
     def __init__(self) -> None:
         self._calls: deque[Callable[[], object]] = deque()  # each append and popleft is one step
-        self._running = threading.Lock()  # held by whoever makes the calls; nobody waits for it
+        # Held by whoever makes the calls; taken in a calm step, and nobody waits for it.
+        self._running = threading.Lock()  # house: lock - see above
 
     def add(self, call: Callable[[], object]) -> None:
         """Have a call made soon."""
         self._calls.append(call)
+        calmly(self._begin)
+
+    def _begin(self) -> None:
+        """Have a thread make the calls; in one step, also for Ctrl-C, or nobody would ever make any again."""
         if self._running.acquire(blocking=False):  # else somebody is at it, and looks once more
             try:
                 start_new_thread(self._make, ())
@@ -52,7 +59,11 @@ class Later:
 
     def catch_up(self) -> None:
         """Make the calls in this very thread, which holds nothing, unless somebody is at it."""
-        if self._calls and self._running.acquire(blocking=False):
+        if self._calls:
+            calmly(self._catch_up)
+
+    def _catch_up(self) -> None:
+        if self._running.acquire(blocking=False):
             self._make()
 
     def _make(self) -> None:

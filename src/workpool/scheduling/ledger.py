@@ -10,8 +10,9 @@ Every call here is made with the scheduler's lock held, which guards all of it.
 
 from __future__ import annotations
 
-import threading
 from typing import Any
+
+from workpool.waits import make_sleeper
 
 __all__ = ["Epoch", "Ledger"]
 
@@ -76,9 +77,8 @@ def rouse(sleeper: Any) -> None:
         sleeper.release()
 
 
-def sleep_on(epoch: Epoch) -> threading.Lock:
+def sleeper_on(epoch: Epoch) -> Any:
     """Register a sleeper that is released at the next time the epoch has nothing left."""
-    sleeper = threading.Lock()
-    sleeper.acquire()
+    sleeper = make_sleeper()
     epoch.sleepers.append(sleeper)
     return sleeper

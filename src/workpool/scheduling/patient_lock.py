@@ -38,7 +38,8 @@ _MIDWAY = (
     "submit(), cancel(), close() or kill() there, which are put off, or have another thread do it."
 )
 
-_Plain: Any = type(threading.RLock())  # to be built upon, whatever the stubs say
+# To be built upon, whatever the stubs say.
+_Plain: Any = type(threading.RLock())  # house: lock - its __enter__ is made safe here
 
 
 class _PatientLock(_Plain):  # type: ignore[misc]  # for the same reason

@@ -19,7 +19,6 @@ States and guarantees
 
 from __future__ import annotations
 
-import threading
 from concurrent.futures import InvalidStateError
 from contextlib import suppress
 from functools import partial
@@ -32,6 +31,7 @@ from workpool.scheduling.retrying import Retrying
 from workpool.scheduling.taking import Taking
 from workpool.situation import here
 from workpool.task import PENDING, RUNNING, Task
+from workpool.waits import make_sleeper, sleep_on
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -250,12 +250,10 @@ class Scheduler(Taking, Retrying, Ending):
                     self.queue.waiting += 1
                     self.queue.push(task, task._terms.priority)
                     return
-                sleeper = threading.Lock()
-                sleeper.acquire()
+                sleeper = make_sleeper()
                 self._putters.append(sleeper)
-            left = -1 if until is None else max(0.0, until - monotonic())
             try:
-                woken = sleeper.acquire(timeout=left)
+                woken = sleep_on(sleeper, None if until is None else until - monotonic())
             except BaseException:
                 self._leave_putters(sleeper)
                 raise

@@ -13,8 +13,9 @@ from itertools import count
 from time import monotonic
 from typing import TYPE_CHECKING
 
-from workpool._compat import daemon_threads_allowed
+from workpool._compat import Lock, daemon_threads_allowed
 from workpool.ipc.calm import calmly
+from workpool.waits import Event
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -45,7 +46,8 @@ class Timers:
 
     def __init__(self, name: str) -> None:
         self._name = name
-        self._wake = threading.Condition()  # guards all below
+        self._lock = Lock()  # guards all below, and is never held while _news is waited for
+        self._news = Event()  # the first of the heap is another, or it is closed
         self._heap: list[Timer] = []
         self._order = count()
         self._thread: threading.Thread | None = None
@@ -59,7 +61,7 @@ class Timers:
     def after(self, seconds: float, call: Callable[[], object]) -> Timer:
         """Make ``call`` in so many seconds, in the timers' thread; a RuntimeError if there can be none."""
         timer = Timer(monotonic() + seconds, next(self._order), call)
-        with self._wake:
+        with self._lock:
             if self._thread is None and not self._closed:
                 thread = threading.Thread(
                     target=self._run, name=self._name, daemon=daemon_threads_allowed()
@@ -68,24 +70,28 @@ class Timers:
                 self._thread = thread
             heapq.heappush(self._heap, timer)
             if self._heap[0] is timer:
-                self._wake.notify()
+                self._news.set()
         return timer
 
     def close(self) -> None:
         """End the thread; calls not yet due are not made."""
-        with self._wake:
+        with self._lock:
             self._closed = True
             self._heap.clear()
-            self._wake.notify()
+            self._news.set()
 
     def _run(self) -> None:
         while True:
-            with self._wake:
-                while not self._closed and (not self._heap or self._heap[0].due > monotonic()):
-                    left = self._heap[0].due - monotonic() if self._heap else None
-                    self._wake.wait(None if left is None else min(left, threading.TIMEOUT_MAX))
+            call = None
+            with self._lock:
                 if self._closed:
                     return
-                call = heapq.heappop(self._heap).call
+                left = self._heap[0].due - monotonic() if self._heap else None
+                if left is not None and left <= 0:
+                    call = heapq.heappop(self._heap).call
+                else:
+                    self._news.clear()  # under the lock: what comes after this look puts it up again
             if call is not None:
                 call()
+            elif left is None or left > 0:
+                self._news.wait(left)

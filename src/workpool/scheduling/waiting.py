@@ -15,10 +15,11 @@ from typing import TYPE_CHECKING, Any
 
 from workpool.errors import JoinTimeout, WouldDeadlock
 from workpool.scheduling.hiring import Hiring
-from workpool.scheduling.ledger import sleep_on
+from workpool.scheduling.ledger import sleeper_on
 from workpool.scheduling.worker import describe
 from workpool.situation import here
 from workpool.task import PENDING, RUNNING, Task
+from workpool.waits import sleep_on
 
 if TYPE_CHECKING:
     from workpool.scheduling.ledger import Epoch
@@ -57,12 +58,11 @@ class Waiting(Hiring):
                     return
                 if any(job.could_pull() for job in open_jobs):
                     continue  # what was in the way of pulling settled before we could sleep on it
-                sleeper = sleep_on(epoch)
+                sleeper = sleeper_on(epoch)
                 for job in open_jobs:
                     job.watchers.append(sleeper)
             self.listen()
-            left = -1 if until is None else max(0.0, until - monotonic())
-            if sleeper.acquire(timeout=left):
+            if sleep_on(sleeper, None if until is None else until - monotonic()):
                 self._forget(sleeper, epoch, open_jobs)
                 continue
             self._forget(sleeper, epoch, open_jobs)

@@ -9,7 +9,9 @@ from typing import TYPE_CHECKING, Any, Protocol
 
 from workpool._compat import daemon_threads_allowed
 from workpool.errors import WorkerLost
+from workpool.ipc.calm import calmly
 from workpool.naming import function_name
+from workpool.waits import Event
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -94,7 +96,8 @@ class WorkerThread(threading.Thread):
 
     def __init__(self, target: Callable[[], None], name: str) -> None:
         super().__init__(target=target, name=name, daemon=daemon_threads_allowed())
-        self._tried = threading.Event()
+        self._tried = Event()
+        self._left = Event()  # nothing of ours runs in it any more
 
     def start(self) -> None:
         """Start, or raise what the system says."""
@@ -102,6 +105,13 @@ class WorkerThread(threading.Thread):
             super().start()
         finally:
             self._tried.set()
+
+    def run(self) -> None:
+        """Run what was given, and say when that is over."""
+        try:
+            super().run()
+        finally:
+            self._left.set()
 
     def give_up(self) -> None:
         """Note that nobody will try to start it."""
@@ -112,9 +122,14 @@ class WorkerThread(threading.Thread):
         until = None if timeout is None else monotonic() + timeout
         if not self._tried.wait(timeout):
             return False
-        if self.ident is not None:  # else the system had no thread to give
-            self.join(None if until is None else max(0.0, until - monotonic()))
-        return not self.is_alive()
+        if self.ident is None:  # the system had no thread to give
+            return True
+        # Not by join(), which Ctrl-C may not reach as it falls asleep, and which takes a thread
+        # for ended when it is interrupted (until Python 3.13; is_alive() does, too).
+        if not self._left.wait(None if until is None else until - monotonic()):
+            return False
+        calmly(self.join, None if until is None else max(0.0, until - monotonic()))
+        return not calmly(self.is_alive)
 
 
 def describe(task: Task[Any]) -> str:

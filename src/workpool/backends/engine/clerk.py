@@ -20,6 +20,7 @@ if TYPE_CHECKING:
 
     from workpool.backends.engine.orders import Order
     from workpool.backends.engine.slots import Slot
+    from workpool.waits import Event
 
 __all__ = ["Clerk", "Engine", "Flight"]
 
@@ -86,7 +87,7 @@ class Flight:
         self.timer: Any = None
         # Why its far end is being ended; a CancelledError, if somebody asked for the end of its task.
         self.doomed: BaseException | None = None
-        self.asked_for: list[threading.Event] = []  # by whom: told when it is settled, either way
+        self.asked_for: list[Event] = []  # by whom: told when it is settled, either way
 
     def stop_clock(self) -> None:
         """Take the time back, until it begins again."""

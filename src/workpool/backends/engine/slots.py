@@ -20,7 +20,6 @@ doomed (its far end is being ended for a reason of ours), gone.
 
 from __future__ import annotations
 
-import threading
 from concurrent.futures import CancelledError
 from functools import partial
 from time import monotonic
@@ -32,6 +31,7 @@ from workpool.ipc.calm import calmly
 from workpool.scheduling.mapjob import Chunk
 from workpool.situation import here
 from workpool.task import RUNNING, Task
+from workpool.waits import Event
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -70,8 +70,8 @@ class Slot:
         self._leaving = False
         self._ran: int = 0  # calls, in this life of the far end
         self._failed_starts = 0  # in a row
-        self._gone = threading.Event()
-        self._asking: list[threading.Event] = []  # whose words the clerk has not come to yet
+        self._gone = Event()
+        self._asking: list[Event] = []  # whose words the clerk has not come to yet
         self.never_begins = self._gone.set  # who waits for its end has seen it
 
     # ------------------------------------------------------- what others ask, in any thread
@@ -113,7 +113,7 @@ class Slot:
             return False
         if task._stage is not RUNNING:
             return task.cancelled()
-        heard = threading.Event()
+        heard = Event()
         self._asking.append(heard)
         self.post(partial(self._end_task, task, heard))
         worker = here.worker
@@ -320,7 +320,7 @@ class Slot:
         if flight is not None and what in (None, flight.unit, getattr(flight.unit, "job", None)):
             self._engine.ask_to_end(self, flight)
 
-    def _end_task(self, task: Task[Any], heard: threading.Event) -> None:
+    def _end_task(self, task: Task[Any], heard: Event) -> None:
         self._asking.remove(heard)
         flight = self.flight
         if flight is None or flight.unit is not task:

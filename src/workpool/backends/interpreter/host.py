@@ -31,6 +31,7 @@ from workpool.ipc.journal import make_journal
 from workpool.ipc.launch import WorkerHandle
 from workpool.ipc.loans import Tenancy
 from workpool.ipc.reportpipe import ReportPipe
+from workpool.waits import Event
 
 if TYPE_CHECKING:
     from workpool.ipc.depot import Depot, Slots
@@ -56,7 +57,7 @@ class Host:
     def __init__(self, name: str, fds: list[int], status_w: int) -> None:
         self.name = name
         self.cause = "an unknown cause"
-        self.ended = threading.Event()  # the thread has left its interpreter
+        self.ended = Event()  # the thread has left its interpreter
         self.destroyed = False  # and so its interpreter is gone, and what it had mapped or lent
         self.lent: list[Slots] = []  # of the worker, once its driver has done with it
         self._fds = fds
@@ -127,7 +128,7 @@ class InterpreterHandle(WorkerHandle):
         super().__init__(os.getpid(), fds, journal_fd, stack_r, depot_fd)
         self.host = host
         self._heard: list[tuple[Any, memoryview]] = []  # while we waited for an answer
-        self._barrier = threading.Lock()
+        self._barrier = Lock()
 
     @property
     def cause(self) -> str:

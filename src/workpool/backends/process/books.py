@@ -20,6 +20,7 @@ from workpool.ipc.calm import calmly
 from workpool.scheduling.worker import WorkerThread, describe, describe_item
 from workpool.situation import here
 from workpool.task import RUNNING, Task
+from workpool.waits import Event
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -36,7 +37,7 @@ __all__ = ["Books", "answer", "name_of"]
 # What others ask of a worker: to be killed (with the name of why), to let a task, the items of a
 # map call, or all it has (None) see that they are not wanted, or to end with a task, if it runs
 # it, and say when that is done.
-Order: TypeAlias = "str | Task[Any] | MapJob | tuple[Task[Any], threading.Event] | None"
+Order: TypeAlias = "str | Task[Any] | MapJob | tuple[Task[Any], Event] | None"
 
 
 class Books:
@@ -53,7 +54,8 @@ class Books:
         self.waits_on: Any = None  # its callbacks wait for other pools at their own risk
         self.written_off = False
         self._backend = backend
-        self._turn = threading.Lock()  # guards all below but _orders and _asked; see above
+        # Guards all below but _orders and _asked; see above. Taken in a calm or listening step, never by a block.
+        self._turn = threading.Lock()  # house: lock - see above
         self._orders: deque[Order] = deque()  # appended to by anyone, taken by the driver
         self._wake_r = self._wake_w = -1
         self.wake: Any = int  # does nothing until there is somebody to be woken
@@ -130,7 +132,7 @@ class Books:
         one that waits in a callback of its own for this one. Nor does the timers' thread:
         time limits of others run out meanwhile.
         """
-        heard = threading.Event()
+        heard = Event()
         with self.scheduler.lock:
             # In one step: one that is on the list answers before it ends, one that has left never would.
             if task._stage is not RUNNING or self.scheduler.workers.get(self.index) is not self:

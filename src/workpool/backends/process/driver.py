@@ -32,10 +32,11 @@ from workpool.errors import InitializerFailed, could_not_begin
 from workpool.ipc import pickling, serving
 from workpool.ipc.calm import Listening, calmly
 from workpool.ipc.launch import WorkerHandle, launch
-from workpool.ipc.watch import CAN_SHARE, LONGEST, Watch
+from workpool.ipc.watch import CAN_SHARE, Watch
 from workpool.midway import held_here
 from workpool.situation import here
 from workpool.task import RUNNING, Task
+from workpool.waits import LOOK_AGAIN
 
 __all__ = ["ProcessWorker"]
 
@@ -162,8 +163,10 @@ class ProcessWorker(Reckoning):
             and getattr(self._flights.current, "task", None) is task
             and listening.raised is None
         ):
-            left = None if until is None else min(max(0.0, until - monotonic()), LONGEST)
-            ready = poll(None if left is None else left * 1000)
+            left = LOOK_AGAIN if until is None else min(max(0.0, until - monotonic()), LOOK_AGAIN)
+            ready = poll(left * 1000)
+            if not ready and (until is None or monotonic() < until):
+                continue  # a signal that came as we fell asleep is heard now
             if len(ready) != 1 or ready[0][0] != result_r:
                 return  # late, or there is something for the driver to do
             self._in_doubt = True

@@ -18,12 +18,12 @@ from __future__ import annotations
 
 import logging
 import re
-import threading
 from contextlib import suppress
 from functools import partial
 from time import monotonic
 from typing import TYPE_CHECKING, Any
 
+from workpool._compat import Lock
 from workpool.backends.engine import remote
 from workpool.backends.ray.room import has_process, lacking
 from workpool.errors import WorkerStartFailed
@@ -114,7 +114,7 @@ class Actors:
         self._said: set[frozenset[tuple[str, float]]] = set()  # for which demands room was missing
         self._watching = False
         self._closed = False
-        self._open = threading.Lock()  # guards _closed, against calls of ``ask``
+        self._open = Lock()  # guards _closed, against calls of ``ask``
 
     def make(self, slot: Slot, resources: dict[str, float], then: Callable[[], None]) -> Far:
         """Make an actor; ``then`` is called when it has begun."""

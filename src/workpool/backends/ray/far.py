@@ -84,7 +84,7 @@ class PoolWorker:
     @_watch  # type: ignore[untyped-decorator]  # the same
     def stay(self) -> None:
         """Return never: whoever waits for this hears of the death of this process."""
-        threading.Event().wait()
+        threading.Event().wait()  # house: lock - in an actor, where nobody ever sets it
 
 
 class PoolHost:

@@ -25,6 +25,7 @@ from typing import TYPE_CHECKING, Protocol
 
 from workpool._compat import daemon_threads_allowed
 from workpool.integrations.progress.snapshot import Progress
+from workpool.waits import Event
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -37,7 +38,8 @@ LATELY = 30.0  # seconds over which the rate is measured
 
 _log = logging.getLogger("workpool.progress")
 _live: set[Meter] = set()  # whose thread runs; each change is one atomic step
-_hooked = threading.Lock()  # taken for good by whoever registers _end_all
+# Taken for good by whoever registers _end_all.
+_hooked = threading.Lock()  # house: lock - never waited for
 
 
 class Display(Protocol):
@@ -62,9 +64,9 @@ class Meter:
         self._counts = 0, 0, 0  # done, failed; of the done, restored
         self._began = monotonic()
         self._samples: deque[tuple[float, int]] = deque([(self._began, 0)])
-        self._news = threading.Event()
-        self._over = threading.Event()  # nothing more comes
-        self._shown = threading.Event()  # the last snapshot is shown, or never will be
+        self._news = Event()
+        self._over = Event()  # nothing more comes
+        self._shown = Event()  # the last snapshot is shown, or never will be
         self._awaited: list[Callable[[], object]] = []
         self._thread = threading.Thread(
             target=self._run, name=f"{name}-progress", daemon=daemon_threads_allowed()

@@ -7,16 +7,17 @@ under a lock, which is named where it is made.
 from __future__ import annotations
 
 import copy
-import threading
 from array import array as row_of  # not "array": that is a module here
-from typing import Generic, TypeVar
+from time import monotonic
+from typing import Any, Generic, TypeVar
 
-from workpool._compat import Lock
+from workpool._compat import Lock, RLock
 from workpool.errors import NotPicklable, brief
 from workpool.shared.home import StaysInProcess
 from workpool.shared.in_threads.array import ThreadArray
 from workpool.shared.in_threads.lock import ThreadLock
 from workpool.shared.in_threads.rate_limiter import ThreadRateLimiter
+from workpool.waits import LOOK_AGAIN, Event, make_sleeper, sleep_listed, wake_first
 
 __all__ = [
     "ThreadArray",
@@ -36,10 +37,6 @@ __all__ = [
 ]
 
 T = TypeVar("T")
-
-# Seconds between two looks: Ctrl-C may strike in the instant before a thread falls asleep, and
-# would be heard only when it is woken.
-_LOOK_AGAIN = 0.2
 
 # Copying these gives the same object: most shared values are one of them.
 _NEVER_CHANGE = frozenset((int, float, complex, bool, str, bytes, type(None)))
@@ -127,32 +124,42 @@ class ThreadShared(StaysInProcess, Generic[T]):
 class ThreadSemaphore(StaysInProcess):
     """Permits of the interpreter: threads are not killed, so none has to come back."""
 
-    __slots__ = ("_permits",)
+    __slots__ = ("_free", "_lock", "_sleepers", "_value")
 
     def __init__(self, value: int) -> None:
-        self._permits = threading.BoundedSemaphore(value)
+        self._lock = RLock()  # guards what follows
+        self._value = value
+        self._free = value
+        self._sleepers: list[Any] = []  # threads that found no permit
 
     def acquire(self, timeout: float | None) -> bool:
         """Take a permit: ``None`` waits for ever, 0 only tries."""
-        if timeout == 0:
-            return self._permits.acquire(blocking=False)
-        if timeout is not None:
-            return self._permits.acquire(timeout=timeout)
-        while not self._permits.acquire(timeout=_LOOK_AGAIN):
-            pass
-        return True
+        until = None if timeout is None else monotonic() + timeout
+        while True:
+            with self._lock:
+                if self._free:
+                    self._free -= 1
+                    return True
+                left = LOOK_AGAIN if until is None else until - monotonic()
+                if left <= 0:
+                    return False
+                sleeper = make_sleeper()
+                self._sleepers.append(sleeper)
+            # Whoever was woken and interrupted then wakes nobody: those who wait look now and then.
+            sleep_listed(self._lock, self._sleepers, sleeper, min(left, LOOK_AGAIN))
 
     def release(self, n: int) -> None:
         """Bring permits back."""
-        try:
-            self._permits.release(n)
-        except ValueError:
-            message = f"{n} permits cannot be brought back: not as many are out"
-            raise ValueError(message) from None
+        with self._lock:
+            if n < 1 or self._free + n > self._value:
+                message = f"{n} permits cannot be brought back: not as many are out"
+                raise ValueError(message)
+            self._free += n
+            wake_first(self._sleepers, n)
 
     def free(self) -> int:
         """Count the permits that no one has."""
-        return self._permits._value
+        return self._free
 
 
 class ThreadEvent(StaysInProcess):
@@ -161,7 +168,7 @@ class ThreadEvent(StaysInProcess):
     __slots__ = ("_event",)
 
     def __init__(self) -> None:
-        self._event = threading.Event()
+        self._event = Event()
 
     def is_set(self) -> bool:
         """Tell whether the flag is up."""
@@ -177,11 +184,7 @@ class ThreadEvent(StaysInProcess):
 
     def wait(self, timeout: float | None) -> bool:
         """Wait until the flag is up."""
-        if timeout is not None:
-            return self._event.wait(timeout)
-        while not self._event.wait(_LOOK_AGAIN):
-            pass
-        return True
+        return self._event.wait(timeout)
 
 
 def make_counter(initial: int) -> ThreadCounter:

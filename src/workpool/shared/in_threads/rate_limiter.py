@@ -9,7 +9,9 @@ from time import monotonic
 
 from workpool._compat import Lock
 from workpool.shared.home import StaysInProcess
+from workpool.shared.in_threads.lock import is_alive
 from workpool.shared.window import NEVER, Window
+from workpool.waits import make_sleeper
 
 __all__ = ["ThreadRateLimiter"]
 
@@ -69,7 +71,7 @@ class ThreadRateLimiter(StaysInProcess):
 
     def _first(self) -> _Waiter | None:
         """Give the first of the line whose thread still lives; `_mutex` is held."""
-        while self._line and not self._line[0].thread.is_alive():
+        while self._line and not is_alive(self._line[0].thread):
             self._line.popleft()
         return self._line[0] if self._line else None
 
@@ -89,5 +91,4 @@ class _Waiter:
 
     def __init__(self) -> None:
         self.thread = threading.current_thread()
-        self.asleep = threading.Lock()
-        self.asleep.acquire()
+        self.asleep = make_sleeper()
