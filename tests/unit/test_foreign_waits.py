@@ -81,10 +81,11 @@ def _waited(
     """Give what came of the wait, and whether it had that moment before its end."""
     came: list[Any] = []
     ends: list[Running[Any]] = []
+    once = threading.Lock()  # taken by who ends it, for good
     late = threading.Event()
 
     def end_one(_: object) -> None:
-        if late.is_set():
+        if not once.acquire(blocking=False):
             return
         ends.append(in_background(end, futures[-2]))
         if not futures[0]._lock._is_owned():  # type: ignore[attr-defined]  # in no stub
@@ -97,11 +98,11 @@ def _waited(
                 each.set_result(0)
 
     def end_all() -> None:
-        if not ends:  # there is no such moment before the end: it is the last round
+        if once.acquire(blocking=False):  # there is no such moment before the end: the last round
             late.set()
             ends.append(in_background(end, futures[-2]))
 
-    timers = [threading.Timer(0.005, end_others), threading.Timer(0.3, end_all)]
+    timers = [threading.Timer(0.005, end_others), threading.Timer(1.0, end_all)]
     for timer in timers:
         timer.start()
     try:
