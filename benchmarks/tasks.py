@@ -69,6 +69,14 @@ def negative(array: Any) -> Any:
     return -array
 
 
+def turn(turns: int) -> int:
+    """Compute in Python: the same each time, so what it takes tells of cores and not of tasks."""
+    total = 0
+    for n in range(turns):
+        total += n % 7
+    return total
+
+
 def compute_for(seconds: float) -> float:
     """Use the CPU for so long; tell for how long in truth."""
     began = time.thread_time()
