@@ -23,6 +23,7 @@ import pytest
 from tests.leaks import leaks_since, take_picture
 from tests.support import tasks
 from tests.support.gates import DEADLINE
+from tests.support.queues import until
 from workpool import Pool, Queue, WorkpoolError
 
 linux_only = pytest.mark.skipif(
@@ -219,10 +220,8 @@ class Soak:
 
     def killed(self, pool: Pool) -> None:
         task = pool.submit(hang)
-        while (
-            not task.ran_for
-        ):  # on its way to its worker it counts as running, and has none to end
-            threading.Event().wait(0.001)
+        # On its way to its worker it counts as running, and has none to end.
+        until(lambda: task.ran_for > 0)
         assert task.cancel(kill=True)
         with suppress(CancelledError):
             task.result(DEADLINE)

@@ -8,11 +8,8 @@ at the end every task that was accepted must have ended, once.
 
 from __future__ import annotations
 
-import threading
-from collections.abc import Callable
 from concurrent.futures import CancelledError
 from dataclasses import dataclass, field
-from time import monotonic
 from typing import Any, ClassVar
 
 import pytest
@@ -28,6 +25,7 @@ from hypothesis.stateful import (
 )
 
 from tests.support import tasks
+from tests.support.queues import until
 from workpool import BackendName, Event, JoinTimeout, Pool, PoolClosed, Task, WorkerLost
 from workpool.ipc import memory
 
@@ -234,15 +232,6 @@ class PoolMachine(RuleBasedStateMachine):
             assert entry.task is not None
             assert entry.task.done()
             assert entry.ends == [1], "its callback was called once"
-
-
-def until(true: Callable[[], bool]) -> None:
-    """Wait for what has no event of its own to be true."""
-    late = monotonic() + DEADLINE
-    pause = threading.Event()
-    while not true():
-        assert monotonic() < late
-        pause.wait(0.001)
 
 
 @pytest.mark.timeout(180)

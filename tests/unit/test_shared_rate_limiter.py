@@ -5,9 +5,7 @@ from __future__ import annotations
 import multiprocessing
 import os
 import signal
-import threading
 import time
-from collections.abc import Callable
 from multiprocessing.connection import Connection
 from multiprocessing.context import ForkProcess
 from typing import Any
@@ -17,6 +15,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from tests.support.gates import DEADLINE, Running, in_background
+from tests.support.queues import until
 from workpool.ipc import line
 from workpool.shared import RateLimiter, Scope, window
 from workpool.shared.in_processes.rate_limiter import ProcessRateLimiter
@@ -34,14 +33,6 @@ def waiting(limiter: RateLimiter) -> int:
     if isinstance(home, ProcessRateLimiter):
         return sum(ticket != 0 for ticket in home._line._tickets)
     return len(home._line)
-
-
-def until(condition: Callable[[], bool]) -> None:
-    """Wait for something that no event tells of."""
-    nap, end = threading.Event(), time.monotonic() + DEADLINE
-    while not condition():
-        assert time.monotonic() < end
-        nap.wait(0.001)
 
 
 # ------------------------------------------------------------------------- the promise
