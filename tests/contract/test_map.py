@@ -14,6 +14,8 @@ from tests.support import tasks
 from tests.support.backends import Kind
 from tests.support.gates import DEADLINE, Gate, in_background
 from workpool import Pool, Task
+from workpool.backends.process import feeding
+from workpool.scheduling import taking
 
 P = ParamSpec("P")
 R = TypeVar("R")
@@ -187,10 +189,15 @@ def test_an_input_may_use_the_pool(pool: Pool) -> None:
 
 
 @pytest.mark.needs("concurrent")
-def test_a_fixed_chunk_travels_whole(pool: Pool, busy: Busy, gate: Gate) -> None:
+def test_a_fixed_chunk_travels_whole(
+    pool: Pool, busy: Busy, gate: Gate, monkeypatch: pytest.MonkeyPatch
+) -> None:
     """With chunksize=3 each worker begins at the head of its own three items."""
+    # What waits behind a slow item is given to others after some 30 ms, and a worker may be later than that.
+    monkeypatch.setattr(feeding, "_PATIENCE", 1e6)
+    monkeypatch.setattr(taking, "_PATIENCE", 1e6)
     with busy(pool):
-        pass  # both are there: what waits behind a slow item is soon given to who comes late
+        pass  # both are there
     results = pool.map(tasks.report_and_hold(gate.path), range(6), chunksize=3)
     assert sorted(gate.arrivals(2)) == ["0", "3"]
     assert gate.waiting() == []
