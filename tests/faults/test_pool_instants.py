@@ -16,6 +16,7 @@ from tests.support import tasks
 from tests.support.fatal import (
     die_at_line,
     die_if,
+    exit_later,
     hold_first,
     noted_bytes,
     noted_size,
@@ -30,19 +31,23 @@ from workpool.ipc.frames import FrameReader
 
 LARGE = 200_000_000  # bytes
 
+# How somebody else ends a worker: by signals, which strike a process that is stopped when it goes on.
+DEADLY = [signal.SIGKILL, signal.SIGTERM, signal.SIGSEGV, signal.SIGABRT]
+by_signal = pytest.mark.parametrize("deadly", DEADLY, ids=lambda each: each.name)
+
 
 class Snare:
-    """Stands in for a worker's reader in the parent: kills the worker at the first byte, or at one in the middle."""
+    """Stands in for a worker's reader in the parent: ends the worker at the first byte, or at one in the middle."""
 
-    def __init__(self, reader: FrameReader, pid: int, after: int) -> None:
+    def __init__(self, reader: FrameReader, end: Callable[[], object], after: int) -> None:
         self._reader = reader
-        self._pid = pid
+        self._end: Callable[[], object] | None = end
         self._left = after
 
     def read_once(self) -> bool:
-        if self._left <= 0 and self._pid:
-            os.kill(self._pid, signal.SIGKILL)
-            self._pid = 0
+        if self._left <= 0 and self._end is not None:
+            self._end()
+            self._end = None
         before = self._reader._have
         there = self._reader.read_once()
         self._left -= self._reader._have - before
@@ -59,26 +64,40 @@ def frozen(pool: Pool) -> int:
     return pid
 
 
-def killed_before_receiving(pool: Pool, starts: Path, size: int) -> None:
+def strike(pid: int, deadly: signal.Signals) -> None:
+    """Send a deadly signal to a process, also where it is stopped."""
+    os.kill(pid, deadly)
+    if deadly is not signal.SIGKILL:  # which does not wait for that
+        os.kill(pid, signal.SIGCONT)
+
+
+def killed_before_receiving(pool: Pool, starts: Path, size: int, deadly: signal.Signals) -> None:
     pid = frozen(pool)
     task = pool.submit(noted_size, str(starts), bytes(size))
     until(lambda: pool.unfinished == 1 and not life_of(pool)._turn.locked())
-    os.kill(pid, signal.SIGKILL)
+    strike(pid, deadly)
     assert task.result(DEADLINE) == size
     assert task.attempts == 1
     assert started(starts) == {"size": 1}
+    assert pool.stats().lost == 1
 
 
+@by_signal
 @pytest.mark.parametrize("size", [10, LARGE], ids=["small", "large"])
-def test_killed_before_it_has_received_the_call(pool: Pool, tmp_path: Path, size: int) -> None:
+def test_killed_before_it_has_received_the_call(
+    pool: Pool, tmp_path: Path, size: int, deadly: signal.Signals
+) -> None:
     """Idle, with a call in its pipe or a large argument in shared memory: the task runs elsewhere, once."""
-    killed_before_receiving(pool, tmp_path / "starts", size)
+    killed_before_receiving(pool, tmp_path / "starts", size, deadly)
 
 
+@by_signal
 @pytest.mark.usefixtures("pipes_only")
-def test_killed_with_half_an_argument_in_its_pipe(make_pool: MakePool, tmp_path: Path) -> None:
+def test_killed_with_half_an_argument_in_its_pipe(
+    make_pool: MakePool, tmp_path: Path, deadly: signal.Signals
+) -> None:
     """The same where a large argument is still on its way."""
-    killed_before_receiving(make_pool(1), tmp_path / "starts", LARGE)
+    killed_before_receiving(make_pool(1), tmp_path / "starts", LARGE, deadly)
 
 
 def test_killed_with_a_chunk_that_it_has_not_received(pool: Pool, tmp_path: Path) -> None:
@@ -91,6 +110,7 @@ def test_killed_with_a_chunk_that_it_has_not_received(pool: Pool, tmp_path: Path
     assert started(starts) == {str(n): 1 for n in range(20)}
 
 
+@by_signal
 @pytest.mark.usefixtures("pipes_only")
 @pytest.mark.parametrize(
     ("size", "after"),
@@ -98,13 +118,34 @@ def test_killed_with_a_chunk_that_it_has_not_received(pool: Pool, tmp_path: Path
     ids=["one byte", "begin", "middle"],
 )
 def test_killed_while_it_sends_its_result(
-    make_pool: MakePool, tmp_path: Path, size: int, after: int
+    make_pool: MakePool, tmp_path: Path, size: int, after: int, deadly: signal.Signals
 ) -> None:
     """A result is taken whole or the task is charged, and it does not run twice; the pool goes on."""
     pool, starts = make_pool(1), tmp_path / "starts"
     pool.submit(tasks.double, 1).result(DEADLINE)
+    pid = handle_of(pool).pid
+    ended_while_it_sends(pool, starts, size, after, partial(strike, pid, deadly), -deadly)
+
+
+@pytest.mark.usefixtures("pipes_only")
+@pytest.mark.parametrize(
+    ("size", "after"), [(1, 0), (LARGE, LARGE // 2)], ids=["one byte", "middle"]
+)
+def test_exits_while_it_sends_its_result(
+    make_pool: MakePool, gate: Gate, tmp_path: Path, size: int, after: int
+) -> None:
+    """The same for os._exit by a thread that an earlier task has left in the worker."""
+    pool, starts = make_pool(1), tmp_path / "starts"
+    pool.submit(exit_later, gate.path).result(DEADLINE)
+    gate.arrival()
+    ended_while_it_sends(pool, starts, size, after, gate.open, 7)
+
+
+def ended_while_it_sends(
+    pool: Pool, starts: Path, size: int, after: int, end: Callable[[], object], exitcode: int
+) -> None:
     handle = handle_of(pool)
-    snare: Any = Snare(handle.reader, handle.pid, after)
+    snare: Any = Snare(handle.reader, end, after)
     handle.reader = snare
     task = pool.submit(noted_bytes, str(starts), size)
     error = task.exception(DEADLINE)
@@ -112,13 +153,14 @@ def test_killed_while_it_sends_its_result(
         assert len(task.result()) == size  # it was in the pipe already
     else:
         assert isinstance(error, WorkerLost)
-        assert (error.exitcode, error.task) == (-9, "noted_bytes")
+        assert (error.exitcode, error.task) == (exitcode, "noted_bytes")
     assert (error is None) == (size == 1)
     assert started(starts) == {"bytes": 1}
     assert pool.submit(tasks.double, 2).result(DEADLINE) == 4
 
 
-def test_killed_while_idle(make_pool: MakePool) -> None:
+@by_signal
+def test_killed_while_idle(make_pool: MakePool, deadly: signal.Signals) -> None:
     """Nothing fails: neither what ended before, nor what is submitted right after."""
     pool = make_pool(2)
     done = [pool.submit(tasks.double, n) for n in range(20)]
@@ -127,9 +169,23 @@ def test_killed_while_idle(make_pool: MakePool) -> None:
         for index in list(pool._scheduler.workers):
             life = life_of(pool, index)
             until(lambda life=life: life._serving)  # type: ignore[misc]  # bound at once
-            os.kill(handle_of(pool, index).pid, signal.SIGKILL)
+            os.kill(handle_of(pool, index).pid, deadly)
         assert [task.result(DEADLINE) for task in [pool.submit(tasks.double, 3)] * 2] == [6, 6]
     assert [task.result(0) for task in done] == [2 * n for n in range(20)]
+    assert pool.stats().failed == 0
+
+
+def test_exits_while_idle(pool: Pool, gate: Gate) -> None:
+    """The same for os._exit by a thread that a task has left in its worker."""
+    first = pool.submit(exit_later, gate.path)
+    assert first.result(DEADLINE) is None
+    gate.arrival()
+    pid = handle_of(pool).pid
+    pool.join(DEADLINE)
+    gate.open()
+    until(lambda: pool.stats().lost == 1 and life_of(pool)._serving)
+    assert handle_of(pool).pid != pid
+    assert pool.submit(tasks.double, 2).result(DEADLINE) == 4
     assert pool.stats().failed == 0
 
 

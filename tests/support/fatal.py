@@ -26,6 +26,7 @@ __all__ = [
     "die_if",
     "die_once",
     "die_while_held",
+    "exit_later",
     "fail_or_die",
     "hang",
     "hang_item",
@@ -113,6 +114,16 @@ def fail_or_die(path: str, _: object) -> int:
     if now < 4:
         die()
     return now
+
+
+def exit_later(gate: str) -> None:
+    """Leave a thread in the worker that ends it when the gate is opened, with whatever it does then."""
+
+    def wait_and_exit() -> None:
+        stop(gate)
+        by_exit()
+
+    threading.Thread(target=wait_and_exit, daemon=True).start()
 
 
 def crashing_child() -> int:
