@@ -11,6 +11,7 @@ from workpool import Array, Counter, Lock, Queue, RateLimiter, Semaphore, Shared
 __all__ = [
     "acquire",
     "add",
+    "count",
     "count_in_block",
     "get_and_mark",
     "hold_until_killed",
@@ -41,6 +42,12 @@ def acquire(semaphore: Semaphore, _: int) -> bool:
 def add(counter: Counter, _: int) -> int:
     """Count."""
     return counter.add()
+
+
+def count(counter: Counter, n: int) -> int:
+    """Count this call, and give the number back."""
+    counter.add()
+    return n
 
 
 def set_next(counter: Counter, _: int) -> int:

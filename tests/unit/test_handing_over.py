@@ -5,17 +5,20 @@ from __future__ import annotations
 import threading
 import time
 import weakref
-from collections.abc import Generator
+from collections.abc import Callable, Generator
 from concurrent.futures import CancelledError
+from functools import partial
 from typing import Any
+from unittest.mock import patch
 
 import pytest
 
-from tests.support import tasks
+from tests.support import shared_calls, tasks
 from tests.support.gates import DEADLINE, Gate, in_background, stop
 from tests.support.on_the_way import in_the_inbox, stopped_after, stopped_before
 from tests.support.queues import until
-from workpool import Pool, Task
+from workpool import Counter, Pool, Task
+from workpool.backends.process import feeding
 from workpool.ipc.serving import BACK
 
 
@@ -36,9 +39,23 @@ def test_a_task_cancelled_on_its_way_to_a_process_does_not_run() -> None:
         assert pool.submit(tasks.double, 2).result(DEADLINE) == 4
 
 
+def known_short(pool: Pool, fn: Any) -> None:
+    """Have calls of it be known to be short: they travel together, and are sent while another runs."""
+    with pool._scheduler.lock:
+        for _ in range(30):  # each halves what was known before
+            pool._scheduler.pace.measured(fn, 0.01, 1000)
+
+
 @pytest.fixture
-def together() -> Generator[tuple[Pool, Gate, list[Task[bool]]]]:
+def patient(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Have nothing taken back from behind a call only because that takes long."""
+    monkeypatch.setattr(feeding, "_PATIENCE", 1e9)
+
+
+@pytest.fixture
+def together(patient: None) -> Generator[tuple[Pool, Gate, list[Task[bool]]]]:
     """Give three tasks that are with one worker: the first has begun, and stands at the gate."""
+    del patient
     with Gate() as opened, Gate() as gate, Pool(1, backend="process") as pool:
         opened.open()
         for _ in range(20):  # known to be short, they travel together
@@ -105,8 +122,7 @@ def test_to_kill_a_task_that_is_about_to_be_sent_leaves_those_around_it() -> Non
         pool.submit(tasks.double, 1).result(DEADLINE)
         pool.join(DEADLINE)
         worker: Any = pool._scheduler.workers[0]
-        with pool._scheduler.lock:  # known to be short, they travel together
-            pool._scheduler.pace.measured(tasks.report, 0.01, 1000)
+        known_short(pool, tasks.report)
         with stopped_before(pool._scheduler, "assign") as sending:
             with worker._turn:  # so that they gather
                 sent = [pool.submit(tasks.report, gate.path, n) for n in range(5)]
@@ -219,6 +235,99 @@ def test_what_is_taken_out_of_an_inbox_is_held_by_nobody() -> None:
         task_seen = weakref.ref(task)
         del task
         assert (seen(), task_seen()) == (None, None)
+
+
+def counted_task(pool: Pool, counter: Counter) -> tuple[Any, Callable[[], object]]:
+    assert (
+        pool.submit(shared_calls.count, counter, 7).result(DEADLINE) == 7
+    )  # its function is loaded now
+    return shared_calls.count, lambda: pool.submit(shared_calls.count, counter, 0)
+
+
+def counted_items(pool: Pool, counter: Counter) -> tuple[Any, Callable[[], object]]:
+    fn = partial(shared_calls.count, counter)
+    assert list(pool.map(fn, range(2), chunksize=2)) == [0, 1]
+    return fn, lambda: pool.map(fn, range(3), chunksize=3)
+
+
+def counted_slice(pool: Pool, counter: Counter) -> tuple[Any, Callable[[], object]]:
+    fn = partial(shared_calls.count, counter)
+    assert list(pool.map(fn, range(100), chunksize=100)) == list(
+        range(100)
+    )  # tiny, as is known now
+    return fn, lambda: pool.map(fn, range(100), chunksize=100)
+
+
+NEXT: dict[str, tuple[Any, int]] = {
+    "a task": (counted_task, 2),
+    "items": (counted_items, 5),
+    "a slice": (counted_slice, 200),
+}
+
+
+@pytest.mark.usefixtures("patient")
+@pytest.mark.parametrize("by_limit", [False, True], ids=["kill", "limit"])
+@pytest.mark.parametrize("what", NEXT)
+def test_an_end_that_comes_too_late_strikes_nobody_else(what: str, by_limit: bool) -> None:
+    """The task ends by itself as its worker is killed for it, and what is next is about to begin: it runs once."""
+    with Gate() as gate, Pool(1, backend="process") as pool:
+        counter = pool.counter()
+        fn, then = NEXT[what][0](pool, counter)
+        pool.submit(tasks.double, 1).result(DEADLINE)
+        pool.join(DEADLINE)
+        before = counter.value
+        worker: Any = pool._scheduler.workers[0]
+        known_short(pool, fn)
+        with worker._turn:
+            first = pool.options(time_limit=1.0 if by_limit else None).submit(stop, gate.path)
+            _second = then()
+        worker.wake()
+        gate.arrival()
+        handle = worker._handle
+        kill, journal = handle.kill, handle.journal
+        number, _ = journal.begun()
+        ran: list[int] = []
+
+        def kill_late() -> None:
+            gate.open()
+            until(lambda: journal.begun()[0] > number)
+            threading.Event().wait(0.2)  # in which it would run, if it were to
+            ran.append(counter.value - before)
+            kill()
+
+        handle.kill = kill_late
+        if not by_limit:
+            assert not first.cancel(kill=True)
+        assert first.exception(DEADLINE) is None
+        pool.join(DEADLINE)
+        assert ran == [0]
+        assert counter.value == NEXT[what][1]
+        assert (pool.stats().lost, pool.stats().failed) == (1, 0)
+
+
+def test_a_worker_goes_on_that_was_to_stand_still(
+    together: tuple[Pool, Gate, list[Task[bool]]],
+) -> None:
+    """The next has begun by the time that it is asked to: nobody is killed, and what has begun runs."""
+    pool, gate, (first, second, third) = together
+    worker: Any = pool._scheduler.workers[0]
+    journal = worker._handle.journal
+    hold = journal.hold
+    said: list[bool] = []
+
+    def late(number: int) -> bool:
+        journal._words[8] = 1  # as hold() does first
+        gate.open()
+        until(lambda: journal.begun()[0] > number)
+        said.append(hold(number))
+        return said[-1]
+
+    with patch.object(type(journal), "hold", lambda _, number: late(number)):
+        assert not first.cancel(kill=True)
+    pool.join(DEADLINE)
+    assert said == [False]
+    assert [task.result(0) for task in (first, second, third)] == [False] * 3
+    assert pool.stats().lost == 0
 
 
 @pytest.mark.parametrize("which", [1, 2])

@@ -284,6 +284,14 @@ class _Journal(Journal):
         self.check()
         super().begin_slice(number, size, now, kind)
 
+    @property
+    def still(self) -> bool:
+        """The same; who stands still leaves when it is written off."""
+        still = super().still
+        if still:
+            self.check()
+        return still
+
     def check(self) -> None:
         """Raise `WrittenOff` once the worker is void."""
         if self.void:

@@ -16,7 +16,12 @@ and every outcome before it, in the pipe or in the journal or in both (the paren
 knows by number which it has). One call at most has begun and has no outcome:
 the one that is charged.
 
-Only the worker writes (but one word: that it is written off). The words are 8 bytes, aligned, and stored by one copy
+Only the worker writes, but for two words: that it is written off, and that it is to
+stand still. The parent ends a worker for one call and for no other: it asks it to
+stand still, and then looks whether that call is still the latest. A worker notes a
+call first, and then looks whether it is to stand still before it runs it; with a full
+barrier between the two steps on both sides, one of them sees the other. So when the
+parent finds nothing newer, nothing newer runs. The words are 8 bytes, aligned, and stored by one copy
 each. The parent reads ``begun`` while the worker lives (an old value only makes
 it look again later), and the rest after its death, when nothing moves any more.
 """
@@ -32,6 +37,7 @@ from itertools import accumulate, repeat
 from operator import setitem
 from typing import TYPE_CHECKING, Any, cast
 
+from workpool._compat import Lock
 from workpool.ipc import nameless
 
 if TYPE_CHECKING:
@@ -42,7 +48,8 @@ __all__ = ["Journal", "make_journal"]
 _SIZE = 1 << 18
 _RECORDS = 128  # bytes before the records: the words, and last the mark for "missing"
 _SLICE = 1 << 17  # where the results of a slice begin
-_BEGUN, _SINCE, _END, _SLICE_OF, _SLICE_SIZE, _SLICE_END, _SLICE_KIND, _VOID = range(8)
+_BEGUN, _SINCE, _END, _SLICE_OF, _SLICE_SIZE, _SLICE_END, _SLICE_KIND, _VOID, _STILL = range(9)
+_barrier = Lock()  # guards nothing: to take it and let it go is a full barrier
 # What stands in every place of a slice of numbers until its result is stored. A result
 # that is this very number would be taken for missing, after a kill: one in 2**64.
 _MISSING = os.urandom(8)
@@ -150,7 +157,23 @@ class Journal:
         """Whether the parent has written this worker off: nothing may begin any more."""
         return bool(self._words[_VOID])
 
+    @property
+    def still(self) -> bool:
+        """Whether the call that was begun last is not to run yet, or never; looked at behind a full barrier."""
+        return bool(self._words[_STILL])
+
     # ------------------------------------------------------------ the parent's side
+
+    def hold(self, number: int) -> bool:
+        """Have nothing run any more that begins after this call; False, and nothing is held, if something has."""
+        words = self._words
+        words[_STILL] = 1
+        with _barrier:
+            pass
+        if self.begun()[0] == number:
+            return True
+        words[_STILL] = 0  # it has looked, or will; either way it goes on
+        return False
 
     def declare_void(self) -> None:
         """Write the worker off, where it cannot be killed."""

@@ -17,7 +17,7 @@ from collections import deque
 from functools import partial
 from itertools import count, islice, repeat, starmap, tee
 from operator import length_hint
-from time import monotonic_ns
+from time import monotonic_ns, sleep
 from types import FunctionType
 from typing import TYPE_CHECKING, Any
 
@@ -44,6 +44,7 @@ SOFT_CALL = CALL + SOFT
 _FNS_KEPT = 64  # functions kept unpickled, and what is known of them
 _SLICE_TIME = 2_000_000  # nanoseconds of work in a slice
 _MOST_IN_SLICE = 8_192
+_NAP = 0.0002  # seconds; longer than the parent needs to go on or to kill
 _PLACES = tuple(range(_MOST_IN_SLICE + 1))  # made once, instead of a number for each call
 
 
@@ -100,6 +101,8 @@ class Runner:
             if head.__class__ is Batch:
                 self._run_batch(head)
             else:
+                if self._journal.still:  # the lock, let go of, is the barrier (see the journal)
+                    self._stand_still()
                 self._run_one(number, call, now)
                 call = None
             del head
@@ -135,6 +138,11 @@ class Runner:
         """Give the number of the call that runs, also in a slice."""
         batch = self.batch
         return self.running if batch is None else batch.first + batch.size - len(batch.items) - 1
+
+    def _stand_still(self) -> None:
+        """Wait while the parent makes up its mind whether to end this worker for the call before."""
+        while self._journal.still:
+            sleep(_NAP)
 
     def _begin(self, number: int) -> int:
         """Note that a call begins; lock held. Gives the time, in nanoseconds."""
@@ -249,6 +257,8 @@ class Runner:
                 item = batch.items.popleft()
                 offset = batch.size - len(batch.items) - 1
                 now = self._begin(batch.first + offset)
+            if self._journal.still:
+                self._stand_still()
             call = (batch.start + offset, batch.name, batch.attempt, batch, item, batch.shape)
             del item
             result_type = self._run_one(batch.first + offset, call, now)
@@ -266,6 +276,7 @@ class Runner:
             size = min(most, len(items))
             began = monotonic_ns()
             self._journal.begin_slice(batch.first + offset, size, began, proof.kind)
+        self._stand_still()
         self.name, self.attempt, self.batch = batch.name, batch.attempt, batch
         taken = starmap(items.popleft, repeat((), size))
         called: Iterator[Any] = starmap(fn, taken) if batch.shape == PLAIN_STAR else map(fn, taken)

@@ -32,7 +32,7 @@ if TYPE_CHECKING:
     from workpool.scheduling.mapjob import MapJob
     from workpool.scheduling.scheduler import Scheduler
 
-__all__ = ["Books", "answer", "name_of"]
+__all__ = ["Books", "Order", "answer", "name_of"]
 
 # What others ask of a worker: to be killed (with the name of why), to let a task, the items of a
 # map call, or all it has (None) see that they are not wanted, or to end with a task, if it runs
@@ -82,6 +82,9 @@ class Books:
         self._started_at = 0.0  # when this life began
         self._kills_before = 0  # processes that the OOM killer had ended when this one started
         self._doomed: Order | BaseException | None = None  # why the process was killed by us
+        self._ended_at: int | None = (
+            None  # number of the call it was killed for: none was run after it
+        )
         self._put_off: list[Order] = []  # until it is known whether a task has begun
         self._recall_at: float | None = None
         self._warned = -1  # number of the call that was last told to end

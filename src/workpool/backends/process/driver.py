@@ -222,7 +222,7 @@ class ProcessWorker(Reckoning):
     def _live(self) -> bool:
         """Keep one process from its start to its end; tell whether there should be another."""
         self._ran = 0
-        self._doomed = None
+        self._doomed = self._ended_at = None
         self._kills_before = out_of_memory_kills()
         self._in_doubt = False
         self._started_at = monotonic()

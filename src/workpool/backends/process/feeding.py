@@ -13,7 +13,7 @@ import logging
 from time import monotonic
 from typing import TYPE_CHECKING, Any
 
-from workpool.backends.process.books import Books, answer, name_of
+from workpool.backends.process.books import Books, Order, answer, name_of
 from workpool.backends.process.outcomes import reset, take_outcomes
 from workpool.backends.process.packing import pack_chunk, pack_tasks
 from workpool.errors import TimeLimitExceeded
@@ -191,8 +191,7 @@ class Feeding(Books):
             if number >= flight.first + flight.done and now >= since + limit:
                 grace = flight.grace
                 if not grace or now >= since + limit + grace:
-                    self._doomed = _too_long(flight, number, limit, grace, self.ENDED)
-                    handle.kill()
+                    self._end(handle, number, _too_long(flight, number, limit, grace, self.ENDED))
                     return
                 if number != self._warned:
                     self._warned = number
@@ -234,11 +233,18 @@ class Feeding(Books):
                     self._put_off.append(order)
             elif isinstance(order, Task):
                 handle.control((serving.CANCEL, number, number))
-            else:
-                self._doomed = order
-                handle.kill()
+            elif not self._end(handle, number, order):
+                answer(order)  # it has ended at this very moment
         if recall:
             self._recall(handle)
+
+    def _end(self, handle: WorkerHandle, number: int, why: Order | BaseException) -> bool:
+        """Kill the worker for the call that runs; False if that is over, and another has begun."""
+        if not handle.journal.hold(number):
+            return False
+        self._doomed, self._ended_at = why, number
+        handle.kill()
+        return True
 
     def _tell_items(self, handle: WorkerHandle, job: MapJob | None) -> bool:
         """Let the items of a closed map call (or all calls there are) know; tell whether some have not begun."""

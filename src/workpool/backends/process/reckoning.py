@@ -48,6 +48,10 @@ class Reckoning(Feeding):
             self._hearing.pause()
         self._take_in(handle, rest)
         begun, outcomes, sliced = handle.journal.last_words()
+        if self._ended_at is not None:  # what it has noted since did not run
+            begun = min(begun, self._ended_at)
+            if sliced is not None and sliced[0] > begun:
+                sliced = None
         began = int(handle.journal.begun()[1] * 1e9)
         self._settle(handle, [outcome for outcome in outcomes if self._unanswered(outcome[0])])
         if sliced is not None:
