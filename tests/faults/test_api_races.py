@@ -75,7 +75,8 @@ def outcomes(submitted: Iterable[Task[Any]]) -> Counter[str]:
 def test_cancels_race_with_starts(pool: Pool) -> None:
     """Of 100,000 tasks each ends as result or as cancelled, and as many ran as have a result."""
     ran = pool.counter()
-    total = 100_000
+    # Inline, submit() runs the task itself, and few are left to be cancelled: there are fewer to show it with.
+    total = 10_000 if "inline" in repr(pool) else 100_000
     to_cancel: SimpleQueue[Task[int] | None] = SimpleQueue()
 
     def cancel() -> int:

@@ -23,7 +23,10 @@ from workpool.journal.store import Store
 ROOT = Path(__file__).parents[2]
 IDENTITY = identify(echo, star=False, version=None)
 
-pytestmark = pytest.mark.skipif(not hasattr(os, "fork"), reason="kills processes as POSIX does")
+pytestmark = [
+    pytest.mark.heavy,
+    pytest.mark.skipif(not hasattr(os, "fork"), reason="kills processes as POSIX does"),
+]
 
 
 def kept_in(path: Path) -> dict[int, bytes]:

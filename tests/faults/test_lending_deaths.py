@@ -21,7 +21,10 @@ from tests.support.queues import until
 from workpool import Pool, WorkerLost
 from workpool.ipc.depot import CAN_LEND, Depot
 
-pytestmark = pytest.mark.skipif(not CAN_LEND, reason="this system cannot lend memory")
+pytestmark = [
+    pytest.mark.heavy,
+    pytest.mark.skipif(not CAN_LEND, reason="this system cannot lend memory"),
+]
 
 SIZE = 400_000  # bytes: more than goes through a pipe
 ITEMS = 4

@@ -29,6 +29,8 @@ from tests.support.queues import until
 from workpool import Pool, Task, WorkerLost
 from workpool.ipc.frames import FrameReader
 
+pytestmark = pytest.mark.heavy
+
 LARGE = 200_000_000  # bytes
 
 # How somebody else ends a worker: by signals, which strike a process that is stopped when it goes on.

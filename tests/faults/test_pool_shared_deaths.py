@@ -23,6 +23,8 @@ from tests.support.gates import DEADLINE, Gate
 from tests.support.linewise import Lines, calls_and_dies
 from workpool import Pool, Queue, WorkerLost
 
+pytestmark = pytest.mark.heavy
+
 METHODS = ["forkserver", "spawn", "fork"]
 ITEMS = 5
 FATAL = 2

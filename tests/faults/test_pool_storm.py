@@ -19,6 +19,8 @@ from tests.support.fatal import started, takes_a_while
 from tests.support.gates import in_background
 from workpool import Pool, WorkerLost
 
+pytestmark = pytest.mark.heavy
+
 MOST_IN_VAIN = 4
 LONG_WAIT = 120.0  # seconds; a deadline
 SIZES = [

@@ -26,7 +26,7 @@ WITHIN = {module.__file__ for module in (segments, chain, shared_queue, bell)}
 LARGE = bytes(50_000)  # two do not fit into one segment
 
 
-pytestmark = pytest.mark.usefixtures("arena")
+pytestmark = [pytest.mark.heavy, pytest.mark.usefixtures("arena")]
 
 
 def make(maxsize: int = 0) -> Queue[Any]:

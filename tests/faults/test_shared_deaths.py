@@ -29,7 +29,7 @@ fork = multiprocessing.get_context("fork")
 SOON = 20.0  # seconds; a deadline, not a measure
 
 
-pytestmark = pytest.mark.usefixtures("arena")
+pytestmark = [pytest.mark.heavy, pytest.mark.usefixtures("arena")]
 
 
 @pytest.fixture(

@@ -26,6 +26,8 @@ from tests.support.gates import DEADLINE
 from tests.support.queues import until
 from workpool import Pool, Queue, WorkpoolError
 
+pytestmark = pytest.mark.heavy
+
 linux_only = pytest.mark.skipif(
     sys.platform != "linux", reason="/proc tells of memory and descriptors"
 )

@@ -20,6 +20,8 @@ from workpool import InitializerFailed, Pool, WorkerLost
 from workpool.backends.process import driver
 from workpool.ipc import worker
 
+pytestmark = pytest.mark.heavy
+
 LARGE = bytes(400_000)
 SOME = [
     pytest.param(30, id="some"),

@@ -235,7 +235,9 @@ class PoolMachine(RuleBasedStateMachine):
 
 
 @pytest.mark.timeout(180)
-@pytest.mark.parametrize("backend", ["thread", "process", "inline"])
+@pytest.mark.parametrize(
+    "backend", ["thread", pytest.param("process", marks=pytest.mark.heavy), "inline"]
+)
 def test_a_pool_does_what_a_list_of_tasks_does(backend: BackendName) -> None:
     """Submits, map calls, cancels, joins and ends of every kind agree with the model."""
 
