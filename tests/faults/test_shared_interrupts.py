@@ -17,6 +17,8 @@ fork = multiprocessing.get_context("fork")
 
 Call = Callable[[], object]
 
+A_SECOND = 1.0  # from the signal until the call has raised KeyboardInterrupt
+
 
 pytestmark = pytest.mark.usefixtures("arena")
 
@@ -48,13 +50,15 @@ def rate_limiter_calls(scope: Scope) -> tuple[Call, Call]:
 
 
 def be_interrupted(first: Call, wait: Call) -> None:
-    """Wait in the main thread of this process, and leave by the signal: exit code 7."""
+    """Wait in the main thread of this process, and leave by the signal: exit code 7, or 8 if that was late."""
     begun = threading.Event()
+    sent: list[float] = []
 
     def strike() -> None:
         first()
         begun.set()
         waiting.wait(30)
+        sent.append(time.monotonic())
         os.kill(os.getpid(), signal.SIGINT)
         threading.Event().wait(30)  # stays, and keeps what it owns
 
@@ -66,7 +70,7 @@ def be_interrupted(first: Call, wait: Call) -> None:
     try:
         wait()
     except KeyboardInterrupt:
-        os._exit(7)
+        os._exit(7 if time.monotonic() - sent[0] < A_SECOND else 8)
 
 
 @pytest.mark.parametrize("scope", ["thread", "process"])
@@ -78,9 +82,7 @@ def test_ctrl_c_ends_a_wait_within_a_second(
 ) -> None:
     """One signal is enough, whenever it strikes: KeyboardInterrupt comes out of the call."""
     process = fork.Process(target=be_interrupted, args=calls(scope))
-    begin = time.monotonic()
     process.start()
     process.join(20)
     assert process.exitcode == 7
-    assert time.monotonic() - begin < 10  # a second, on a machine that does other things as well
     process.close()
