@@ -305,7 +305,7 @@ if "closed" in {what!r} or "cancelled" in {what!r}:
 else:
     gone, _ = use({script})
 gc.collect()
-print(gone.wait(10))
+print(gone.wait(25))
 """
     )
     assert printed_by(kind, program) == ["True"]
@@ -322,7 +322,7 @@ for end in (lambda: pool.shutdown(wait=False, cancel_futures=True), lambda: pool
         gone, _ = use(lambda it: pool.submit(tasks.echo_none, it) and None)
         lots, _ = use(lambda it: pool.map(tasks.echo_none, [it]) and None)
         end()
-    print(gone.wait(10), lots.wait(10))
+    print(gone.wait(25), lots.wait(25))
 """
     )
     assert printed_by(kind, program) == ["True True", "True True"]

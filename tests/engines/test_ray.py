@@ -203,6 +203,35 @@ def test_one_program_has_one_ray(make_pool: MakePool) -> None:
         Pool(1, backend="ray", address="127.0.0.1:1")
 
 
+@pytest.mark.usefixtures("ray_package")
+def test_an_address_of_rays_client_is_refused() -> None:
+    """At once, by name, with the way out: as a setting, from the environment, and when the program has used it."""
+    script = """
+    import os, ray
+    from workpool import Unsupported
+    from ray.util import client
+    def tell(**settings):
+        try:
+            Pool(1, backend=BACKEND, **settings)
+        except Unsupported as error:
+            print("ray job submit" in str(error), str(error).partition(" backend=")[0])
+    os.environ.pop("RAY_ADDRESS", None)
+    tell(address="ray://127.0.0.1:1")
+    os.environ["RAY_ADDRESS"] = "ray://127.0.0.1:2"
+    tell()
+    ray.is_initialized = client.ray.is_connected = lambda: True  # as after ray.init("ray://...")
+    tell()
+    """
+    with Program(script, "ray") as program:
+        ended = program.end(WAIT)
+    assert (ended.code, ended.errors) == (0, "")
+    assert ended.lines == [
+        "True address='ray://127.0.0.1:1' is for Ray's client, which",
+        "True RAY_ADDRESS='ray://127.0.0.1:2' is for Ray's client, which",
+        "True the program is connected through Ray's client (ray://), which",
+    ]
+
+
 def test_a_program_uses_a_ray_that_runs_and_leaves_it(make_pool: MakePool) -> None:
     """With address= the pool of another program runs beside ours; its end is not that of the cluster."""
     address = make_pool(1)._backend.describe().partition("=")[2].strip("'")

@@ -45,6 +45,7 @@ class Connection:
                 "not come along. Start a new program, or make the pool before."
             )
             raise Unsupported(message)
+        _refuse_client(ray, address)
         with _lock:
             found = _standing
             if found is None or not ray.is_initialized():  # somebody may have ended it
@@ -106,6 +107,25 @@ class Connection:
         local, self.local = self.local, None
         if local is not None:
             local.close()
+
+
+def _refuse_client(ray: Any, address: str | None) -> None:
+    """Refuse Ray's client: behind it the program is no part of the cluster, and hears of no actor's end."""
+    client: Any = sys.modules.get("ray.util.client")
+    if ray.is_initialized():
+        if client is None or not client.ray.is_connected():
+            return  # and another address is refused by what there is
+        given = "the program is connected through Ray's client (ray://), which"
+    else:
+        named = address or os.environ.get("RAY_ADDRESS") or ""
+        if not named.startswith("ray://"):
+            return
+        given = f"{'address=' if address else 'RAY_ADDRESS='}{named!r} is for Ray's client, which"
+    message = (
+        f'{given} backend="ray" cannot use: nobody tells a client that an actor has died. Run the program on a machine '
+        'of the cluster (ray job submit), and give the address that ray start shows there: host:6379, or "auto".'
+    )
+    raise Unsupported(message)
 
 
 def _import() -> Any:
