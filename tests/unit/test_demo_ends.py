@@ -4,15 +4,19 @@ from __future__ import annotations
 
 import io
 import os
+import select
 import signal
 import subprocess
 import sys
-from collections.abc import Callable, Iterator
+import time
+from collections.abc import Callable, Generator, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
 import pytest
 
+from tests.support.gates import DEADLINE
 from workpool import Pool
 from workpool.__main__ import main
 from workpool.commands.demo import job
@@ -54,6 +58,30 @@ def test_ctrl_c_keeps_what_is_done(tree: Path, monkeypatch: pytest.MonkeyPatch) 
         pool.submit(int)
 
 
+def line_from(fd: int) -> str:
+    """Read a line from a pipe, with a deadline."""
+    poller = select.poll()
+    poller.register(fd, select.POLLIN)
+    deadline = time.monotonic() + DEADLINE
+    said = b""
+    while not said.endswith(b"\n"):
+        if not poller.poll(max(0.0, deadline - time.monotonic()) * 1000):
+            raise TimeoutError(said)
+        said += os.read(fd, 1)
+    return said.decode()
+
+
+@contextmanager
+def telling_where(program: subprocess.Popen[str], what: str) -> Generator[None]:
+    """Where the program does not do something in time, tell where all of its threads stand."""
+    try:
+        yield
+    except (TimeoutError, subprocess.TimeoutExpired):
+        program.send_signal(signal.SIGABRT)  # at which the interpreter writes down its stacks
+        out, err = program.communicate(timeout=DEADLINE)
+        pytest.fail(f"the program {what}; it had said\n{out}\nand it stands here:\n{err}")
+
+
 @pytest.mark.parametrize("backend", ["thread", "process"])
 def test_ctrl_c_ends_the_program_in_the_midst_of_a_task(backend: str, tmp_path: Path) -> None:
     """A program that is busy with an endless file ends at Ctrl-C, tells what was done, and says no more."""
@@ -63,20 +91,24 @@ def test_ctrl_c_ends_the_program_in_the_midst_of_a_task(backend: str, tmp_path: 
     with open(root / "z", "wb") as endless:
         endless.truncate(1 << 40)  # takes no room, and hours to read
     os.mkfifo(sums)
+    finished = os.open(sums, os.O_RDONLY | os.O_NONBLOCK)  # does not wait for who writes
     command = [*DEMO, str(root), "--backend", backend, "--workers", "2", "--output", str(sums)]
     with subprocess.Popen(
         command,
         stdout=subprocess.PIPE,
         stderr=subprocess.PIPE,
         text=True,
+        env={**os.environ, "PYTHONFAULTHANDLER": "1"},  # for telling_where
         start_new_session=True,  # a group of its own, all of which hears of Ctrl-C, as on a terminal
     ) as program:
         try:
-            with open(sums) as finished:
-                assert finished.readline().endswith("/a\n")
-                os.killpg(program.pid, signal.SIGINT)
-                out, err = program.communicate(timeout=30)
+            with telling_where(program, "has written no line of checksums"):
+                assert line_from(finished).endswith("/a\n")
+            os.killpg(program.pid, signal.SIGINT)
+            with telling_where(program, "has not ended after Ctrl-C"):
+                out, err = program.communicate(timeout=DEADLINE)
         finally:
+            os.close(finished)
             program.kill()
     assert program.returncode == 130
     assert "Stopped. What was done until then:\n1 files, 12 B in " in out
