@@ -44,13 +44,13 @@ def test_a_pool_is_refused_with_what_its_engine_cannot_keep(
         Pool(2, backend=backend, **settings)
 
 
+# Both clusters, whichever it is: asked for here, they are there before the check around a test looks.
 @pytest.fixture
-def pool(request: pytest.FixtureRequest, engine: str) -> Generator[Pool]:
+def pool(engine: str, dask_settings: Settings, ray_settings: Settings) -> Generator[Pool]:
     """Give a pool on Dask's cluster, alone or among others, or on Ray."""
-    kind = engine.partition(" ")[0]
-    settings: Settings = dict(request.getfixturevalue(f"{kind}_settings"))
-    if kind == "dask":
-        settings["exclusive"] = engine == "dask alone"
+    settings = ray_settings
+    if engine != "ray":
+        settings = {**dask_settings, "exclusive": engine == "dask alone"}
     with Pool(1, **settings) as made:
         yield made
 
