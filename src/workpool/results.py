@@ -6,6 +6,7 @@ held by anybody but the consumer.
 
 from __future__ import annotations
 
+import sys
 from concurrent.futures import CancelledError
 from itertools import chain, repeat, starmap
 from time import monotonic
@@ -92,9 +93,10 @@ class Results(Generic[R_co]):
     def __exit__(self, *_: object) -> None:
         self.close()
 
-    def __del__(self) -> None:
-        # Let go of half-way. Never begun means: run it all, nobody wants to see the results.
-        if self._closed:
+    def __del__(self, is_finalizing: Callable[[], bool] = sys.is_finalizing) -> None:
+        # Let go of half-way. Never begun means: run it all, nobody wants to see the results. When the
+        # interpreter takes its modules apart there is nobody to run anything, and little to do it with.
+        if self._closed or is_finalizing():
             return
         job = self._job
         if job.finished:
