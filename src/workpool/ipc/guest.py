@@ -61,7 +61,8 @@ class WrittenOff(BaseException):
 
 def main(fds: tuple[int, ...]) -> None:
     """Run as a worker, in a fresh interpreter; the descriptors are closed by who made them."""
-    atexit.register(_end_tracker)  # the first to be registered is the last to be called
+    atexit.register(_end_memory)  # the first to be registered is the last to be called
+    atexit.register(_end_tracker)
     _compat.in_worker = True
     pickling.home = "an interpreter"
     guest = Guest(*fds)
@@ -82,6 +83,21 @@ def _end_tracker() -> None:
     if stop is not None:
         with suppress(Exception):
             stop()
+
+
+def _end_memory() -> None:
+    """Close the files of shared state that tasks made here: nothing else does it, for the process lives on.
+
+    Another interpreter of it may use the file of record locks, by its number, where the state was passed on.
+    """
+    module = sys.modules.get("workpool.ipc.memory")
+    arena = getattr(module, "_own", None)
+    if arena is None:
+        return
+    fds = [arena.memory_fd] if arena.left else [arena.memory_fd, arena.locks_fd]
+    arena.memory_fd = arena.locks_fd = -1  # at its own end it closes no other file
+    for fd in fds:
+        os.close(fd)
 
 
 class _Runner(Runner):

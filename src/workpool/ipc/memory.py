@@ -76,6 +76,7 @@ class Arena:
         self.memory_fd = memory_fd
         self.locks_fd = locks_fd
         self.maker = maker
+        self.left = False  # somebody else may know it
         self.room = Room(memory_fd)
         self._uids = itertools.count(1)
 
@@ -83,6 +84,7 @@ class Arena:
         return f"<Arena {self.token} memory_fd={self.memory_fd} ours={self.ours}>"
 
     def __reduce__(self) -> tuple[object, ...]:
+        self.left = True
         context = sys.modules.get("multiprocessing.context")
         if context is not None and context.get_spawning_popen() is not None:
             # A process is being started and takes this pickle along: descriptors go with it.
@@ -251,9 +253,7 @@ def allocate(size: int, *, spare: int = 0) -> Region:
         A size below 1, or a reserve below 0 or above `SPARE_LIMIT`.
     """
     if size < 1 or not 0 <= spare <= SPARE_LIMIT:
-        message = (
-            f"size must be at least 1 and spare at most {SPARE_LIMIT}, not {size!r}, {spare!r}"
-        )
+        message = f"size must be at least 1, spare at most {SPARE_LIMIT}; not {size!r}, {spare!r}"
         raise ValueError(message)
     with _lock:
         return _own_arena().allocate(size, spare)
