@@ -50,6 +50,7 @@ class Strike:
         self._left = number
         self._call = call
         self.struck = False
+        self._begun = False
         self.value: Any = None
         self.error: BaseException | None = None
 
@@ -65,8 +66,14 @@ class Strike:
             _Garbage(self._run, cycle=not self._dropped)
             if not self._dropped:
                 gc.collect(0)
+                # Without a GIL another thread may have been at it just then, and nothing was collected.
+                for _ in range(1_000):
+                    if self._begun:
+                        break
+                    gc.collect()
 
     def _run(self) -> None:
+        self._begun = True
         assert self._lock._is_owned()
         try:
             self.value = self._call()
