@@ -259,7 +259,7 @@ def test_a_worker_that_ends_lets_go_of_all_it_had() -> None:
 def keep_and_hang(view: Any, gate: str) -> None:
     _views.append(memoryview(view))
     stop(gate)
-    ctypes.PyDLL(None).usleep(1_500_000)  # house: sleep - with the GIL of its interpreter
+    ctypes.PyDLL(None).usleep(5_000_000)  # house: sleep - with the GIL of its interpreter
 
 
 @pytest.mark.parametrize("kind", [bytes, bytearray])
