@@ -209,3 +209,40 @@ def test_the_end_of_a_task_may_be_interrupted_anywhere(backend: Any, made: list[
     in_background(pool.join, SOON).result(2 * SOON)
     assert pool.unfinished == 0
     assert number > 10
+
+
+def _grouped(pool: Pool) -> None:
+    with pool.group() as group:
+        for n in range(3):
+            group.submit(tasks.double, n)
+
+
+ENDS: dict[str, Callable[[Pool], object]] = {
+    "shutdown": lambda pool: pool.shutdown(),
+    "close": lambda pool: pool.shutdown(wait=False),
+    "exit": lambda pool: pool.__exit__(None, None, None),
+    "group": _grouped,
+    "cancel": lambda pool: pool.shutdown(cancel_futures=True),
+    "kill": lambda pool: pool.kill(),
+}
+
+
+@pytest.mark.parametrize("end", ENDS)
+@pytest.mark.parametrize("backend", ["thread", "inline"])
+def test_the_end_of_a_pool_may_be_interrupted_anywhere(
+    backend: Any, end: str, made: list[Pool]
+) -> None:
+    """Wherever in shutdown, the end of a block or of a group Ctrl-C comes: the pool ends when asked again."""
+    number = 0
+    going_on = True
+    while going_on:
+        pool = Pool(1, backend=backend)
+        made.append(pool)
+        accepted = [pool.submit(tasks.double, n) for n in range(3)]
+        going_on = interrupted_at(number, partial(ENDS[end], pool))
+        in_background(pool.shutdown).result(2 * SOON)
+        assert all(task.done() for task in accepted), number
+        assert pool.unfinished == 0, number
+        made.remove(pool)
+        number += 1
+    assert number > 10

@@ -30,9 +30,18 @@ class Ending(Waiting):
         if self.busy_here():
             self.later.add(self.close)
             return
+        if not calmly(self._close):
+            return
+        self.listen()
+        self.sweep()
+        self._end_if_done()
+        self.hire()
+
+    def _close(self) -> bool:
+        """Be closed, and wake who waits for that; in one step, also for Ctrl-C. False if it was."""
         with self.lock:
             if self.closed:
-                return
+                return False
             self.enter_late()
             self.closed = True
             for job in self.ledger.open_jobs:
@@ -40,16 +49,7 @@ class Ending(Waiting):
             self._wake_putters()
             if not self.ledger.unfinished:
                 self._rouse()
-            last = not self.workers and self.should_leave()
-            on_end, self.on_end = (self.on_end, None) if last else (None, self.on_end)
-        self.listen()
-        self.sweep()
-        if last:
-            self.timers.close()
-            if on_end is not None:
-                on_end()
-        else:
-            self.hire()
+            return True
 
     def let_go(self) -> None:
         """Close, when the map calls that somebody still consumes are done; for a pool that was collected."""
@@ -76,6 +76,7 @@ class Ending(Waiting):
                 if self._orphaned is not None:
                     undone = False  # in a forked child: what is not done here never will be
             if not workers and not undone:
+                self._end_if_done()
                 return True
             if not workers:
                 # A task pauses before its next attempt, and no worker is here meanwhile.
@@ -93,6 +94,12 @@ class Ending(Waiting):
         if self.busy_here():
             self.later.add(self.cancel_queued)
             return 0
+        cancelled = calmly(self._cancel_queued)
+        self._end_if_done()
+        return cancelled
+
+    def _cancel_queued(self) -> int:
+        """Take all that waits off the queue, and settle it: in one step, or a part of it would be on no list."""
         with self.lock:
             self.enter_late()
             entries = [*self.queue.clear(), *self._delayed]
@@ -120,24 +127,37 @@ class Ending(Waiting):
             with self.lock:
                 self.withdrew(task)
         self.sweep()
-        self._end_if_done()
         return cancelled + len(announce)
 
     def _end_if_done(self) -> None:
-        """Give back what the pool had, when it is closed and nobody is left to do so on leaving."""
-        with self.lock:
-            if self.workers or not self.should_leave():
-                return
-            on_end, self.on_end = self.on_end, None
-        self.timers.close()
-        if on_end is not None:
-            on_end()
+        """Give back what the pool had, when it is closed and nobody is left to do so on leaving.
+
+        If Ctrl-C comes meanwhile, whoever asks for the end next does the rest.
+        """
+        on_end = None
+        try:
+            with self.lock:
+                if self.workers or not self.should_leave():
+                    return
+                on_end, self.on_end = self.on_end, None
+            self.timers.close()
+            if on_end is not None:
+                on_end()
+        except BaseException:
+            if on_end is not None:
+                self.on_end = on_end
+            raise
 
     def kill(self) -> None:
         """End the workers now; cancel what is queued, lose what runs."""
         if self.busy_here():
             self.later.add(self.kill)
             return
+        calmly(self._kill)
+        self._end_if_done()
+
+    def _kill(self) -> None:
+        """Settle all there is, and have the workers leave: in one step, or some would sleep for ever."""
         with self.lock:
             self.enter_late()
             self.closed = True
@@ -145,7 +165,7 @@ class Ending(Waiting):
             for job in self.ledger.open_jobs:
                 job.close()
             self._wake_putters()
-        self.cancel_queued()
+        self._cancel_queued()
         self._hurry_delayed()
         with self.lock:
             workers = list(self.workers.values())
@@ -153,12 +173,6 @@ class Ending(Waiting):
             worker.kill()
         with self.lock:
             self._rouse()
-            nobody = not self.workers
-            on_end, self.on_end = (self.on_end, None) if nobody else (None, self.on_end)
-        if nobody:
-            self.timers.close()
-            if on_end is not None:
-                on_end()
 
     def orphan(self, reason: BaseException) -> None:
         """Become unusable in a forked child: no worker is here, and none can be."""
