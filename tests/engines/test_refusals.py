@@ -48,9 +48,9 @@ def test_a_pool_is_refused_with_what_its_engine_cannot_keep(
 @pytest.fixture
 def pool(engine: str, dask_settings: Settings, ray_settings: Settings) -> Generator[Pool]:
     """Give a pool on Dask's cluster, alone or among others, or on Ray."""
-    settings = ray_settings
+    settings: Settings = ray_settings
     if engine != "ray":
-        settings = {**dask_settings, "exclusive": engine == "dask alone"}
+        settings = dask_settings | {"exclusive": engine == "dask alone"}
     with Pool(1, **settings) as made:
         yield made
 
