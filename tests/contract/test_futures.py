@@ -14,6 +14,7 @@ import pytest
 from tests.contract.conftest import Busy, MakePool
 from tests.support import tasks, things
 from tests.support.backends import Kind
+from tests.support.builds import frees_at_once
 from tests.support.gates import DEADLINE, Gate, in_background
 from workpool import Pool
 
@@ -193,6 +194,7 @@ def test_a_done_task_holds_no_arguments(pool: Pool) -> None:
     assert task.done()
 
 
+@frees_at_once
 @pytest.mark.parametrize("chunksize", [None, 1, 5])
 @pytest.mark.parametrize("terms", ["plain", "retries", "time_limit"])
 def test_errors_of_items_make_no_cycle(
@@ -224,6 +226,7 @@ def test_errors_of_items_make_no_cycle(
         gc.enable()
 
 
+@frees_at_once
 def test_a_raised_error_makes_no_cycle(pool: Pool) -> None:
     """An error that result() raised goes with its task, without the garbage collector."""
     gone = threading.Event()

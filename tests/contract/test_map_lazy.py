@@ -13,6 +13,7 @@ import pytest
 from tests.contract.conftest import Busy, MakePool
 from tests.support import tasks, things
 from tests.support.backends import Kind
+from tests.support.builds import frees_at_once
 from tests.support.gates import DEADLINE, Gate, in_background, stop
 from workpool import Pool
 
@@ -250,6 +251,7 @@ def test_results_that_nobody_wants_are_computed(pool: Pool, chunksize: int | Non
         assert sorted(int(word) for word in seen.waiting()) == list(range(30))
 
 
+@frees_at_once
 @both_ways
 def test_a_yielded_result_is_not_kept(pool: Pool, chunksize: int | None) -> None:
     """Once the consumer lets go of a result, nobody holds it."""

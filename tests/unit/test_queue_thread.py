@@ -13,6 +13,7 @@ from typing import Any
 
 import pytest
 
+from tests.support.builds import needs_gil
 from tests.support.gates import DEADLINE, in_background
 from tests.support.queues import guarded, until_asleep
 from workpool.errors import NotPicklable, Unsupported
@@ -51,6 +52,7 @@ def then_struck(step: Callable[..., Any]) -> Callable[..., Any]:
 # ------------------------------------------------------------------ overtaken by shutdown
 
 
+@needs_gil
 @pytest.mark.parametrize("immediate", [False, True])
 @pytest.mark.parametrize("before", [True, False], ids=["before-append", "after-append"])
 def test_a_put_overtaken_by_shutdown_leaves_nothing(immediate: bool, before: bool) -> None:
@@ -76,6 +78,7 @@ def test_a_put_overtaken_by_shutdown_leaves_nothing(immediate: bool, before: boo
         queue.get()
 
 
+@needs_gil
 def test_a_put_overtaken_by_shutdown_and_a_consumer_came_first() -> None:
     """If someone took the item meanwhile, the put took place before the shutdown."""
     queue: Queue[str] = Queue()
@@ -95,6 +98,7 @@ def test_a_put_overtaken_by_shutdown_and_a_consumer_came_first() -> None:
     assert queue.unfinished == 1
 
 
+@needs_gil
 def test_a_put_overtaken_by_the_end_takes_out_its_own_item() -> None:
     """Another item that is equal to it stays."""
     queue: Queue[int] = Queue()
