@@ -34,6 +34,7 @@ from workpool import _compat
 from workpool._compat import LINUX, Lock, daemon_threads_allowed
 from workpool.ipc.calm import deaf_to_ctrl_c
 from workpool.ipc.family import end_children, take_dead
+from workpool.ipc.streams import occupy_standard_streams
 
 __all__ = [
     "START_METHODS",
@@ -224,6 +225,7 @@ def main(conn_fd: int, parent: int) -> None:
     from workpool.ipc import worker
 
     _compat.in_worker = True
+    occupy_standard_streams()  # before there are pipes; workers that are forked from here have them too
     with suppress(OSError):
         os.setpgid(0, 0)  # Ctrl-C on the terminal is the parent's to deal with
     signal.signal(signal.SIGINT, signal.SIG_IGN)

@@ -20,6 +20,7 @@ from workpool.ipc.journal import Journal
 from workpool.ipc.outbox import Outbox
 from workpool.ipc.serving import Serving
 from workpool.ipc.stacksignal import hear_for_others, leave_stacks
+from workpool.ipc.streams import occupy_standard_streams
 from workpool.ipc.warning import Warnings
 
 if TYPE_CHECKING:
@@ -34,6 +35,7 @@ def main(fds: list[int], parent: int) -> int:
     from workpool.ipc.keeper import die_with
 
     _compat.in_worker = True
+    occupy_standard_streams()
     with suppress(OSError):
         os.setpgid(0, 0)
     die_with(parent)
