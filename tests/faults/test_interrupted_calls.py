@@ -246,3 +246,15 @@ def test_the_end_of_a_pool_may_be_interrupted_anywhere(
         made.remove(pool)
         number += 1
     assert number > 10
+
+
+def test_a_look_whether_the_lock_is_free_may_be_interrupted_anywhere(made: list[Pool]) -> None:
+    """A finalizer looks; left locked, the lock would keep everybody out, and this thread from all it puts off."""
+    pool = Pool(1, backend="thread")
+    made.append(pool)
+    scheduler = pool._scheduler
+    number = 0
+    while interrupted_at(number, partial(scheduler.without_lock, int)):
+        assert not scheduler.lock._is_owned(), number
+        number += 1
+    assert number > 2

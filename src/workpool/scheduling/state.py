@@ -31,6 +31,7 @@ from itertools import count
 from typing import TYPE_CHECKING, Any
 
 from workpool.errors import PoolClosed, WouldDeadlock
+from workpool.ipc.calm import calmly
 from workpool.midway import held_here
 from workpool.scheduling.later import Later
 from workpool.scheduling.ledger import Ledger
@@ -195,11 +196,17 @@ class State:
     def without_lock(self, call: Callable[[], object]) -> None:
         """Make a call that takes the lock, from where this very thread may hold it: a collector's finalizer."""
         # Nor does a finalizer wait for another thread: what it struck may hold what that one waits for.
-        if not self.busy_here() and self.lock.acquire(blocking=False):
-            self.lock.release()
+        if not self.busy_here() and calmly(self._is_free):
             call()
         else:
             self.later.add(call)
+
+    def _is_free(self) -> bool:
+        """Tell whether the lock could be had this moment; in one step, or a Ctrl-C would leave it taken."""
+        if self.lock.acquire(blocking=False):
+            self.lock.release()
+            return True
+        return False
 
     def withdrew(self, task: Task[Any]) -> None:
         """Count a task done that was cancelled while it waited; lock held (task.Owner)."""
