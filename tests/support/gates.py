@@ -15,6 +15,7 @@ import socket
 import tempfile
 import threading
 from collections.abc import Callable
+from contextlib import suppress
 from typing import Any, Generic, Self, TypeVar
 
 from typing_extensions import ParamSpec
@@ -88,7 +89,8 @@ class _Guest(socket.socket):
 
     # A thread that is written off gets an exception anywhere, also before anyone could close this.
     def __del__(self) -> None:
-        self.close()
+        with suppress(AttributeError):  # or before it was one
+            self.close()
 
 
 def knock(gate: str, word: str) -> socket.socket | None:

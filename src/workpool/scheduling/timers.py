@@ -61,17 +61,20 @@ class Timers:
     def after(self, seconds: float, call: Callable[[], object]) -> Timer:
         """Make ``call`` in so many seconds, in the timers' thread; a RuntimeError if there can be none."""
         timer = Timer(monotonic() + seconds, next(self._order), call)
+        calmly(self._add, timer)  # added and not told, it would keep those behind it waiting, too
+        return timer
+
+    def _add(self, timer: Timer) -> None:
         with self._lock:
             if self._thread is None and not self._closed:
                 thread = threading.Thread(
                     target=self._run, name=self._name, daemon=daemon_threads_allowed()
                 )
-                calmly(thread.start)  # it waits for the lock held here
+                thread.start()  # it waits for the lock held here
                 self._thread = thread
             heapq.heappush(self._heap, timer)
             if self._heap[0] is timer:
                 self._news.set()
-        return timer
 
     def close(self) -> None:
         """End the thread; calls not yet due are not made."""
