@@ -21,7 +21,11 @@ from workpool import Pool, Results
 
 SOON = 5.0  # seconds; far more than any of this takes
 # An interpreter that is interrupted in a finalizer, or in a generator that is let go, says so and goes on.
-pytestmark = pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning")
+pytestmark = [
+    pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning"),
+    # Some start a process for each of hundreds of moments, which takes its time where it is measured.
+    pytest.mark.timeout(240),
+]
 
 
 @pytest.fixture(autouse=True)
