@@ -17,11 +17,11 @@ __all__ = [
     "Lock",
     "RLock",
     "ShutDown",
-    "can_strike_threads",
     "daemon_threads_allowed",
     "gil_enabled",
     "has_interpreters",
     "in_worker",
+    "traced_threads_would_stall",
 ]
 
 LINUX = sys.platform.startswith("linux")
@@ -79,15 +79,15 @@ def daemon_threads_allowed() -> bool:
 _TRACED_THREADS_STALL = sys.version_info < (3, 12)
 
 
-def can_strike_threads() -> bool:
-    """Tell whether an exception may be sent into another thread, which may be in C code for long.
+def traced_threads_would_stall() -> bool:
+    """Tell whether an exception that is sent into another thread could hold this one up, or threads to come.
 
     On Python 3.11, threads that are traced or profiled (by coverage, by a debugger) stand still
-    from then on until the other thread runs Python code again.
+    from then on until the other thread, which may be in C code for long, runs Python code again.
     """
     if not _TRACED_THREADS_STALL:
-        return True
+        return False
     import threading
 
     hooks = (sys.gettrace, sys.getprofile, threading.gettrace, threading.getprofile)
-    return not any(hook() for hook in hooks)
+    return any(hook() for hook in hooks)

@@ -63,6 +63,7 @@ class Strike:
         self._left -= 1
         if self._left < 0:
             self.struck = True
+            sys.setprofile(None)  # on Python 3.11 a thread that is looked at may be held up
             _Garbage(self._run, cycle=not self._dropped)
             if not self._dropped:
                 gc.collect(0)

@@ -16,7 +16,7 @@ import threading
 from time import monotonic
 from typing import TYPE_CHECKING, Any
 
-from workpool._compat import can_strike_threads, gil_enabled
+from workpool._compat import gil_enabled, traced_threads_would_stall
 from workpool.backends.base import Capabilities
 from workpool.backends.local import LocalRunner
 from workpool.backends.reports import begin_reports, end_reports
@@ -57,6 +57,8 @@ class ThreadBackend:
         self.pool = pool
         self.setup = setup
         self.settings = settings
+        # A profiler sees the thread that opens the pool, and not the one that keeps time limits.
+        self.opened_traced = traced_threads_would_stall()
         begin_reports(settings)
 
     def make_worker(self, scheduler: Scheduler, index: int) -> ThreadWorker:
@@ -78,6 +80,7 @@ class ThreadWorker(LocalRunner):
     def __init__(self, backend: ThreadBackend, scheduler: Scheduler, index: int) -> None:
         super().__init__(scheduler, index)
         self._setup = backend.setup
+        self._strikes = not backend.opened_traced
         self.captures = backend.settings.capture
         self._outer: list[Task[Any] | None] = []  # tasks that wait here for the one that runs
         self._most = backend.settings.max_tasks_per_worker
@@ -360,7 +363,9 @@ class ThreadWorker(LocalRunner):
         if not begins and self.task is None and self.chunk is None:
             return
         ident = self._thread.ident
-        if ident is not None and ident != threading.get_ident() and can_strike_threads():
+        if ident is None or ident == threading.get_ident() or not self._strikes:
+            return
+        if not traced_threads_would_stall():
             import ctypes
 
             ctypes.pythonapi.PyThreadState_SetAsyncExc(
