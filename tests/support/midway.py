@@ -64,18 +64,20 @@ class Strike:
         if self._left < 0:
             self.struck = True
             sys.setprofile(None)  # on Python 3.11 a thread that is looked at may be held up
-            _Garbage(self._run, cycle=not self._dropped)
-            if not self._dropped:
+            if self._dropped:
+                _Garbage(self._run, cycle=False)
+            # Another thread may be collecting just then, so that nothing is found here, or find it itself.
+            for _ in range(0 if self._dropped else 1_000):
+                _Garbage(self._run, cycle=True)
                 gc.collect(0)
-                # Without a GIL another thread may have been at it just then, and nothing was collected.
-                for _ in range(1_000):
-                    if self._begun:
-                        break
-                    gc.collect()
+                if self._begun:
+                    break
+                gc.collect()
 
     def _run(self) -> None:
+        if self._begun or not self._lock._is_owned():
+            return
         self._begun = True
-        assert self._lock._is_owned()
         try:
             self.value = self._call()
         except BaseException as error:
