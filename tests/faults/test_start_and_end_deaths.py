@@ -94,7 +94,8 @@ def test_killed_in_the_teardown_before_it_is_replaced(make_pool: MakePool, tmp_p
     assert list(pool.map(tasks.double, range(5), chunksize=1)) == [0, 2, 4, 6, 8]
     in_background(pool.shutdown).result()
     counts = started(log)
-    assert counts["entered"] == counts["leaving"] == 5
+    assert counts["entered"] == counts["leaving"]
+    assert counts["leaving"] in (5, 6)  # one more, if the fifth was gone before the pool was closed
     assert counts["left"] == 0
     assert pool.stats().failed == 0
 
