@@ -5,6 +5,7 @@ from __future__ import annotations
 import argparse
 import os
 import sys
+from importlib.util import find_spec
 from pathlib import Path
 from time import monotonic
 
@@ -133,7 +134,8 @@ def show(plan: list[tuple[Workload, list[type[Library]]]]) -> None:
         print(f"{workload.name}: {workload.title}")
         for library in libraries:
             print(f"    {library.kind:12}{library.name}")
-    missing = sorted({library.package for library in LIBRARIES if not library.installed()})
+    packages = {library.package for library in LIBRARIES if library.package}
+    missing = sorted(package for package in packages if find_spec(package) is None)
     if missing:
         print(f"not installed: {', '.join(missing)} (pip install -r benchmarks/requirements.txt)")
 
