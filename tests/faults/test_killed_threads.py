@@ -147,13 +147,12 @@ def test_a_traced_program_is_not_held_up_by_a_thread_that_is_given_up(
 ) -> None:
     """A task past its limit that sits in C code costs nobody else a moment, whoever is looking on."""
     began = time.monotonic()
-    with looking_on():
-        with Gate() as gate, Pool(1) as pool:
-            late = pool.options(time_limit=0.05).submit(tasks.hold, gate.path, 1)
-            gate.arrival()
-            assert isinstance(late.exception(DEADLINE), TimeLimitExceeded)
-            assert pool.submit(tasks.double, 2).result(DEADLINE) == 4
-            took = time.monotonic() - began
+    with looking_on(), Gate() as gate, Pool(1) as pool:
+        late = pool.options(time_limit=0.05).submit(tasks.hold, gate.path, 1)
+        gate.arrival()
+        assert isinstance(late.exception(DEADLINE), TimeLimitExceeded)
+        assert pool.submit(tasks.double, 2).result(DEADLINE) == 4
+        took = time.monotonic() - began
     assert took < DEADLINE / 2
 
 
