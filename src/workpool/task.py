@@ -293,7 +293,8 @@ class Task(Facts, Future[R]):
         The extras stay with the task: some are still to forget what they noted there.
         """
         self._result = result
-        self._exception = exception
+        if exception is not None:
+            self._exception = exception
         self._stage = FINISHED
         self._drop_call()
         return self._extras
@@ -303,7 +304,8 @@ class Task(Facts, Future[R]):
         if call is not None:
             self._called = function_name(call[0])
             self._call = None
-            self._payload = None
+            if self._payload is not None:
+                self._payload = None
 
     # -------------------------------------------------------------------- below
 

@@ -74,6 +74,8 @@ class Borrowed:
 
 def loads(data: Any) -> Any:
     """Unpickle a payload, wherever it lies."""
+    if data.__class__ is bytes:
+        return pickling.loads(data)
     if isinstance(data, Borrowed):
         return data.load()
     if data.__class__ is list:  # a pickle and its buffers, which came through the pipe

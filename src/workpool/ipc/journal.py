@@ -94,8 +94,7 @@ class Journal:
         end = at + 4 + len(record)
         if end > _SLICE:
             return False
-        self._memory[at : at + 4] = len(record).to_bytes(4, "little")
-        self._memory[at + 4 : end] = record
+        self._memory[at:end] = len(record).to_bytes(4, "little") + record
         self._at = end
         self._words[_END] = end
         return True

@@ -158,6 +158,8 @@ def dump_call(
         data = function[1]
     if not args and not kwargs:
         return data, NO_ARGUMENTS
+    if not kwargs and _ALWAYS_PICKLES.issuperset(map(type, args)):
+        return data, pickle.dumps((args, kwargs), PROTOCOL)
     try:
         return data, dump((args, kwargs), by_value=by_value)
     except KeyboardInterrupt:
@@ -191,8 +193,10 @@ def dump_item(
         raise blame(task, "argument", item, "", error, to) from error
 
 
-def dump_result(value: Any, task: str, *, dump: Callable[..., Any] = dumps) -> Any:
-    """Pickle a result, by ``dump``; in the worker, which Ctrl-C does not reach."""
+def dump_result(
+    value: Any, label: Callable[..., str], *about: object, dump: Callable[..., Any] = dumps
+) -> Any:
+    """Pickle a result, by ``dump``, in the worker, which Ctrl-C does not reach; ``label(*about)`` names the call."""
     if type(value) in _ALWAYS_PICKLES:
         return pickle.dumps(value, PROTOCOL)
     try:
@@ -200,7 +204,7 @@ def dump_result(value: Any, task: str, *, dump: Callable[..., Any] = dumps) -> A
     except BaseException as error:
         from workpool.ipc.blaming import blame
 
-        raise blame(task, "result", value, "", error, home) from error
+        raise blame(label(*about), "result", value, "", error, home) from error
 
 
 def reusable(fn: object, data: bytes) -> bool:

@@ -202,7 +202,7 @@ class Runner:
             error.__traceback__ = error.__traceback__ and error.__traceback__.tb_next
             return ERROR, self.dump_error(error, self._label(shape)), None
         try:
-            payload = pickling.dump_result(value, self._label(shape), dump=self._dump)
+            payload = pickling.dump_result(value, self._label, shape, dump=self._dump)
             return VALUE, payload, type(value)  # pyright: ignore[reportUnknownVariableType] - of anything
         except Exception as error:  # NotPicklable
             return ERROR, self.dump_error(error, self._label(shape)), None
@@ -351,7 +351,7 @@ class Runner:
         for place, value in enumerate(values, offset):
             self.task_id = batch.start + place
             try:
-                kind, payload = VALUE, pickling.dump_result(value, self._label(ITEM))
+                kind, payload = VALUE, pickling.dump_result(value, self._label, ITEM)
             except Exception as error:  # NotPicklable
                 kind, payload = ERROR, self.dump_error(error, self._label(ITEM))
             outcomes.append((batch.first + place, kind, payload, began, ended, 1))

@@ -177,7 +177,7 @@ class Life:
         if type(value) in PLAIN:  # pyright: ignore[reportUnknownArgumentType] - of anything
             return RAW, value
         try:
-            return VALUE, pickling.dump_result(value, run.label())
+            return VALUE, pickling.dump_result(value, run.label)
         except BaseException as error:
             return ERROR, pickling.dump_error(error, run.label())
 

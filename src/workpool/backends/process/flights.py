@@ -144,13 +144,20 @@ class Flights:
 
     def add_task(self, task: Task[Any]) -> Flight:
         """Number a task that is about to be sent."""
-        return self._add(Flight(self.next_number, task, None, _NO_ITEMS, 1))
+        flight = Flight(self.next_number, task, None, _NO_ITEMS, 1)
+        self._flights.append(flight)
+        self.next_number += 1
+        self.outstanding += 1
+        return flight
 
     def add_chunk(self, chunk: Chunk, items: Sequence[Any]) -> Flight:
         """Number the items of a chunk that are about to be sent."""
         flight = Flight(self.next_number, None, chunk, items, len(items))
         flight.worker = self.worker
-        return self._add(flight)
+        self._flights.append(flight)
+        self.next_number += flight.size
+        self.outstanding += flight.size
+        return flight
 
     def address(self, payload: Any, behind: list[Any]) -> Any:
         """Say in a header where a payload is to be found; what travels behind the header is added there."""
@@ -166,12 +173,6 @@ class Flights:
             behind.append(payload)
             return len(payload)
         return payload
-
-    def _add(self, flight: Flight) -> Flight:
-        self._flights.append(flight)
-        self.next_number += flight.size
-        self.outstanding += flight.size
-        return flight
 
     def answered(self, number: int, count: int = 1) -> Flight | None:
         """Give the flight whose next outcomes these are, or None when they were answered before."""

@@ -30,7 +30,8 @@ def take_outcomes(scheduler: Scheduler, flights: Flights, outcomes: list[Any]) -
         if flight is not None and flight.task is not None:
             return _take_one(scheduler, flights, outcomes[0], flight.task)
     settled: list[tuple[Task[Any], Any, BaseException | None]] = []
-    seconds: dict[int, list[Any]] = {}  # by the function's id: function, seconds, calls
+    paces: dict[int, list[Any]] = {}  # by the function's id: function, nanoseconds, calls
+    pace: list[Any] = [None, 0, 0]
     last: Flight | None = None
     taken = 0
     for number, what, payload, began, ended, count in outcomes:
@@ -56,15 +57,15 @@ def take_outcomes(scheduler: Scheduler, flights: Flights, outcomes: list[Any]) -
             if error is None or not _goes_another_way(scheduler, flights, task, what, error):
                 settled.append((task, value, error))
             del value, error
-        times = seconds.setdefault(id(fn), [fn, 0.0, 0])
-        times[1] += (ended - began) / 1e9
-        times[2] += count
+        if fn is not pace[0]:
+            pace = paces.setdefault(id(fn), [fn, 0, 0])
+        pace[1] += ended - began
+        pace[2] += count
     if last is not None:
         _deliver(scheduler, last)
     if taken:
-        scheduler.settle_many(
-            settled, [times for times in seconds.values() if times[0] is not None]
-        )
+        paces.pop(id(None), None)  # of calls that are no more
+        scheduler.settle_many(settled, [(fn, ns / 1e9, calls) for fn, ns, calls in paces.values()])
     return taken
 
 
