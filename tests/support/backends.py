@@ -106,7 +106,7 @@ loopback.register()
 # The engines need packages and time of their own: WORKPOOL_TEST_BACKENDS=dask,ray asks for them,
 # and for nothing else (nox -s engines).
 ENGINES = [
-    kind("dask", "concurrent", "pickles", "limits", "ends_tasks", "far", "forks"),
+    kind("dask", "concurrent", "pickles", "limits", "ends_tasks", "far", "forks", "starts_apart"),
     kind("ray", "concurrent", "pickles", "limits", "ends_tasks", "far", "recycles", "starts_apart"),
 ]
 _asked = os.environ.get("WORKPOOL_TEST_BACKENDS")

@@ -77,7 +77,7 @@ class Connection:
 
     def _look_around(self) -> None:
         """See which workers there are, and have the guard in place."""
-        from workpool.backends.dask.far import Guard
+        from workpool.backends.dask.guard import Guard
 
         self.client.register_plugin(Guard())
         if self.ours:
@@ -85,8 +85,7 @@ class Connection:
             self.spawn(self.client.scheduler.workpool_all_back(seconds=self._timeout)).result()
         # Not by the client's scheduler_info: that gives what the client has last been told, and it asks
         # by itself, too, every two seconds, and without the workers.
-        there = self.spawn(self.client.scheduler.identity(n_workers=-1)).result()
-        workers: dict[str, Any] = there["workers"]
+        workers = self.spawn(self.workers()).result()
         self.slots = sum(worker["nthreads"] for worker in workers.values()) or usable_cpus()
         # What each of them has: on a cluster of ours a task may come to any.
         self.common: dict[str, float] = {
@@ -119,6 +118,16 @@ class Connection:
         """Have a coroutine run in that loop; from any thread."""
         return asyncio.run_coroutine_threadsafe(coroutine, self.loop)
 
+    async def workers(self) -> dict[str, Any]:
+        """Give what the scheduler knows of its workers, by address."""
+        workers: dict[str, Any] = (await self.client.scheduler.identity(n_workers=-1))["workers"]
+        return workers
+
+    async def forget(self, order: Any) -> None:
+        """Have Dask drop an order; what runs already goes on, for nobody."""
+        with suppress(Exception):  # the client has ended, and Dask forgets what it wanted
+            await self.client.cancel([order], force=True, asynchronous=True)
+
     # ----------------------------------------------------------- on a cluster of our own
 
     async def find_worker(self, index: int, wanted: Callable[[], bool]) -> tuple[str, str] | None:
@@ -132,10 +141,9 @@ class Connection:
         until, pause = loop.time() + self._timeout, _LOOK_AGAIN
         before = self._taken.pop(index, None)
         while wanted():
-            there = (await self.client.scheduler.identity(n_workers=-1))["workers"]
             workers: dict[str, str] = {
                 each["nanny"]: address
-                for address, each in there.items()
+                for address, each in (await self.workers()).items()
                 if each["status"] == "running" and _can_be_ended(each)
             }
             free = sorted(workers.keys() - self._taken.values())
@@ -156,7 +164,7 @@ class Connection:
 
     async def kill_worker(self, address: str, nanny: str) -> None:
         """Have the worker's nanny kill it, as nothing in the worker could refuse; it starts another."""
-        from workpool.backends.dask.far import kill_worker
+        from workpool.backends.dask.guard import kill_worker
 
         with suppress(Exception):  # it is gone, or going
             killed: dict[str, Any] = await self.client.run(

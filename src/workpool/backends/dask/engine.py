@@ -18,15 +18,18 @@ from typing import TYPE_CHECKING, Any
 import attrs
 
 from workpool._compat import Lock
+from workpool.backends.dask import lives
 from workpool.backends.dask.channel import DaskChannel, attach, detach
 from workpool.backends.dask.connection import Connection, import_distributed
+from workpool.backends.dask.lookout import Lookout
+from workpool.backends.engine.orders import numbers
 from workpool.errors import Unsupported, WorkerStartFailed
 from workpool.ipc import pickling
 from workpool.naming import function_name
 from workpool.task import Task
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Coroutine
     from concurrent.futures import Future
 
     from workpool.backends.engine.clerk import Flight
@@ -62,7 +65,9 @@ class DaskEngine:
         self._pool = pool
         self._token = uuid.uuid4().hex
         self._setup = pickling.dumps(setup) if setup.does_something else None
-        self._kills: list[Future[Any]] = []  # under way
+        self._timeout: float | None = settings.start_timeout
+        self._kills: set[Future[Any]] = set()  # under way
+        self._setups: set[Future[Any]] = set()  # the same
         self._hosting = Lock()  # guards _hosted
         self._hosted = False
         self._connection = Connection(pool, settings)
@@ -70,6 +75,9 @@ class DaskEngine:
         self.ends_tasks = self._connection.ours
         self.address = self._connection.address
         self.slots = self._connection.slots
+        self._lookout = Lookout(
+            self._connection, pool, self._token, self._timeout if self._setup else None
+        )
 
     # ------------------------------------------------------------- what the clerk asks for
 
@@ -83,7 +91,7 @@ class DaskEngine:
 
     def send(self, slot: Slot, flight: Flight, order: Order) -> None:
         """Submit an order to Dask."""
-        from workpool.backends.dask.far import MARK, run_order
+        from workpool.backends.dask.guard import MARK
 
         terms, name = _terms(flight.unit)
         pinned: dict[str, Any] = {}
@@ -99,7 +107,7 @@ class DaskEngine:
                 return
             pinned = {"workers": [slot.far.address], "allow_other_workers": False}
         flight.ticket = future = self._client.submit(
-            run_order,
+            lives.run_order,
             self._token,
             self._pool,
             self._setup,
@@ -116,18 +124,15 @@ class DaskEngine:
     def ask_to_end(self, slot: Slot, flight: Flight) -> None:
         """Tell the worker that runs the order."""
         del slot
-        from workpool.backends.dask.far import ask_to_end
-
-        self._connection.spawn(self._tell(ask_to_end, flight))
+        self._connection.spawn(self._tell(lives.ask_to_end, flight))
 
     def end(self, slot: Slot) -> None:
         """Have the nanny kill the worker, and start another; or just forget the order."""
         flight, far = slot.flight, slot.far
         if isinstance(far, Far):
-            killing = self._connection.kill_worker(far.address, far.nanny)
-            self._kills.append(self._connection.spawn(killing))
+            self._track(self._kills, self._connection.kill_worker(far.address, far.nanny))
         elif flight is not None and flight.ticket is not None:
-            self._client.cancel([flight.ticket], force=True, asynchronous=True)
+            self._connection.spawn(self._connection.forget(flight.ticket))
 
     def leave(self, slot: Slot) -> None:
         """Let others have the worker; a life there ends with the pool."""
@@ -142,10 +147,8 @@ class DaskEngine:
     def offset(self, slot: Slot, flight: Flight) -> int:
         """Ask the workers which item runs."""
         del slot
-        from workpool.backends.dask.far import offset
-
         with suppress(Exception):
-            asked = self._connection.spawn(self._tell(offset, flight))
+            asked = self._connection.spawn(self._tell(lives.offset, flight))
             offset_now: int = max(asked.result(_PATIENCE))
             return offset_now
         return 0
@@ -153,10 +156,8 @@ class DaskEngine:
     def stack(self, slot: Slot, flight: Flight, until: float) -> str:
         """Ask the workers where the order stands."""
         del slot
-        from workpool.backends.dask.far import stack
-
         with suppress(Exception):
-            asked = self._connection.spawn(self._tell(stack, flight))
+            asked = self._connection.spawn(self._tell(lives.stack, flight))
             return "".join(asked.result(max(0.0, until - monotonic())))
         return "(no answer: the worker is busy in C code, or has ended)\n"
 
@@ -164,7 +165,7 @@ class DaskEngine:
 
     def host(self, make: Callable[[], Any]) -> DaskChannel:
         """Have the guard keep a place for this pool, once."""
-        from workpool.backends.dask.far import host
+        from workpool.backends.dask.guard import host
 
         with self._hosting:
             if not self._hosted:
@@ -175,26 +176,31 @@ class DaskEngine:
 
     def close(self) -> None:
         """End the pool's lives over there, and the connection."""
-        from workpool.backends.dask.far import forget, leave
+        from workpool.backends.dask.guard import forget
 
-        wait(self._kills, _GOODBYE)
+        # Those that are being set up for nothing now have until their start_timeout, as everywhere.
+        wait(list(self._setups))
+        wait(list(self._kills), _GOODBYE)
         if self._hosted:
             detach(self._token)
             with suppress(Exception):
                 self._client.run_on_scheduler(forget, self._token)
         if self._setup is not None:
             with suppress(Exception):
-                self._client.run(leave, self._token, on_error="ignore")
+                self._client.run(lives.leave, self._token, on_error="ignore")
         self._connection.close()
 
     # ---------------------------------------------------------------- in the client's loop
 
     async def _follow(self, slot: Slot, far: Any, flight: Flight, future: Any) -> None:
         """Wait for an order's end, and report it."""
-        from workpool.backends.dask.far import NOWHERE
+        from workpool.backends.dask.guard import NOWHERE
 
         distributed = self._distributed
         report: Callable[[], None]
+        look_no_more: Callable[[], object] = int
+        if not self.ends_tasks:
+            look_no_more = self._lookout.over(slot, flight, _terms(flight.unit)[0].resources)
         try:
             outcome = await self._client.gather(future, asynchronous=True)
         except distributed.KilledWorker as error:
@@ -215,7 +221,14 @@ class DaskEngine:
             report = partial(slot.refused, flight, refusal)
         else:
             report = partial(slot.landed, flight, outcome)
+        look_no_more()
         slot.post(report)
+
+    def _track(self, under_way: set[Future[Any]], call: Coroutine[Any, Any, Any]) -> None:
+        """Begin something whose end is waited for before the connection is closed."""
+        begun = self._connection.spawn(call)
+        under_way.add(begun)
+        begun.add_done_callback(under_way.discard)
 
     async def _find_worker(self, slot: Slot, far: Any) -> None:
         """Have a worker for the slot, when there is one."""
@@ -231,9 +244,57 @@ class DaskEngine:
         slot.post(lambda: slot.died(far, "nothing, but the cluster has no worker that runs"))
 
     def _found(self, slot: Slot, far: Any, found: Far) -> None:
-        if slot.far is far:
-            slot.far = found
+        if slot.far is not far:
+            return
+        slot.far = found
+        if self._setup is None:
             slot.ready()
+        else:
+            self._track(self._setups, self._set_up(slot, found, self._setup))
+
+    async def _set_up(self, slot: Slot, far: Far, setup: bytes) -> None:
+        """Have a worker that is the slot's alone set itself up, before it is given anything to do."""
+        from workpool.backends.dask.guard import MARK
+
+        distributed = self._distributed
+        report: Callable[[], None]
+        try:
+            future = self._client.submit(
+                lives.begin,
+                self._token,
+                self._pool,
+                setup,
+                slot.index,
+                key=f"begin{MARK}{self._token}-{next(numbers)}",
+                pure=False,
+                retries=0,
+                workers=[far.address],
+                allow_other_workers=False,
+            )
+            begun = self._client.gather(future, asynchronous=True)
+            failure = await asyncio.wait_for(begun, self._timeout)
+        except TimeoutError:
+            await self._connection.kill_worker(far.address, far.nanny)
+            late = f"its start_timeout of {self._timeout} s"
+            report = partial(slot.died, far, late, entering=True)
+        except distributed.KilledWorker:
+            why = f"whatever ended the Dask worker at {far.address}"
+            report = partial(slot.died, far, why, entering=True)
+        except (distributed.client.FutureCancelledError, asyncio.CancelledError):
+            report = partial(slot.died, far, "the death of its Dask worker")
+        except BaseException:  # the first order will tell
+            report = partial(self._begun, slot, far, None)
+        else:
+            report = partial(self._begun, slot, far, failure)
+        slot.post(report)
+
+    def _begun(self, slot: Slot, far: Far, failure: tuple[int, bytes] | None) -> None:
+        if slot.far is not far:
+            return
+        if failure is None:
+            slot.ready()
+        else:
+            slot.failed(failure[1])
 
     async def _tell(self, what: Callable[..., Any], flight: Flight) -> list[Any]:
         """Call a function in every worker's loop; one of them runs the order."""

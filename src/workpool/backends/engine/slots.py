@@ -163,6 +163,8 @@ class Slot:
         if unit is not None:
             self.scheduler.give_back([unit])
             return False
+        if self.scheduler.killed:
+            self._engine.end(self)  # its far end may be at its initializer, for long
         self._left()
         return True
 

@@ -1,4 +1,4 @@
-"""What runs in Dask's own processes: orders in its workers, a guard in its scheduler.
+"""What keeps watch in Dask's own processes: a guard in its scheduler; and what its nannies do for us.
 
 Dask runs a task again when its worker dies, or has died with the result: good for pure
 functions, and not what a pool promises. The guard is a plugin of the scheduler that has
@@ -16,8 +16,6 @@ from contextlib import suppress
 from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
-from workpool._compat import Lock
-from workpool.backends.engine.remote import Life, dump_failure
 from workpool.errors import SharedStateLost
 
 if TYPE_CHECKING:
@@ -27,14 +25,9 @@ __all__ = [
     "MARK",
     "NOWHERE",
     "Guard",
-    "ask_to_end",
     "forget",
     "host",
     "kill_worker",
-    "leave",
-    "offset",
-    "run_order",
-    "stack",
 ]
 
 _SchedulerPlugin: Any = import_module("distributed.diagnostics.plugin").SchedulerPlugin
@@ -44,53 +37,6 @@ MARK = "-workpool-"  # in the key of every task of ours
 NOWHERE = "workpool: no such worker"  # why the guard cancels a task of ours
 
 _LOOK_AGAIN = 0.05  # seconds
-
-_lock = Lock()  # guards _lives; held while one is begun, so that it is begun once
-_lives: dict[str, Life] = {}  # by pool, as its token names it
-
-
-def run_order(
-    token: str, pool: str, setup: bytes | None, order: tuple[Any, ...]
-) -> tuple[Any, ...]:
-    """Run an order in this worker; the first one of a pool begins the pool's life here."""
-    life = _lives.get(token)
-    if life is None:
-        with _lock:
-            life = _lives.get(token)
-            if life is None:
-                try:
-                    life = Life(pool, order[1], setup)
-                except BaseException as error:
-                    return dump_failure(error)
-                _lives[token] = life
-    return life.run(order)
-
-
-def leave(token: str) -> None:
-    """End a pool's life in this worker."""
-    with _lock:
-        life = _lives.pop(token, None)
-    if life is not None:
-        life.leave()
-
-
-async def ask_to_end(token: str, number: int) -> None:
-    """Let an order see that it is not wanted any more; in the worker's loop, so it waits for no slot."""
-    life = _lives.get(token)
-    if life is not None:
-        life.ask_to_end(number)
-
-
-async def offset(token: str, number: int) -> int:
-    """Tell which item of an order runs here."""
-    life = _lives.get(token)
-    return -1 if life is None else life.offset(number)
-
-
-async def stack(token: str, number: int) -> str:
-    """Write down where an order stands, if it runs here."""
-    life = _lives.get(token)
-    return "" if life is None else life.stack(number)
 
 
 async def kill_worker(address: str, *, dask_worker: Any) -> bool:
