@@ -232,7 +232,9 @@ ENDS: dict[str, Callable[[Pool], object]] = {
 
 
 @pytest.mark.parametrize("end", ENDS)
-@pytest.mark.parametrize("backend", ["thread", "inline"])
+@pytest.mark.parametrize(
+    "backend", ["thread", "inline", pytest.param("process", marks=pytest.mark.heavy)]
+)
 def test_the_end_of_a_pool_may_be_interrupted_anywhere(
     backend: Any, end: str, made: list[Pool]
 ) -> None:
