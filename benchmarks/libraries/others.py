@@ -7,6 +7,7 @@ from contextlib import suppress
 from typing import Any
 
 from benchmarks.libraries.base import Library
+from benchmarks.libraries.pools import PoolLike
 
 
 class Joblib(Library):
@@ -76,12 +77,11 @@ class JoblibProcesses(Joblib):
         get_reusable_executor().shutdown(wait=True)  # it would keep them for the next user
 
 
-class Mpire(Library):
-    """mpire.WorkerPool."""
+class Mpire(PoolLike):
+    """mpire.WorkerPool, whose calls are named as those of multiprocessing.Pool."""
 
     package = "mpire"
     imports = "import mpire"
-    pool: Any
 
     def load(self) -> None:
         from mpire import WorkerPool
@@ -97,28 +97,10 @@ class Mpire(Library):
     def close(self) -> None:
         self.pool.stop_and_join()
 
-    def call(self, fn: Callable[..., Any], *args: Any) -> Any:
-        return self.pool.apply_async(fn, args).get()
-
-    def submit_many(self, fn: Callable[[], Any], count: int) -> list[Any]:
-        submit = self.pool.apply_async
-        return [submit(fn) for _ in range(count)]
-
-    def gather(self, handles: list[Any]) -> list[Any]:
-        return [result.get() for result in handles]
-
-    def map(self, fn: Callable[[Any], Any], items: Iterable[Any]) -> Iterable[Any]:
-        results: Iterable[Any] = self.pool.map(fn, items)
-        return results
-
     def map_tuned(
         self, fn: Callable[[Any], Any], items: Iterable[Any], chunk: int
     ) -> Iterable[Any]:
         results: Iterable[Any] = self.pool.map(fn, items, chunk_size=chunk)
-        return results
-
-    def stream(self, fn: Callable[[Any], Any], items: Iterator[Any]) -> Iterator[Any]:
-        results: Iterator[Any] = self.pool.imap(fn, items)
         return results
 
     def call_limited(self, fn: Callable[..., Any], *args: Any, limit: float) -> None:
