@@ -28,6 +28,15 @@ pytestmark = [
 ]
 
 
+@pytest.fixture(scope="module", autouse=True)
+def loaded() -> None:
+    """Have everything imported: the moments of an import would be taken for those of the call, and pass but once."""
+    for backend in ("thread", "process", "inline"):
+        with Pool(1, backend=backend) as pool:
+            assert pool.submit(tasks.double, 1).result(DEADLINE) == 2
+            assert list(pool.map(tasks.double, iter(range(3)), buffersize=1)) == [0, 2, 4]
+
+
 @pytest.fixture(autouse=True)
 def default_handler() -> Generator[None]:
     """Have Ctrl-C raise KeyboardInterrupt."""
