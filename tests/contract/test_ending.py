@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import concurrent.futures
 import gc
+import threading
 import time
 import weakref
 from collections.abc import Callable
@@ -15,6 +16,7 @@ from tests.contract.conftest import Busy, MakePool
 from tests.support import tasks
 from tests.support.backends import Kind
 from tests.support.gates import DEADLINE, Gate, in_background
+from tests.support.queues import until
 from workpool import Pool, PoolClosed, Task, WorkerLost
 
 REFUSAL = "cannot schedule new futures after shutdown"
@@ -55,6 +57,33 @@ def test_shutdown_waits_and_closes(pool: Pool) -> None:
     assert [task.result(timeout=0) for task in submitted] == [2 * n for n in range(50)]
     assert refuses_everything(pool)
     pool.join(DEADLINE)
+
+
+@pytest.mark.needs("concurrent")
+def test_shutdown_returns_when_all_is_given_back(
+    make_pool: MakePool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Also where the thread of the last worker does that, which has left the list of workers already."""
+    pool = make_pool(1)
+    assert pool.submit(tasks.double, 1).result(DEADLINE) == 2
+    closing, let_go, closed = threading.Event(), threading.Event(), threading.Event()
+    close = pool._backend.close
+
+    def close_slowly() -> None:
+        closing.set()
+        assert let_go.wait(DEADLINE)
+        close()
+        closed.set()
+
+    monkeypatch.setattr(pool._backend, "close", close_slowly)
+    pool.close()
+    assert closing.wait(DEADLINE)
+    ending = in_background(pool.shutdown)
+    until(lambda: bool(pool._scheduler._ending and pool._scheduler._ending[1]._sleepers))
+    assert not ending.ended
+    let_go.set()
+    ending.result()
+    assert closed.is_set()
 
 
 def test_a_refused_call_leaves_no_trace(pool: Pool) -> None:

@@ -8,6 +8,7 @@ gone.
 
 from __future__ import annotations
 
+import threading
 from time import monotonic
 from typing import Any
 
@@ -77,7 +78,7 @@ class Ending(Waiting):
                     undone = False  # in a forked child: what is not done here never will be
             if not workers and not undone:
                 self._end_if_done()
-                return True
+                return self._ended_elsewhere(until)
             if not workers:
                 # A task pauses before its next attempt, and no worker is here meanwhile.
                 try:
@@ -88,6 +89,15 @@ class Ending(Waiting):
             for worker in workers:
                 if not worker.join(None if until is None else max(0.0, until - monotonic())):
                     return False
+
+    def _ended_elsewhere(self, until: float | None) -> bool:
+        """Wait for the thread of the last worker, if that gives back what the pool had; tell whether it has."""
+        with self.lock:
+            ending = self._ending
+        # An inline worker leaves in its caller's thread. If that is the main thread, Ctrl-C may take it out of there.
+        if ending is None or ending[0] in (threading.get_ident(), threading.main_thread().ident):
+            return True
+        return ending[1].wait(None if until is None else max(0.0, until - monotonic()))
 
     def cancel_queued(self) -> int:
         """Cancel everything that has not started; give how many tasks that were."""
@@ -183,7 +193,7 @@ class Ending(Waiting):
         self.workers.clear()
         self.idle.clear()
         self.beginning.clear()
-        self.on_end = None
+        self.on_end = self._ending = None
 
     # ------------------------------------------------------ a task that runs (owner.Owner)
 

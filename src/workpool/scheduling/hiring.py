@@ -7,6 +7,7 @@ and did not start goes back to the front of the queue.
 
 from __future__ import annotations
 
+import threading
 from itertools import count
 from typing import TYPE_CHECKING, Any
 
@@ -14,6 +15,7 @@ from workpool.errors import WorkerLost
 from workpool.scheduling.mapjob import Chunk, MapJob, Piece
 from workpool.scheduling.settling import Settling
 from workpool.task import PENDING, RUNNING, Task
+from workpool.waits import Event
 
 if TYPE_CHECKING:
     from workpool.scheduling.worker import Worker
@@ -125,14 +127,21 @@ class Hiring(Settling):
             unit, worker.inbox = worker.inbox, None
             last = not self.workers and self.should_leave()
             on_end = self.on_end if last else None
-            if last:
+            if on_end is not None:
                 self.on_end = None
+                # In the same step: who finds no worker any more finds what to wait for.
+                self._ending = threading.get_ident(), Event()
+            ending = self._ending
         if unit is not None:
             self.give_back([unit])
         if last:
-            self.timers.close()
-            if on_end is not None:
-                on_end()
+            try:
+                self.timers.close()
+                if on_end is not None:
+                    on_end()
+            finally:
+                if on_end is not None and ending is not None:
+                    ending[1].set()
         elif hire:
             self.hire()
 

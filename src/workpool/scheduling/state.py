@@ -50,6 +50,7 @@ if TYPE_CHECKING:
     from workpool.scheduling.submitjob import SubmitJob
     from workpool.scheduling.worker import Worker
     from workpool.task import Task
+    from workpool.waits import Event
 
 __all__ = ["State"]
 
@@ -87,6 +88,8 @@ class State:
         self.broken: BaseException | None = None  # why no worker can live
         # Called once, when the last worker has left for good.
         self.on_end: Callable[[], object] | None = None
+        # Whose thread it is that makes that call, if a worker's does, and what is set when it is through.
+        self._ending: tuple[int, Event] | None = None
         # Why nothing moves here: this is a forked child.
         self._orphaned: BaseException | None = None
         self._let_go = False  # its Pool is gone: to be closed when its open map calls are done

@@ -271,12 +271,18 @@ class DaskEngine:
                 workers=[far.address],
                 allow_other_workers=False,
             )
-            begun = self._client.gather(future, asynchronous=True)
-            failure = await asyncio.wait_for(begun, self._timeout)
-        except TimeoutError:
-            await self._connection.kill_worker(far.address, far.nanny)
-            late = f"its start_timeout of {self._timeout} s"
-            report = partial(slot.died, far, late, entering=True)
+            # Not cancelled when it is late: that would leave a part of it behind.
+            begun = asyncio.ensure_future(self._client.gather(future, asynchronous=True))
+            await asyncio.wait([begun], timeout=self._timeout)
+            if not begun.done():
+                late = f"its start_timeout of {self._timeout} s"
+                slot.post(partial(slot.died, far, late, entering=True))
+                await self._connection.kill_worker(far.address, far.nanny)
+                await asyncio.wait([begun], timeout=_GOODBYE)
+                if begun.done() and not begun.cancelled():
+                    begun.exception()  # which is known
+                return
+            failure = begun.result()
         except distributed.KilledWorker:
             why = f"whatever ended the Dask worker at {far.address}"
             report = partial(slot.died, far, why, entering=True)
