@@ -22,10 +22,10 @@ pytestmark = pytest.mark.skipif(not CAN_SHARE, reason="nobody but the driver rea
 @pytest.fixture
 def pool(monkeypatch: pytest.MonkeyPatch) -> Generator[Pool]:
     """Give a pool whose driver rests, and would for an hour: what comes by its alarm comes never."""
+    monkeypatch.setattr(watch, "REST", 3600.0)  # before the first alarm is set, which may ring late
     with Pool(1, backend="process") as pool:
         pool.submit(tasks.double, 1).result(DEADLINE)
         pool.join(DEADLINE)
-        monkeypatch.setattr(watch, "REST", 3600.0)
         rest(pool)
         yield pool
         pool._scheduler.listen()
