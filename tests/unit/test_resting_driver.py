@@ -4,13 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Callable, Generator
 from concurrent.futures import wait
+from contextlib import contextmanager
 from typing import Any
 
 import pytest
 
 from tests.support import tasks
 from tests.support.gates import DEADLINE, Gate, Running, in_background, stop
-from tests.support.on_the_way import stopped_after
+from tests.support.on_the_way import Stopped, stopped_after
 from tests.support.queues import until
 from workpool import Pool, Task
 from workpool.ipc import watch
@@ -83,21 +84,38 @@ HOW: dict[str, tuple[Callable[[Pool, Task[Any]], Running[Any]], str]] = {
 }
 
 
+@contextmanager
+def handing_over(pool: Pool) -> Generator[tuple[Task[Any], Gate, Stopped]]:
+    """Have a thread stop with the turn when it has sent a task, which stops at a gate; the driver rests."""
+    worker: Any = pool._scheduler.workers[0]
+    while True:
+        with Gate() as gate, stopped_after(worker, "_feed") as sending:
+            submitting = in_background(pool.submit, stop, gate.path)
+            gate.arrival()
+            sending.arrival()
+            rests = worker in pool._scheduler.hushed  # and still does, without the turn
+            if rests:
+                yield worker._flights.current.task, gate, sending
+            sending.go()
+            gate.open()
+            submitting.result().result(DEADLINE)
+        if rests:
+            return
+        rest(pool)  # it had been woken by the result before, and came to its turn after the reader
+
+
 @pytest.mark.parametrize("how", HOW)
-def test_who_asks_while_another_hands_over_is_told(pool: Pool, gate: Gate, how: str) -> None:
+def test_who_asks_while_another_hands_over_is_told(pool: Pool, how: str) -> None:
     """The other has the turn, and leaves it to the driver: it is the driver's again before that one is gone."""
     ask, call = HOW[how]
-    worker: Any = pool._scheduler.workers[0]
-    with stopped_after(worker, "_feed") as sending, stopped_after(worker, call) as asked:
-        submitting = in_background(pool.submit, stop, gate.path)
-        gate.arrival()  # sent, and under way
-        sending.arrival()
-        task = worker._flights.current.task
+    with (
+        handing_over(pool) as (task, gate, sending),
+        stopped_after(pool._scheduler.workers[0], call) as asked,
+    ):
         asking = ask(pool, task)
         asked.arrival()
         asked.go()
         sending.go()
-        submitting.result()
         gate.open()
         asking.result()
 
