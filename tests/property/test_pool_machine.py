@@ -267,7 +267,9 @@ def test_the_model_catches_a_task_that_is_counted_twice(monkeypatch: pytest.Monk
         task._epoch.left -= 1
 
     monkeypatch.setattr(Scheduler, "withdrew", twice)
+    # What is wrong stays so: nobody need wait for long to see it.
     monkeypatch.setattr("tests.property.test_pool_machine.DEADLINE", 0.2)
+    monkeypatch.setattr("tests.support.queues.DEADLINE", 0.2)
 
     class Machine(PoolMachine):
         backend: ClassVar[BackendName] = "thread"
