@@ -14,6 +14,7 @@ from tests.engines.conftest import MakePool
 from tests.engines.jobs import WAIT
 from tests.support import tasks
 from tests.support.gates import in_background
+from tests.support.queues import until
 from workpool import WorkerStartFailed
 from workpool.backends.ray import actors
 
@@ -26,9 +27,14 @@ class Full:
     def __init__(self) -> None:
         self._util: Any = import_module("ray.util")
         self._ray: Any = import_module("ray")
-        self._cpus = self._ray.cluster_resources()["CPU"]
+        until(lambda: len(self._nodes()) == 1)  # a second one, of a test before this, is gone
+        # Not by cluster_resources(), which counts what was there for a while.
+        self._cpus = self._nodes()[0]["Resources"]["CPU"]
         self._taken: Any = None
         self.leave(0)
+
+    def _nodes(self) -> list[dict[str, Any]]:
+        return [node for node in self._ray.nodes() if node["Alive"]]
 
     def leave(self, cpus: int) -> None:
         """Leave so many CPUs to others."""
