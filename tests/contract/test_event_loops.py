@@ -17,6 +17,7 @@ from tests.support import tasks
 from tests.support.backends import Kind
 from tests.support.gates import DEADLINE, Gate, say, stop
 from tests.support.loops import LOOPS, cancelled_kinds, run_in
+from tests.support.queues import until
 from workpool import Pool, Task
 
 each_loop = pytest.mark.parametrize("loop", LOOPS)
@@ -168,6 +169,33 @@ def test_a_full_queue_holds_up_the_coroutine_alone(
         return done
 
     assert sorted(run_in(loop, main)) == list(range(0, 60, 2))
+
+
+@each_loop
+@pytest.mark.needs("concurrent")
+def test_a_place_that_is_not_taken_is_given_on(loop: str, make_pool: MakePool, busy: Busy) -> None:
+    """A coroutine that is woken for a place, and finds a worker idle, leaves the place to the next."""
+    pool = make_pool(1, queue_size=1)
+
+    async def main() -> list[int]:
+        done: list[int] = []
+
+        async def one(n: int) -> None:
+            done.append(await pool.run(tasks.double, n))
+
+        async with anyio.create_task_group() as group:
+            with busy(pool) as gate:
+                for n in range(4):
+                    group.start_soon(one, n)
+                for _ in range(20):
+                    await anyio.lowlevel.checkpoint()
+                assert len(pool._scheduler._putters) == 3
+                gate.open()
+                # The loop stands still meanwhile: the first is woken, and comes when there is nothing left to do.
+                until(lambda: bool(pool._scheduler.idle))
+        return done
+
+    assert sorted(run_in(loop, main)) == [0, 2, 4, 6]
 
 
 @each_loop

@@ -57,6 +57,8 @@ class Taking(State):
                 self._room()
             if unit is not None:
                 return unit
+        if self._putters:
+            self._room()  # who was woken for a place may have gone to an idle worker, past the queue
         if worker.can_nest and not self.killed:
             here_it_runs: Any = worker
             here_it_runs.patience = None
