@@ -141,6 +141,10 @@ def test_cancelling_an_await_drops_the_queued_task(loop: str, pool: Pool, busy: 
         assert seen.waiting() == []
 
 
+async def double_into(done: list[int], pool: Pool, n: int) -> None:
+    done.append(await pool.run(tasks.double, n))
+
+
 @each_loop
 @pytest.mark.needs("concurrent")
 def test_a_full_queue_holds_up_the_coroutine_alone(
@@ -151,14 +155,10 @@ def test_a_full_queue_holds_up_the_coroutine_alone(
 
     async def main() -> list[int]:
         done: list[int] = []
-
-        async def one(n: int) -> None:
-            done.append(await pool.run(tasks.double, n))
-
         async with anyio.create_task_group() as group:
             with busy(pool) as gate:
                 for n in range(30):
-                    group.start_soon(one, n)
+                    group.start_soon(double_into, done, pool, n)
                 for _ in range(20):
                     await anyio.lowlevel.checkpoint()
                 assert pool._scheduler.queue.waiting == 2, "the others wait outside"
@@ -179,14 +179,10 @@ def test_a_place_that_is_not_taken_is_given_on(loop: str, make_pool: MakePool, b
 
     async def main() -> list[int]:
         done: list[int] = []
-
-        async def one(n: int) -> None:
-            done.append(await pool.run(tasks.double, n))
-
         async with anyio.create_task_group() as group:
             with busy(pool) as gate:
                 for n in range(4):
-                    group.start_soon(one, n)
+                    group.start_soon(double_into, done, pool, n)
                 for _ in range(20):
                     await anyio.lowlevel.checkpoint()
                 assert len(pool._scheduler._putters) == 3

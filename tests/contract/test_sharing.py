@@ -190,14 +190,21 @@ def call_at(limiter: RateLimiter, _: int) -> float:
 
 
 def test_a_rate_is_kept_over_all_workers(pool: Pool) -> None:
-    """However many wait: two at once, and two more with each window, whoever makes the calls."""
-    limiter = pool.rate_limit(2, per=0.1)
-    began = time.monotonic()
-    # A moment is noted after the call was let through, on a busy machine long after: none comes too early.
-    moments = sorted(pool.map(partial(call_at, limiter), range(8), chunksize=1))
-    for number, moment in enumerate(moments):
-        assert moment - began > 0.1 * (number // 2) - 0.001
-    assert (limiter.calls, limiter.per) == (2, 0.1)
+    """In no window of its length are there more calls than allowed, whoever makes them."""
+    closest = 0.0
+    for _ in range(3):
+        limiter = pool.rate_limit(2, per=0.1)
+        assert (limiter.calls, limiter.per) == (2, 0.1)
+        began = time.monotonic()
+        moments = sorted(pool.map(partial(call_at, limiter), range(8), chunksize=1))
+        # A moment is noted after the call was let through: none comes too early, however busy the machine is.
+        assert all(at - began > 0.1 * (n // 2) - 0.001 for n, at in enumerate(moments))
+        # One that is noted late comes too close to the next: that is not so each time.
+        gaps = [later - earlier for earlier, later in zip(moments, moments[2:], strict=False)]
+        closest = max(closest, min(gaps))
+        if closest > 0.09:
+            break
+    assert closest > 0.09
 
 
 @pytest.mark.needs("concurrent")

@@ -16,7 +16,6 @@ from workpool import Pool, TimeLimitExceeded
 
 LIMIT = 0.3  # seconds
 LATEST = 0.02  # seconds; what the machine itself is late by comes on top
-WOKEN = 3  # one after the other: who keeps the limit, who sees the worker gone, and the caller
 
 
 def late_by(limit: float) -> float:
@@ -27,7 +26,7 @@ def late_by(limit: float) -> float:
 
 
 def lateness(pool: Pool, gate: Gate, how: str) -> float:
-    """Have a task run past its limit, and tell how late its caller knew, beyond what waiters are late by."""
+    """Have a task run past its limit, and tell how late its caller knew, beyond what any waiter is late by."""
     pool.submit(tasks.double, 1).result(DEADLINE)  # there is a worker
     control = in_background(late_by, LIMIT)
     view = pool.options(time_limit=LIMIT)
@@ -37,7 +36,7 @@ def lateness(pool: Pool, gate: Gate, how: str) -> float:
     late = time.monotonic() - began - LIMIT
     assert isinstance(error, TimeLimitExceeded)
     assert late >= 0.0
-    return late - WOKEN * max(0.0, control.result())
+    return late - max(0.0, control.result())
 
 
 @pytest.mark.parametrize(
