@@ -27,6 +27,10 @@ __all__ = ["Calls", "Options", "later_submit"]
 P = ParamSpec("P")
 R = TypeVar("R")
 
+_NO_KWARGS: dict[
+    str, Any
+] = {}  # one for all calls without: a call has one of its own while it is made
+
 
 class Calls(Maps, Grouping):
     """The calls that a pool and its ``options`` view have in common."""
@@ -61,7 +65,7 @@ class Calls(Maps, Grouping):
             The queue stayed full for ``queue_timeout`` seconds.
         """
         task: Task[R] = Task()
-        task._call = (fn, args, kwargs)
+        task._call = (fn, args, kwargs or _NO_KWARGS)
         task._terms = terms = self._terms
         if self._pack is not None:
             self._pack(task)

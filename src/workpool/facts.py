@@ -16,15 +16,30 @@ __all__ = ["Facts"]
 class Facts:
     """The part of a task that tells about it; those who run it write it down."""
 
-    # What most tasks never change stays in the class: a new task stores little.
-    _call: tuple[Callable[..., Any], tuple[Any, ...], dict[str, Any]] | None = None
-    _terms: Any = None
-    _attempts = 0
-    _worker: int | None = None
-    _queued_at = 0.0
-    _started_at = 0.0
-    _ended_at = 0.0
-    _printed: tuple[list[str], list[str]] | None = None
+    # Slots, all set by the task: what a class has a default for is slow to load and to store.
+    __slots__ = (
+        "_attempts",
+        "_call",
+        "_called",
+        "_ended_at",
+        "_printed",
+        "_queued_at",
+        "_started_at",
+        "_terms",
+        "_worker",
+    )
+
+    _call: tuple[Callable[..., Any], tuple[Any, ...], dict[str, Any]] | None
+    _called: (
+        str | None
+    )  # stored when the call is dropped, so that a settled task still has its name
+    _terms: Any
+    _attempts: int
+    _worker: int | None
+    _queued_at: float
+    _started_at: float
+    _ended_at: float
+    _printed: tuple[list[str], list[str]] | None
 
     if TYPE_CHECKING:
 
@@ -37,15 +52,13 @@ class Facts:
         """The name given by ``options(name=...)``, else the function's."""
         return self._name
 
-    # Stored when the call is dropped, so that a settled task still has its name.
     @property
     def _name(self) -> str:
         given = getattr(self._terms, "name", None)
         if given is not None:
             return str(given)
-        stored = self.__dict__.get("_called")
-        if stored is not None:
-            return str(stored)
+        if self._called is not None:
+            return self._called
         call = self._call
         return function_name(call[0]) if call is not None else "task"
 

@@ -70,22 +70,44 @@ class Task(Facts, Future[R]):
         Number of the task within its pool, from 0; ``-1`` for a task of no pool.
     """
 
-    # What most tasks never change stays in the class: a new task stores little.
-    _stage = PENDING
-    _result: Any = None
-    _exception: BaseException | None = None
-    _owner: Owner | None = None
-    _lock: Any = _orphans_lock  # guards _stage, _result, _exception, _extras
-    _extras: Extras | None = None
-    _epoch: Any = None
-    _payload: Any = None
+    # As in Facts. Defaults of the class are good enough for what few tasks have.
+    __slots__ = (
+        "_epoch",
+        "_exception",
+        "_extras",
+        "_lock",
+        "_owner",
+        "_payload",
+        "_result",
+        "_stage",
+        "_unwanted",
+        "id",
+    )
+
     _by_value = False  # pickled so that the worker need not import __main__
-    _unwanted = False  # cancelled while it was with a worker: sees it, and begins no more
+    _epoch: Any
+    _exception: BaseException | None
+    _extras: Extras | None
     _heed: tuple[Callable[[], object], ...] = ()  # to be called when it becomes unwanted
-    id = -1
+    _lock: Any  # guards _stage, _result, _exception, _extras
+    _owner: Owner | None
+    _payload: Any
+    _result: Any
+    _stage: str
+    _unwanted: bool  # cancelled while it was with a worker: sees it, and begins no more
+    id: int
 
     def __init__(self) -> None:
         """Make a pending task that belongs to no pool; pools make their own."""
+        self._stage = PENDING
+        self._result = self._exception = self._extras = None
+        self._owner = self._epoch = self._payload = None
+        self._lock = _orphans_lock
+        self._unwanted = False
+        self.id = -1
+        self._call = self._called = self._terms = self._worker = self._printed = None
+        self._attempts = 0
+        self._queued_at = self._started_at = self._ended_at = 0.0
 
     def __reduce__(self) -> NoReturn:
         message = (

@@ -26,11 +26,12 @@ from time import monotonic
 from typing import TYPE_CHECKING, Any
 
 from workpool.errors import Midway
+from workpool.naming import function_name
 from workpool.scheduling.ending import Ending
 from workpool.scheduling.retrying import Retrying
 from workpool.scheduling.taking import Taking
 from workpool.situation import here
-from workpool.task import PENDING, RUNNING, Task
+from workpool.task import FINISHED, PENDING, RUNNING, Task
 from workpool.waits import make_sleeper, sleep_on
 
 if TYPE_CHECKING:
@@ -185,12 +186,15 @@ class Scheduler(Taking, Retrying, Ending):
             False if the result had to be told before anything else (callbacks, other waiters), or was
             not this worker's to store any more: nothing was taken.
         """
-        _call = task._call  # kept beyond the lock: finalizers of arguments are user code
+        call = task._call  # kept beyond the lock: finalizers of arguments are user code
         with self.lock:
-            if task._stage is not RUNNING or worker.written_off:
+            if task._stage is not RUNNING or worker.written_off or call is None:
                 worker.taken = None
                 return False
-            extras = task.settle(value, None)
+            # What Task.settle does, without its calls. A finalizer may ask for the task's name in between.
+            task._called = function_name(call[0])
+            task._result, task._stage, task._call = value, FINISHED, None
+            extras = task._extras
             self.tally.ended(task, None)
             silent = extras is None or not (extras.callbacks or extras.waiters or extras.listeners)
             if silent:
