@@ -23,6 +23,7 @@ from contextlib import suppress
 from typing import TYPE_CHECKING
 
 from workpool._compat import LINUX
+from workpool.ipc.prctl import prctl
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
@@ -110,7 +111,9 @@ def take_dead(pid: int) -> tuple[int, int]:
 
 def end_children(workers: Iterable[int]) -> None:
     """Kill all that descends from this process, first of all these groups of its children."""
-    adopting = LINUX and _adopt_orphans()
+    adopting = prctl(
+        _PR_SET_CHILD_SUBREAPER, 1
+    )  # the kernel gives us the orphans of our descendants, not init
     for pid in workers:
         kill_group(pid)
     if not adopting:
@@ -125,16 +128,6 @@ def end_children(workers: Iterable[int]) -> None:
             os.waitpid(-1, 0)  # one after the other; who had children has left them to us
         except ChildProcessError:
             return
-
-
-def _adopt_orphans() -> bool:
-    """Have the kernel give us the orphans among our descendants, instead of giving them to init."""
-    try:
-        import ctypes
-
-        return not ctypes.CDLL(None).prctl(_PR_SET_CHILD_SUBREAPER, 1, 0, 0, 0)
-    except (ImportError, OSError, AttributeError):
-        return False
 
 
 def _descendants(root: int) -> list[int]:

@@ -20,10 +20,10 @@ What it promises
 
 from __future__ import annotations
 
+import _socket  # what is behind ``socket``, which takes a twentieth of the time until the first worker runs
 import os
 import select
 import signal
-import socket
 import struct
 import sys
 from contextlib import suppress
@@ -31,9 +31,10 @@ from importlib import import_module
 from typing import Any
 
 from workpool import _compat
-from workpool._compat import LINUX, Lock, daemon_threads_allowed
+from workpool._compat import Lock, daemon_threads_allowed
 from workpool.ipc.calm import deaf_to_ctrl_c
 from workpool.ipc.family import end_children, take_dead
+from workpool.ipc.prctl import prctl
 from workpool.ipc.streams import occupy_standard_streams
 
 __all__ = [
@@ -52,7 +53,9 @@ __all__ = [
 START_METHODS = ("forkserver", "spawn", "fork") if hasattr(os, "fork") else ()
 
 _WORD = struct.Struct("<q")
+_INT = struct.Struct("i")
 _MOST_FDS = 250
+_PR_SET_PDEATHSIG = 1
 FORK, SPAWN = b"f", b"s"
 
 
@@ -129,7 +132,7 @@ class Keeper:
                 if os.waitpid(self._pid, os.WNOHANG) == (0, 0):
                     return self._fd
         self._forget()
-        ours, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_STREAM)
+        ours, theirs = _socket.socketpair(_socket.AF_UNIX, _socket.SOCK_STREAM)
         try:
             code = (
                 f"import sys; sys.path[:] = {_sys_path()!r}; "
@@ -158,9 +161,10 @@ class Keeper:
 
 def _send(fd: int, method: bytes, fds: list[int]) -> None:
     """Send one request: one byte, and descriptors with it."""
-    conn = socket.socket(fileno=fd)
+    conn = _socket.socket(fileno=fd)
     try:
-        socket.send_fds(conn, [method], fds)
+        rights = _socket.SOL_SOCKET, _socket.SCM_RIGHTS, struct.pack(f"{len(fds)}i", *fds)
+        conn.sendmsg([method], [rights])
     finally:
         conn.detach()
 
@@ -215,9 +219,12 @@ if hasattr(os, "register_at_fork"):
 
 # ------------------------------------------------------------------ the keeper's side
 
-# What nearly every worker needs, loaded once for all of them; nothing of the user's. A program that
-# makes a pool imports workpool.Pool, and its workers import the program's __main__ and so the same.
-_PRELOADED = ("multiprocessing.spawn", "runpy", "ctypes", "workpool.pool")
+# What workers need is loaded once for all of them; nothing of the user's. The first is for every one.
+_NEEDED = ("multiprocessing.spawn", "multiprocessing.resource_tracker")
+# A program that makes a pool imports workpool.Pool, and its workers import the program's __main__ and so
+# the same. The first worker does not wait for that.
+_QUIET = 20  # milliseconds without a request or a death: the first worker has begun
+_PRELOADED = ("runpy", "ctypes", "logging", "concurrent.futures", "workpool.task", "workpool.pool")
 
 
 def main(conn_fd: int, parent: int) -> None:
@@ -225,6 +232,8 @@ def main(conn_fd: int, parent: int) -> None:
     from workpool.ipc import worker
 
     _compat.in_worker = True
+    for name in _NEEDED:
+        import_module(name)
     occupy_standard_streams()  # before there are pipes; workers that are forked from here have them too
     with suppress(OSError):
         os.setpgid(0, 0)  # Ctrl-C on the terminal is the parent's to deal with
@@ -235,7 +244,7 @@ def main(conn_fd: int, parent: int) -> None:
     os.set_blocking(wake_r, False)
     signal.signal(signal.SIGCHLD, _on_child)
     signal.set_wakeup_fd(wake_w, warn_on_full_buffer=False)
-    conn = socket.socket(fileno=conn_fd)
+    conn = _socket.socket(fileno=conn_fd)
     poller = select.poll()
     poller.register(conn_fd, select.POLLIN)
     poller.register(wake_r, select.POLLIN)
@@ -247,17 +256,19 @@ def main(conn_fd: int, parent: int) -> None:
     asked = False
     try:
         while True:
-            # What asks while this one gets ready, as a rule for the first worker of a program, is
-            # served at once. All later workers find everything loaded.
-            while left and (asked or not poller.poll(0)):
-                import_module(left.pop(0))
-            ready = {fd for fd, _ in poller.poll()}
+            # A worker that is the only one is started at once, and has the processor to itself. Whoever
+            # asks while there is another one gets a worker that finds everything loaded.
+            pause = None if not left else _QUIET if asked else 0
+            ready = {fd for fd, _ in poller.poll(pause)}
             if wake_r in ready:
                 with suppress(BlockingIOError):
                     os.read(wake_r, 4096)
             _reap(workers)
             if parent_fd in ready:
                 return
+            if left and (not ready or (workers and conn_fd in ready)):
+                import_module(left.pop(0))
+                continue
             if conn_fd in ready:
                 method, fds = _receive(conn)
                 if not method:
@@ -290,17 +301,20 @@ def death_of(pid: int) -> int | None:
         return None
 
 
-def _receive(conn: socket.socket) -> tuple[bytes, list[int]]:
+def _receive(conn: _socket.socket) -> tuple[bytes, list[int]]:
     """Take one request: one byte, and the descriptors that came with it."""
+    flags = getattr(_socket, "MSG_CMSG_CLOEXEC", 0)
     try:
-        method, fds, _, _ = socket.recv_fds(
-            conn, 1, _MOST_FDS + 1, getattr(socket, "MSG_CMSG_CLOEXEC", 0)
-        )
+        method, ancillary, _, _ = conn.recvmsg(1, _socket.CMSG_SPACE(_INT.size * _MOST_FDS), flags)
     except ConnectionResetError:
         return b"", []
+    fds: list[int] = []
+    for level, kind, data in ancillary:
+        if (level, kind) == (_socket.SOL_SOCKET, _socket.SCM_RIGHTS):
+            fds += (fd for (fd,) in _INT.iter_unpack(data[: len(data) // _INT.size * _INT.size]))
     for fd in fds:
         os.set_inheritable(fd, False)
-    return method, list(fds)
+    return method, fds
 
 
 def _reap(workers: dict[int, int]) -> None:
@@ -368,13 +382,6 @@ def _run_python(code: str, fds: list[int]) -> int:
 
 def die_with(parent: int) -> None:
     """Have the kernel kill this process when ``parent`` dies, where it can (Linux)."""
-    if LINUX:
-        try:
-            import ctypes
-
-            pr_set_pdeathsig = 1
-            ctypes.CDLL(None, use_errno=True).prctl(pr_set_pdeathsig, int(signal.SIGKILL), 0, 0, 0)
-        except (ImportError, OSError, AttributeError):
-            return
-        if os.getppid() != parent:  # it died before the kernel was asked
-            os._exit(1)
+    # If not: it died before the kernel was asked.
+    if prctl(_PR_SET_PDEATHSIG, int(signal.SIGKILL)) and os.getppid() != parent:
+        os._exit(1)
