@@ -86,6 +86,44 @@ def test_shutdown_returns_when_all_is_given_back(
     assert closed.is_set()
 
 
+@pytest.mark.needs("concurrent")
+@pytest.mark.parametrize("interrupted", [False, True])
+def test_two_that_shut_down_at_once_return_when_all_is_given_back(
+    make_pool: MakePool, monkeypatch: pytest.MonkeyPatch, interrupted: bool
+) -> None:
+    """One of them does it, and the other waits; or does it, if the first is torn out of it by Ctrl-C."""
+    pool = make_pool(1)
+    closing, let_go = threading.Event(), threading.Event()
+    close, calls = pool._backend.close, []
+
+    def close_slowly() -> None:
+        calls.append(threading.get_ident())
+        if len(calls) == 1:
+            closing.set()
+            assert let_go.wait(DEADLINE)
+            if interrupted:
+                raise KeyboardInterrupt
+        close()
+
+    monkeypatch.setattr(pool._backend, "close", close_slowly)
+    first = in_background(pool.shutdown)  # no worker was ever started: it gives back what there is
+    assert closing.wait(DEADLINE)
+    second = in_background(pool.shutdown)
+    until(lambda: bool(pool._scheduler._ending and pool._scheduler._ending[1]._sleepers))
+    assert not second.ended
+    let_go.set()
+    second.result()
+    if interrupted:
+        with pytest.raises(KeyboardInterrupt):
+            first.result()
+    else:
+        first.result()
+    assert len(calls) == 1 + interrupted
+    assert len(set(calls)) == len(calls)
+    pool.shutdown()
+    assert len(calls) == 1 + interrupted
+
+
 def test_a_refused_call_leaves_no_trace(pool: Pool) -> None:
     """What a closed pool refused is neither counted nor waited for."""
     pool.shutdown()

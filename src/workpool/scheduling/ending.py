@@ -19,6 +19,7 @@ from workpool.scheduling.timers import Timers
 from workpool.scheduling.waiting import Waiting
 from workpool.situation import here
 from workpool.task import CANCELLED_AND_NOTIFIED, PENDING, RUNNING, Task
+from workpool.waits import LOOK_AGAIN
 
 __all__ = ["Ending"]
 
@@ -91,13 +92,23 @@ class Ending(Waiting):
                     return False
 
     def _ended_elsewhere(self, until: float | None) -> bool:
-        """Wait for the thread of the last worker, if that gives back what the pool had; tell whether it has."""
-        with self.lock:
-            ending = self._ending
-        # An inline worker leaves in its caller's thread. If that is the main thread, Ctrl-C may take it out of there.
-        if ending is None or ending[0] in (threading.get_ident(), threading.main_thread().ident):
-            return True
-        return ending[1].wait(None if until is None else max(0.0, until - monotonic()))
+        """Wait for another thread that gives back what the pool had, if one does; tell whether it has."""
+        while True:
+            with self.lock:
+                ending = self._ending
+                interrupted = self.on_end is not None
+            if interrupted:
+                self._end_if_done()  # by Ctrl-C: the rest is for us
+                return True
+            if ending is None or ending[0] == threading.get_ident():
+                return True
+            left = None if until is None else max(0.0, until - monotonic())
+            if ending[1].wait(LOOK_AGAIN if left is None else min(left, LOOK_AGAIN)):
+                with self.lock:
+                    if self._ending is ending:
+                        self._ending = None
+            elif left is not None and left <= LOOK_AGAIN:
+                return False
 
     def cancel_queued(self) -> int:
         """Cancel everything that has not started; give how many tasks that were."""
@@ -138,25 +149,6 @@ class Ending(Waiting):
                 self.withdrew(task)
         self.sweep()
         return cancelled + len(announce)
-
-    def _end_if_done(self) -> None:
-        """Give back what the pool had, when it is closed and nobody is left to do so on leaving.
-
-        If Ctrl-C comes meanwhile, whoever asks for the end next does the rest.
-        """
-        on_end = None
-        try:
-            with self.lock:
-                if self.workers or not self.should_leave():
-                    return
-                on_end, self.on_end = self.on_end, None
-            self.timers.close()
-            if on_end is not None:
-                on_end()
-        except BaseException:
-            if on_end is not None:
-                self.on_end = on_end
-            raise
 
     def kill(self) -> None:
         """End the workers now; cancel what is queued, lose what runs."""

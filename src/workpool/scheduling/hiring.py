@@ -126,24 +126,35 @@ class Hiring(Settling):
                 self.idle.remove(worker)
             unit, worker.inbox = worker.inbox, None
             last = not self.workers and self.should_leave()
-            on_end = self.on_end if last else None
-            if on_end is not None:
-                self.on_end = None
-                # In the same step: who finds no worker any more finds what to wait for.
-                self._ending = threading.get_ident(), Event()
-            ending = self._ending
         if unit is not None:
             self.give_back([unit])
         if last:
-            try:
-                self.timers.close()
-                if on_end is not None:
-                    on_end()
-            finally:
-                if on_end is not None and ending is not None:
-                    ending[1].set()
+            self._end_if_done()
         elif hire:
             self.hire()
+
+    def _end_if_done(self) -> None:
+        """Give back what the pool had, when it is closed and its last worker has left.
+
+        One thread does; who drains the pool meanwhile waits for it. If Ctrl-C comes, whoever waits, or
+        asks for the end next, does the rest.
+        """
+        on_end = None
+        ending = threading.get_ident(), Event()
+        try:
+            with self.lock:
+                if self.workers or not self.should_leave() or self.on_end is None:
+                    return
+                # No call in between, and so no signal.
+                on_end, self.on_end, self._ending = self.on_end, None, ending
+            self.timers.close()
+            on_end()
+        except BaseException:
+            if on_end is not None:
+                self.on_end = on_end
+            raise
+        finally:
+            ending[1].set()
 
     # ----------------------------------------------------- work that comes back, or fails
 

@@ -86,9 +86,9 @@ class State:
         self.closed = False  # accepts nothing more
         self.killed = False
         self.broken: BaseException | None = None  # why no worker can live
-        # Called once, when the last worker has left for good.
-        self.on_end: Callable[[], object] | None = None
-        # Whose thread it is that makes that call, if a worker's does, and what is set when it is through.
+        # Called once, when the last worker has left for good; None from then on.
+        self.on_end: Callable[[], object] | None = int  # nothing to give back
+        # Whose thread it is that makes that call, and what is set when it is through.
         self._ending: tuple[int, Event] | None = None
         # Why nothing moves here: this is a forked child.
         self._orphaned: BaseException | None = None

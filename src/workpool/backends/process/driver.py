@@ -200,6 +200,7 @@ class ProcessWorker(Reckoning):
             here.worker = None
             # Where others could start and this one could not, another would not fare better now.
             self.scheduler.left(self, hire=not self._starved)
+            answer(self._doomed)  # if a fault came before that was charged
             for order in self._put_off:
                 answer(order)
             while self._orders:
