@@ -24,6 +24,12 @@ from tests.support.scripts import PRELUDE, ROOT
 
 __all__ = ["Ended", "Program", "Watched"]
 
+# One that says nothing for too long is asked where it stands, before it is killed.
+SHOW_STACKS = """\
+import faulthandler, signal
+sys.stderr and faulthandler.register(signal.SIGUSR2)
+"""
+
 
 class Ended(NamedTuple):
     """How a program ended, and what it had said that nobody read before."""
@@ -58,7 +64,7 @@ class Program:
         flags: tuple[str, ...] = (),
         env: dict[str, str] | None = None,
     ) -> None:
-        text = PRELUDE + textwrap.dedent(script)
+        text = PRELUDE + SHOW_STACKS + textwrap.dedent(script)
         # What is left in there is found when the program has ended.
         self.temp = Path(tempfile.mkdtemp(prefix="program-"))
         shown = command if command is not None else ["-c", text]
@@ -93,8 +99,7 @@ class Program:
         deadline = time.monotonic() + timeout
         while b"\n" not in self._heard[self._out]:
             if self._out not in self._open or not self._listen(deadline):
-                said = self._heard[self._out], self._heard[self._err].decode()
-                raise AssertionError("the program said no more than", *said)
+                raise AssertionError("the program said no more than", *self._all_it_says())
         line, _, self._heard[self._out] = self._heard[self._out].partition(b"\n")
         return line.decode()
 
@@ -122,8 +127,8 @@ class Program:
         deadline = time.monotonic() + timeout
         while self._open:
             if not self._listen(deadline):
-                said = {fd: text.decode() for fd, text in self._heard.items()}
-                raise AssertionError("somebody still holds the outputs of the program", said)
+                said = self._all_it_says()
+                raise AssertionError("somebody still holds the outputs of the program", *said)
         code = self.process.wait(max(0.1, deadline - time.monotonic()))
         left = self._heard[self._out].decode().splitlines()
         return Ended(code, left, self._heard[self._err].decode())
@@ -148,6 +153,14 @@ class Program:
             (os.rmdir if os.path.isdir(path) else os.unlink)(path)
         os.rmdir(self.temp)
         assert kind is not None or not left, f"the program left names behind: {left}"
+
+    def _all_it_says(self) -> tuple[bytes, str]:
+        """Give what it has said and nobody has read, and the stacks of its threads, if it is there."""
+        if self.process.poll() is None:
+            os.kill(self.process.pid, signal.SIGUSR2)
+            while self._open and self._listen(time.monotonic() + 1):
+                pass
+        return self._heard[self._out], self._heard[self._err].decode()
 
     def _listen(self, deadline: float) -> bool:
         """Take in what is said next; False if that is nothing until the deadline."""
