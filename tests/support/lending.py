@@ -31,10 +31,10 @@ def _before(owner: Any, name: str) -> None:
 
 def die_at(point: str) -> None:
     """Have this worker die when it comes to that point."""
-    from workpool.ipc import borrowing, depot, outbox
+    from workpool.ipc import borrowing, depot, outbox, windows
 
     when, owner, name = POINTS[point]
-    homes = {"depot": depot, "borrowing": borrowing, "outbox": outbox}
+    homes = {"depot": depot, "borrowing": borrowing, "outbox": outbox, "windows": windows}
     place: Any = homes[owner]
     *path, last = name.split(".")
     for step in path:
@@ -49,7 +49,8 @@ POINTS = {
     "before the slot of the argument is cleared": ("before", "depot", "Slots.clear"),
     "after the slot of the argument is cleared": ("after", "depot", "Slots.clear"),
     "before the result is laid down": ("before", "depot", "Depot.lay_down"),
-    "with a room and no bytes in it": ("before", "depot", "_write"),
+    "with a room and no bytes in it": ("before", "depot", "_with_padding"),
+    "with a used room and some bytes in it": ("after", "windows", "Windows._copy"),
     "after the result is laid down": ("after", "depot", "Depot.lay_down"),
     "after a slot is taken": ("after", "depot", "Slots.take"),
     "after the note is made": ("after", "depot", "Parcel.note_for"),

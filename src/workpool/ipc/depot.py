@@ -1,9 +1,9 @@
 """Large payloads, the sender's side: laid into memory that the receiver has open, not into a pipe.
 
 A *depot* is a file of memory without a name. Who sends a payload lays it into a
-*room* of it, one plain write that needs no mapping, lets other threads run
-meanwhile, and says so when memory runs out; then the payload goes through
-the pipe after all. What travels is a *parcel note*: where it lies, and how long its
+*room* of it: into a new one with a plain write, into one that was used before with a copy
+(``windows.py``). Either lets other threads run meanwhile, and says so when memory runs out; then
+the payload goes through the pipe after all. What travels is a *parcel note*: where it lies, and how long its
 pieces are. Who receives it maps it and uses it where it lies (``borrowing.py``).
 
 When a room is used again
@@ -31,6 +31,7 @@ from workpool._compat import RLock
 from workpool.ipc import nameless, pickling
 from workpool.ipc import pieces as in_pieces
 from workpool.ipc.frames import drop_written
+from workpool.ipc.windows import WINDOW, Windows
 from workpool.midway import held_here, known
 
 if TYPE_CHECKING:
@@ -181,6 +182,7 @@ class Depot:
 
     def __init__(self, fd: int, start: int = 0) -> None:
         self.fd = fd
+        self._windows = Windows(fd)
         self._lock = known(RLock())  # guards all below, but not `returned`
         self._users = 0  # threads that use the file just now; the last one closes it
         self._closed = False
@@ -218,9 +220,13 @@ class Depot:
         try:
             with self._lock:
                 self._take_back(need)
-                room = self._find(need)
+                room, used = self._find(need)
+                if used:
+                    self._round_up()
             parcel = Parcel(self, room, lengths)
-            _write(self.fd, _with_padding(pieces, buffers), room[0])
+            padded = _with_padding(pieces, buffers)
+            if not used or not self._windows.copy(padded, room[0]):
+                _write(self.fd, padded, room[0])
         except OSError:
             return None
         finally:
@@ -251,6 +257,7 @@ class Depot:
                 with self._lock:
                     self._take_back(0)
                     self._dry(0)
+                    self._windows.close()
             finally:
                 self._leave()
 
@@ -261,6 +268,7 @@ class Depot:
                 return
             self._closed = True
             last = not self._users
+            self._windows.close()
         if last:
             os.close(self.fd)
 
@@ -280,20 +288,27 @@ class Depot:
 
     # ----------------------------------------------------------------- with the lock held
 
-    def _find(self, need: int) -> tuple[int, int]:
-        """Give the smallest free room that is large enough, or a new one."""
+    def _find(self, need: int) -> tuple[tuple[int, int], bool]:
+        """Give the smallest free room that is large enough, or a new one; and whether it was used before."""
         fitting = [(size, at) for at, (_, size) in enumerate(self._free) if size >= need]
         if not fitting:
             room = (self._end, need)
             self._end += need
-            return room
+            return room, False
         size, at = min(fitting)
         offset, _ = self._free[at]
         if size == need:
             del self._free[at]
         else:
             self._free[at] = (offset + need, size - need)
-        return offset, need
+        return (offset, need), True
+
+    def _round_up(self) -> None:
+        """Have the file end with a window. Nobody writes beyond the rooms there are, so this never shortens it."""
+        end = -(-self._end // WINDOW) * WINDOW
+        with suppress(OSError):  # else there is no window, and it is a write
+            if os.fstat(self.fd).st_size < end:
+                os.truncate(self.fd, end)
 
     def _take_back(self, need: int) -> None:
         """Free the rooms that nobody uses any more; most of their memory is kept for the next payloads."""

@@ -16,7 +16,7 @@ from typing import Any
 
 from workpool._compat import LINUX, WINDOWS
 
-__all__ = ["MEMFD", "borrow", "grow", "make", "map_part", "release"]
+__all__ = ["MEMFD", "borrow", "grow", "make", "map_part", "map_shared", "release"]
 
 MEMFD = LINUX and hasattr(os, "memfd_create")
 # Without this, every mapping keeps a descriptor of its own.
@@ -83,9 +83,14 @@ def grow(fd: int, offset: int, size: int) -> None:
         raise OSError(error.errno, message) from error
 
 
+def map_shared(fd: int, offset: int, size: int) -> mmap.mmap:
+    """Map a part of the file, which must be that long (else ValueError)."""
+    return mmap.mmap(fd, size, offset=offset, **_MAP_OPTIONS)
+
+
 def map_part(fd: int, offset: int, size: int) -> memoryview[int]:
-    """Map a part of the file, which must be that long (else ValueError), while it is referenced."""
-    return memoryview(mmap.mmap(fd, size, offset=offset, **_MAP_OPTIONS))
+    """Look at a part of the file, which is mapped as long as anybody does."""
+    return memoryview(map_shared(fd, offset, size))
 
 
 def release(fd: int, offset: int, size: int) -> None:
