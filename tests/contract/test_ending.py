@@ -94,7 +94,8 @@ def test_two_that_shut_down_at_once_return_when_all_is_given_back(
     """One of them does it, and the other waits; or does it, if the first is torn out of it by Ctrl-C."""
     pool = make_pool(1)
     closing, let_go = threading.Event(), threading.Event()
-    close, calls = pool._backend.close, []
+    close = pool._backend.close
+    calls: list[int] = []
 
     def close_slowly() -> None:
         calls.append(threading.get_ident())

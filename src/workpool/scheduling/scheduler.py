@@ -188,11 +188,12 @@ class Scheduler(Taking, Retrying, Ending):
         """
         call = task._call  # kept beyond the lock: finalizers of arguments are user code
         with self.lock:
-            if task._stage is not RUNNING or worker.written_off or call is None:
+            if task._stage is not RUNNING or worker.written_off:
                 worker.taken = None
                 return False
-            # What Task.settle does, without its calls. A finalizer may ask for the task's name in between.
-            task._called = function_name(call[0])
+            # What Task.settle does, without its calls.
+            if call is not None:
+                task._called = function_name(call[0])
             task._result, task._stage, task._call = value, FINISHED, None
             extras = task._extras
             self.tally.ended(task, None)
