@@ -136,8 +136,8 @@ class Hiring(Settling):
     def _end_if_done(self) -> None:
         """Give back what the pool had, when it is closed and its last worker has left.
 
-        One thread does; who drains the pool meanwhile waits for it. If Ctrl-C comes, whoever waits, or
-        asks for the end next, does the rest.
+        One thread does; who drains the pool meanwhile waits for it. If Ctrl-C comes before that is told,
+        whoever waits, or asks for the end next, does it once more.
         """
         on_end = None
         ending = threading.get_ident(), Event()
@@ -149,12 +149,11 @@ class Hiring(Settling):
                 on_end, self.on_end, self._ending = self.on_end, None, ending
             self.timers.close()
             on_end()
+            ending[1].set()
         except BaseException:
             if on_end is not None:
-                self.on_end = on_end
+                self.on_end = on_end  # who waits looks for it now and then
             raise
-        finally:
-            ending[1].set()
 
     # ----------------------------------------------------- work that comes back, or fails
 
