@@ -219,3 +219,47 @@ def test_a_thread_killed_between_two_calls_does_not_go_back_to_the_outer_one() -
         telling.open()
         assert after.arrival() == "struck"
         assert inner.result(0) == 2
+
+
+def test_a_thread_killed_between_two_tasks_leaves_its_context_whole() -> None:
+    """It sees that it is written off before the exception is sent to it, and is not hit while it tidies up."""
+    leaving = threading.Event()
+    left: list[str] = []
+
+    @contextmanager
+    def context() -> Generator[None]:
+        yield
+        leaving.set()
+        left.append("begins")
+        _steps(1_000)
+        left.append("ends")
+
+    pool = Pool(1, worker_context=context)
+    with Gate() as gate:
+        first = pool.submit(tasks.hold, gate.path, 1)
+        gate.arrival()
+        second = pool.submit(tasks.double, 2)
+        worker: Any = pool._scheduler.workers[0]
+        strike = worker._strike
+
+        def strike_late() -> None:
+            between.go()
+            leaving.wait(
+                0.3
+            )  # for ever, were it not that it would leave in the middle of this step
+            strike()
+
+        worker._strike = strike_late
+        with stopped_after(pool._scheduler, "settle_and_take", here=bool) as between:
+            gate.open()
+            between.arrival()  # the second is taken, and has not begun
+            pool.kill()
+        worker._thread.join(DEADLINE)
+    assert left == ["begins", "ends"]
+    assert first.result(0) == 1
+    assert isinstance(second.exception(0), WorkerLost)
+
+
+def _steps(count: int) -> int:
+    """Take so many steps of Python, in each of which an exception may come."""
+    return sum(1 for _ in range(count))

@@ -130,6 +130,8 @@ class ThreadWorker(LocalRunner):
         else:
             try:
                 retired = self._drain()
+                if self.written_off:
+                    self._take_the_strike()
             except BaseException:
                 # Only what was sent into a thread that is written off gets here.
                 if not self.written_off:
@@ -142,6 +144,16 @@ class ThreadWorker(LocalRunner):
                 self.scheduler.replace(self)
             self.scheduler.left(self)
             self._over.set()
+
+    def _take_the_strike(self) -> None:
+        """Be hit here by what was sent into this thread, or is about to be, and not as it leaves.
+
+        It is sent with the lock held, in the step in which the thread is written off.
+        """
+        with self.scheduler.lock:
+            pass
+        for _ in range(2):
+            pass  # Python looks for it at the end of a turn
 
     def _drain(self) -> bool:
         """Work until there is nothing more to come; tell whether it was for having done enough."""
