@@ -6,17 +6,15 @@ Everybody else leaves a word in ``_orders`` and wakes the driver by one write.
 
 from __future__ import annotations
 
-import os
 import select
 import threading
 from collections import deque
-from contextlib import suppress
-from functools import partial
 from time import monotonic
 from typing import TYPE_CHECKING, Any, TypeAlias
 
 from workpool.backends.process.flights import Flight, Flights
 from workpool.ipc.calm import calmly
+from workpool.ipc.waker import Waker
 from workpool.scheduling.worker import WorkerThread, describe, describe_item
 from workpool.situation import here
 from workpool.task import RUNNING, Task
@@ -57,7 +55,8 @@ class Books:
         # Guards all below but _orders and _asked; see above. Taken in a calm or listening step, never by a block.
         self._turn = threading.Lock()  # house: lock - see above
         self._orders: deque[Order] = deque()  # appended to by anyone, taken by the driver
-        self._wake_r = self._wake_w = -1
+        self._waker: Waker | None = None  # of the driver, while it is there
+        self._wake_r = -1  # what the driver sleeps on, to be woken by that
         self.wake: Any = int  # does nothing until there is somebody to be woken
         self._thread = WorkerThread(self._run, f"{backend.pool}-{index}")
         self._handle: WorkerHandle | None = None
@@ -110,11 +109,9 @@ class Books:
         return self._thread.ident is not None
 
     def _start(self) -> None:
-        self._wake_r, self._wake_w = os.pipe()
+        self._waker = waker = Waker()
+        self._wake_r, self.wake = waker.fd, waker.ring
         try:
-            os.set_blocking(self._wake_r, False)
-            os.set_blocking(self._wake_w, False)
-            self.wake = partial(_ring, self._wake_w)
             self._thread.start()
         except BaseException:
             self._close_wake()
@@ -184,9 +181,12 @@ class Books:
         self.wake()
 
     def _close_wake(self) -> None:
-        self.wake = int  # nobody is there to be woken
-        os.close(self._wake_r)
-        os.close(self._wake_w)
+        self.wake, self._waker = int, None  # nobody is there to be woken
+
+    def _woken(self) -> None:
+        """Take in that somebody has woken the driver."""
+        if self._waker is not None:
+            self._waker.hush()
 
     def hand_over(self) -> None:
         """Do the worker's part at once; the driver's affair."""
@@ -209,9 +209,3 @@ def answer(order: Order | BaseException | None) -> None:
     """Tell whoever gave an order that it is dealt with."""
     if isinstance(order, tuple):
         order[1].set()
-
-
-def _ring(fd: int) -> None:
-    """Wake who watches the other end; a full pipe means that it will wake anyway."""
-    with suppress(BlockingIOError, OSError):
-        os.write(fd, b"!")

@@ -19,9 +19,7 @@ what follows). What is sent meanwhile, and what is recalled, is in ``feeding.py`
 from __future__ import annotations
 
 import logging
-import os
 import select
-from contextlib import suppress
 from time import monotonic
 from typing import Any
 
@@ -290,8 +288,7 @@ class ProcessWorker(Reckoning):
         if handle.pending:
             handle.push()
         if self._wake_r in ready:
-            with suppress(BlockingIOError):
-                os.read(self._wake_r, 4096)
+            self._woken()
         return ready
 
     def _begin(self, handle: WorkerHandle) -> bool:

@@ -9,9 +9,7 @@ Every call here is made by the driver, which has the turn.
 
 from __future__ import annotations
 
-import os
 import select
-from contextlib import suppress
 from time import monotonic, monotonic_ns
 from typing import TYPE_CHECKING, Any
 
@@ -124,8 +122,7 @@ class Reckoning(Feeding):
             if self.leaving or self.scheduler.should_leave():
                 return
             if poller.poll(left * 1000):
-                with suppress(BlockingIOError):
-                    os.read(self._wake_r, 4096)
+                self._woken()
         if self._orders:
             self.wake()  # they are for the next life to hear
 
