@@ -253,13 +253,12 @@ def main(conn_fd: int, parent: int) -> None:
         poller.register(parent_fd, select.POLLIN)
     workers: dict[int, int] = {}  # pid to the write end of its status pipe
     left = list(_PRELOADED)
-    asked = False
+    pause = 0  # milliseconds to wait before the next is loaded
     try:
         while True:
             # A worker that is the only one is started at once, and has the processor to itself. Whoever
             # asks while there is another one gets a worker that finds everything loaded.
-            pause = None if not left else _QUIET if asked else 0
-            ready = {fd for fd, _ in poller.poll(pause)}
+            ready = {fd for fd, _ in poller.poll(pause if left else None)}
             if wake_r in ready:
                 with suppress(BlockingIOError):
                     os.read(wake_r, 4096)
@@ -267,13 +266,14 @@ def main(conn_fd: int, parent: int) -> None:
             if parent_fd in ready:
                 return
             if left and (not ready or (workers and conn_fd in ready)):
+                pause = 0
                 import_module(left.pop(0))
                 continue
             if conn_fd in ready:
                 method, fds = _receive(conn)
                 if not method:
                     return
-                asked = True
+                pause = _QUIET
                 private = [conn_fd, wake_r, wake_w, *workers.values()]
                 if parent_fd is not None:
                     private.append(parent_fd)
