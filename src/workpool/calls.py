@@ -27,9 +27,8 @@ __all__ = ["Calls", "Options", "later_submit"]
 P = ParamSpec("P")
 R = TypeVar("R")
 
-_NO_KWARGS: dict[
-    str, Any
-] = {}  # one for all calls without: a call has one of its own while it is made
+# One for all calls that have none: a call is given one of its own while it is made.
+_NO_KWARGS: dict[str, Any] = {}
 
 
 class Calls(Maps, Grouping):

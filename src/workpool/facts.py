@@ -30,9 +30,7 @@ class Facts:
     )
 
     _call: tuple[Callable[..., Any], tuple[Any, ...], dict[str, Any]] | None
-    _called: (
-        str | None
-    )  # stored when the call is dropped, so that a settled task still has its name
+    _called: str | None  # the function's name, when the call is dropped
     _terms: Any
     _attempts: int
     _worker: int | None

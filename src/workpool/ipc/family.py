@@ -111,9 +111,8 @@ def take_dead(pid: int) -> tuple[int, int]:
 
 def end_children(workers: Iterable[int]) -> None:
     """Kill all that descends from this process, first of all these groups of its children."""
-    adopting = prctl(
-        _PR_SET_CHILD_SUBREAPER, 1
-    )  # the kernel gives us the orphans of our descendants, not init
+    # The kernel gives the orphans of our descendants to us, not to init.
+    adopting = prctl(_PR_SET_CHILD_SUBREAPER, 1)
     for pid in workers:
         kill_group(pid)
     if not adopting:
