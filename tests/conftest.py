@@ -7,6 +7,7 @@ A test that kills or leaves things on purpose says so, and why::
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Generator
 from typing import Any, cast
 
@@ -20,6 +21,20 @@ _failed = pytest.StashKey[bool]()
 def pytest_configure() -> None:
     """Mark this run before anything is started."""
     mark_processes()
+    _unlock_coverage()
+
+
+def _unlock_coverage() -> None:
+    """Have coverage, if it measures this, take no lock at each call.
+
+    Threads that are written off are sent an exception, anywhere. One that hits the tracer with the
+    lock in hand would leave it locked, and every thread stands still at its next call.
+    """
+    coverage: Any = sys.modules.get("coverage")
+    current = coverage and coverage.Coverage.current()
+    collector = getattr(current, "_collector", None)
+    if collector is not None:
+        collector.data_lock = None  # one that does not measure threads has none
 
 
 @pytest.hookimpl(wrapper=True)
