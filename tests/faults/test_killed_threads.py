@@ -244,9 +244,7 @@ def test_a_thread_killed_between_two_tasks_leaves_its_context_whole() -> None:
 
         def strike_late() -> None:
             between.go()
-            leaving.wait(
-                0.3
-            )  # for ever, were it not that it would leave in the middle of this step
+            leaving.wait(0.3)  # in vain: it cannot leave in the middle of this step
             strike()
 
         worker._strike = strike_late

@@ -72,12 +72,14 @@ def test_a_used_room_is_filled_through_a_window(depot: Depot) -> None:
     assert again.read() == parcel.read() == [data]
 
 
-def test_without_the_call_it_is_a_write(depot: Depot, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_without_the_call_it_is_a_write(
+    fd: int, depot: Depot, monkeypatch: pytest.MonkeyPatch
+) -> None:
     """An older kernel does not know the one that asks for pages: nothing is stored to pages that may not be there."""
     monkeypatch.setattr(windows, "_MADV_POPULATE_WRITE", 9_999)
     data = os.urandom(SIZE)
-    assert not depot._windows.copy(views(data), 0)
-    assert not any(depot.read(0, SIZE))
+    assert not Windows(fd).copy(views(data), 0)
+    assert not any(os.pread(fd, SIZE, 0))
     parcel = depot.lay_down([data], [])
     assert parcel is not None
     assert parcel.read() == [data]

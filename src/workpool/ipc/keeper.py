@@ -223,8 +223,8 @@ if hasattr(os, "register_at_fork"):
 _NEEDED = ("multiprocessing.spawn", "multiprocessing.resource_tracker")
 # A program that makes a pool imports workpool.Pool, and its workers import the program's __main__ and so
 # the same. The first worker does not wait for that.
-_QUIET = 20  # milliseconds without a request or a death: the first worker has begun
 _PRELOADED = ("runpy", "ctypes", "logging", "concurrent.futures", "workpool.task", "workpool.pool")
+_QUIET = 20  # milliseconds without a request or a death: the first worker has begun
 
 
 def main(conn_fd: int, parent: int) -> None:

@@ -56,11 +56,8 @@ class Windows:
                     self._copy(part, number, at)
                     done += len(part)
                     offset += len(part)
-        except (
-            OSError,
-            ValueError,
-        ):  # no memory, no addresses, no such call; or the file is shorter
-            return False
+        except (OSError, ValueError):
+            return False  # no memory, no addresses, no such call; or the file is shorter
         return True
 
     def close(self) -> None:
