@@ -7,34 +7,22 @@ A test that kills or leaves things on purpose says so, and why::
 
 from __future__ import annotations
 
-import sys
 from collections.abc import Generator
 from typing import Any, cast
 
 import pytest
 
 from tests.leaks import end_processes_since, leaks_since, mark_processes, take_picture
+from tests.support.onlookers import look_on_harmlessly, unlock_coverage
 
 _failed = pytest.StashKey[bool]()
 
 
 def pytest_configure() -> None:
-    """Mark this run before anything is started."""
+    """Mark this run before anything is started, and have whoever looks on harm nothing."""
     mark_processes()
-    _unlock_coverage()
-
-
-def _unlock_coverage() -> None:
-    """Have coverage, if it measures this, take no lock at each call.
-
-    Threads that are written off are sent an exception, anywhere. One that hits the tracer with the
-    lock in hand would leave it locked, and every thread stands still at its next call.
-    """
-    coverage: Any = sys.modules.get("coverage")
-    current = coverage and coverage.Coverage.current()
-    collector = getattr(current, "_collector", None)
-    if collector is not None:
-        collector.data_lock = None  # one that does not measure threads has none
+    unlock_coverage()
+    look_on_harmlessly()
 
 
 @pytest.hookimpl(wrapper=True)

@@ -8,7 +8,7 @@ from __future__ import annotations
 import _thread
 import queue
 import sys
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 __all__ = [
     "LINUX",
@@ -21,7 +21,7 @@ __all__ = [
     "gil_enabled",
     "has_interpreters",
     "in_worker",
-    "traced_threads_would_stall",
+    "other_interpreters_run",
 ]
 
 LINUX = sys.platform.startswith("linux")
@@ -68,26 +68,19 @@ def has_interpreters() -> bool:
     return sys.version_info >= (3, 14)
 
 
+def other_interpreters_run() -> bool:
+    """Tell whether there are other interpreters in this process, whose frames must not be touched."""
+    if not has_interpreters():
+        return False
+    from importlib import import_module
+
+    interpreters: Any = import_module("_interpreters")
+    return len(interpreters.list_all()) > 1
+
+
 def daemon_threads_allowed() -> bool:
     """Tell whether a thread may be a daemon here: not in an isolated interpreter, which waits for all at its end."""
     import _thread
 
     probe = getattr(_thread, "daemon_threads_allowed", None)
     return True if probe is None else bool(probe())
-
-
-_TRACED_THREADS_STALL = sys.version_info < (3, 12)
-
-
-def traced_threads_would_stall() -> bool:
-    """Tell whether an exception that is sent into another thread could hold this one up, or threads to come.
-
-    On Python 3.11, threads that are traced or profiled (by coverage, by a debugger) stand still
-    from then on until the other thread, which may be in C code for long, runs Python code again.
-    """
-    if not _TRACED_THREADS_STALL:
-        return False
-    import threading
-
-    hooks = (sys.gettrace, sys.getprofile, threading.gettrace, threading.getprofile)
-    return any(hook() for hook in hooks)

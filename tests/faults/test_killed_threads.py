@@ -2,11 +2,9 @@
 
 from __future__ import annotations
 
-import sys
 import threading
-import time
 from collections.abc import Callable, Generator, Iterator
-from contextlib import AbstractContextManager, contextmanager
+from contextlib import contextmanager
 from typing import Any
 
 import pytest
@@ -111,49 +109,6 @@ def test_a_limit_strikes_a_task_that_goes_on_at_that_moment() -> None:
             worker.overdue(task, 1)
             del worker._outer.on_look
         assert isinstance(task.exception(0), TimeLimitExceeded)
-
-
-def _trace(*_: object) -> None:
-    """Trace as a debugger or a measure of coverage does, and take no interest."""
-
-
-@contextmanager
-def _traced() -> Generator[None]:
-    """Have all threads traced that begin in the block, as by a measure of coverage."""
-    before = sys.gettrace(), threading.gettrace()
-    threading.settrace(_trace)
-    sys.settrace(_trace)
-    try:
-        yield
-    finally:
-        sys.settrace(before[0])
-        threading.settrace(before[1])
-
-
-@contextmanager
-def _profiled() -> Generator[None]:
-    """Have this thread alone profiled, as ``python -m cProfile`` does."""
-    before = sys.getprofile()
-    sys.setprofile(_trace)
-    try:
-        yield
-    finally:
-        sys.setprofile(before)
-
-
-@pytest.mark.parametrize("looking_on", [_traced, _profiled])
-def test_a_traced_program_is_not_held_up_by_a_thread_that_is_given_up(
-    looking_on: Callable[[], AbstractContextManager[None]],
-) -> None:
-    """A task past its limit that sits in C code costs nobody else a moment, whoever is looking on."""
-    began = time.monotonic()
-    with looking_on(), Gate() as gate, Pool(1) as pool:
-        late = pool.options(time_limit=0.05).submit(tasks.hold, gate.path, 1)
-        gate.arrival()
-        assert isinstance(late.exception(DEADLINE), TimeLimitExceeded)
-        assert pool.submit(tasks.double, 2).result(DEADLINE) == 4
-        took = time.monotonic() - began
-    assert took < DEADLINE / 2
 
 
 class _Slow:

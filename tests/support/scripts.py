@@ -26,8 +26,9 @@ LONGEST = 1.5 * DEADLINE
 PRELUDE = """\
 import sys
 from workpool import Pool
-from tests.support import backends, tasks
+from tests.support import backends, onlookers, tasks
 BACKEND = sys.argv[1]
+onlookers.unlock_coverage()
 """
 
 

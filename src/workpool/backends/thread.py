@@ -16,12 +16,13 @@ import threading
 from time import monotonic
 from typing import TYPE_CHECKING, Any
 
-from workpool._compat import gil_enabled, traced_threads_would_stall
+from workpool._compat import gil_enabled
 from workpool.backends.base import Capabilities
 from workpool.backends.local import LocalRunner
 from workpool.backends.reports import begin_reports, end_reports
 from workpool.errors import TimeLimitExceeded, WorkerLost, could_not_begin
 from workpool.ipc.calm import calmly
+from workpool.ipc.onlookers import looked_at
 from workpool.scheduling.chunk import Chunk, Item, Piece
 from workpool.scheduling.worker import WorkerThread, describe, describe_item
 from workpool.situation import here
@@ -57,8 +58,8 @@ class ThreadBackend:
         self.pool = pool
         self.setup = setup
         self.settings = settings
-        # A profiler sees the thread that opens the pool, and not the one that keeps time limits.
-        self.opened_traced = traced_threads_would_stall()
+        # A tracer may see the thread that opens the pool, and not the one that keeps time limits.
+        self.opened_traced = looked_at()
         begin_reports(settings)
 
     def make_worker(self, scheduler: Scheduler, index: int) -> ThreadWorker:
@@ -377,7 +378,7 @@ class ThreadWorker(LocalRunner):
         ident = self._thread.ident
         if ident is None or ident == threading.get_ident() or not self._strikes:
             return
-        if not traced_threads_would_stall():
+        if not looked_at(ident):
             import ctypes
 
             ctypes.pythonapi.PyThreadState_SetAsyncExc(

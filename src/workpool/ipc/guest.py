@@ -32,6 +32,7 @@ from workpool._compat import Lock
 from workpool.ipc import inheritance, lives, mainmodule, pickling
 from workpool.ipc.frames import pack
 from workpool.ipc.journal import Journal
+from workpool.ipc.onlookers import looked_at
 from workpool.ipc.outbox import Outbox
 from workpool.ipc.runner import Runner
 from workpool.ipc.serving import Serving
@@ -254,6 +255,8 @@ class Guest(Serving):
 
     def _strike(self) -> None:
         """Raise an exception in the thread that runs tasks; it hears of it when it runs Python code."""
+        if looked_at(self._ident):
+            return
         import ctypes
 
         from workpool.errors import TimeLimitExceeded

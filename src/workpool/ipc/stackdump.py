@@ -9,17 +9,15 @@ from __future__ import annotations
 
 import re
 from contextlib import suppress
-from importlib import import_module
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
-from workpool._compat import has_interpreters
 from workpool.ipc.stacktext import Place
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
     from types import FrameType
 
-__all__ = ["crashed", "others_run", "places_of_others", "places_of_thread", "threads_of"]
+__all__ = ["crashed", "places_of_others", "places_of_thread", "threads_of"]
 
 _THREAD = re.compile(
     r"^(?P<current>Current t|T)hread (?P<ident>0x[0-9a-f]+).*\(most recent call first\):$"
@@ -52,14 +50,6 @@ def crashed(text: str) -> list[Place]:
         elif inside and (frame := _FRAME.match(line)) is not None:
             places.insert(0, _place(frame))
     return places
-
-
-def others_run() -> bool:
-    """Tell whether there are other interpreters in this process, whose frames must not be touched."""
-    if not has_interpreters():
-        return False
-    interpreters: Any = import_module("_interpreters")
-    return len(interpreters.list_all()) > 1
 
 
 def places_of_thread(ident: int) -> list[Place]:

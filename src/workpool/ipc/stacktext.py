@@ -6,6 +6,8 @@ import os
 import sys
 from typing import TYPE_CHECKING, NamedTuple
 
+from workpool._compat import other_interpreters_run
+
 if TYPE_CHECKING:
     from collections.abc import Sequence
     from types import FrameType
@@ -37,7 +39,7 @@ def stack_of_thread(ident: int | None) -> str:
     """Write down where a thread of this process stands."""
     from workpool.ipc import stackdump
 
-    if ident is not None and stackdump.others_run():
+    if ident is not None and other_interpreters_run():
         # Python makes frame objects for all threads, those of other interpreters among them, while these run.
         return render(trimmed(stackdump.places_of_thread(ident)))
     frame: FrameType | None = None if ident is None else sys._current_frames().get(ident)
