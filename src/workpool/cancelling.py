@@ -12,6 +12,7 @@ from concurrent.futures._base import CANCELLED, CANCELLED_AND_NOTIFIED, FINISHED
 from functools import partial
 from typing import TYPE_CHECKING, Any
 
+from workpool.calm import calmly
 from workpool.errors import Midway
 from workpool.midway import held_here
 
@@ -24,13 +25,14 @@ __all__ = ["cancel"]
 def cancel(task: Any, *, kill: bool) -> bool:
     """Cancel a task, or end it if it runs; tell whether that is done."""
     try:
-        return _cancel(task, midway=held_here(), kill=kill)
+        return calmly(_cancel, task, held_here(), kill)
     except Midway:  # of its pool's lock: a task of no pool has another kind
         task._owner.without_lock(partial(cancel, task, kill=kill))
         return False
 
 
-def _cancel(task: Any, *, midway: bool, kill: bool) -> bool:
+def _cancel(task: Any, midway: bool, kill: bool) -> bool:
+    # In one step: a task that is cancelled and not counted would be waited for by every join.
     with task._lock:
         stage = task._stage
         owner: Owner | None = task._owner

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any, cast
 
-from workpool.ipc.calm import calmly
+from workpool.calm import calmly
 from workpool.naming import function_name
 from workpool.results import Results
 from workpool.scheduling.mapjob import MapJob
@@ -89,10 +89,9 @@ class MapCall:
             self._give(job, lazy=lazy, scribe=scribe)
             results = Results[Any](job, timeout=timeout, return_exceptions=return_exceptions)
             job.pull()
-        except BaseException as error:
-            if scribe is not None or isinstance(error, KeyboardInterrupt):
-                with self._scheduler.lock:
-                    job.close()  # nobody will have its results
+        except BaseException:
+            with self._scheduler.lock:
+                job.close()  # nobody will have its results
             if job.meter is not None:
                 job.meter.end()
             if scribe is not None:

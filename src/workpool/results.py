@@ -12,8 +12,8 @@ from itertools import chain, repeat, starmap
 from time import monotonic
 from typing import TYPE_CHECKING, Any, Generic, NoReturn, Self, TypeVar, cast
 
+from workpool.calm import calmly
 from workpool.errors import NotPicklable
-from workpool.ipc.calm import calmly
 from workpool.midway import held_here
 from workpool.waits import make_sleeper, sleep_on
 

@@ -8,6 +8,7 @@ from __future__ import annotations
 import logging
 from typing import TYPE_CHECKING, Any
 
+from workpool.calm import is_ctrl_c, loudly, ring_again
 from workpool.foreign import tell
 from workpool.situation import here
 from workpool.waits import wake_all
@@ -44,13 +45,19 @@ class Extras:
                 tell(task, waiter)
         if not self.callbacks:
             return
+        struck = False
         before, here.calls_back = here.calls_back, task._owner
         try:
             for fn in self.callbacks:
                 try:
-                    fn(task)
-                except BaseException:
+                    loudly(fn, task)
+                except BaseException as error:
                     # SystemExit too: the thread that settles has others to serve, and the task to count.
-                    _log.exception("exception calling callback for %r", task)
+                    if is_ctrl_c(error):
+                        struck = True
+                    else:
+                        _log.exception("exception calling callback for %r", task)
         finally:
             here.calls_back = before
+        if struck:
+            ring_again()

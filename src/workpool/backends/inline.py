@@ -17,8 +17,8 @@ from workpool import _compat, facts, naming, task, waiters
 from workpool.backends.base import Capabilities
 from workpool.backends.local import LocalRunner
 from workpool.backends.reports import begin_reports, end_reports
+from workpool.calm import Listening, calmly
 from workpool.errors import WouldDeadlock, could_not_begin
-from workpool.ipc.calm import Listening, calmly
 from workpool.scheduling import scheduler, state, waiting
 from workpool.scheduling.worker import describe
 from workpool.situation import here

@@ -13,6 +13,7 @@ from __future__ import annotations
 import logging
 import os
 import threading
+from functools import partial
 from time import monotonic
 from typing import TYPE_CHECKING, Any
 
@@ -20,8 +21,8 @@ from workpool._compat import gil_enabled
 from workpool.backends.base import Capabilities
 from workpool.backends.local import LocalRunner
 from workpool.backends.reports import begin_reports, end_reports
+from workpool.calm import Target, calmly
 from workpool.errors import TimeLimitExceeded, WorkerLost, could_not_begin
-from workpool.ipc.calm import calmly
 from workpool.ipc.onlookers import looked_at
 from workpool.scheduling.chunk import Chunk, Item, Piece
 from workpool.scheduling.worker import WorkerThread, describe, describe_item
@@ -85,6 +86,7 @@ class ThreadWorker(LocalRunner):
         self.captures = backend.settings.capture
         self._outer: list[Task[Any] | None] = []  # tasks that wait here for the one that runs
         self._most = backend.settings.max_tasks_per_worker
+        self._target = Target(TimeLimitExceeded)
         self._asleep = make_sleeper()  # held, but for the moment of a wake-up
         self.wake = self._asleep.release
         self._over = Event()  # it has left, or is written off
@@ -121,6 +123,7 @@ class ThreadWorker(LocalRunner):
 
     def _run(self) -> None:
         here.worker = self
+        self._target.stand()
         self.ident = threading.get_ident()
         entered = self._setup.entered(self.situation)
         retired = False
@@ -379,8 +382,10 @@ class ThreadWorker(LocalRunner):
         if ident is None or ident == threading.get_ident() or not self._strikes:
             return
         if not looked_at(ident):
-            import ctypes
+            self._target.strike(partial(_send, ident))
 
-            ctypes.pythonapi.PyThreadState_SetAsyncExc(
-                ctypes.c_ulong(ident), ctypes.py_object(TimeLimitExceeded)
-            )
+
+def _send(ident: int, error: type[BaseException]) -> None:
+    import ctypes
+
+    ctypes.pythonapi.PyThreadState_SetAsyncExc(ctypes.c_ulong(ident), ctypes.py_object(error))

@@ -32,7 +32,7 @@ from typing import Any
 
 from workpool import _compat
 from workpool._compat import Lock, daemon_threads_allowed
-from workpool.ipc.calm import deaf_to_ctrl_c
+from workpool.calm import deaf_to_ctrl_c
 from workpool.ipc.family import end_children, take_dead
 from workpool.ipc.prctl import prctl
 from workpool.ipc.streams import occupy_standard_streams

@@ -15,9 +15,9 @@ from contextlib import suppress
 from typing import TYPE_CHECKING, Any
 
 from workpool._compat import LINUX
+from workpool.calm import deaf_to_ctrl_c
 from workpool.errors import NotPicklable, brief
 from workpool.ipc import blas, inheritance, keeper, memory, nameless, pickling, serving
-from workpool.ipc.calm import deaf_to_ctrl_c
 from workpool.ipc.depot import CONTROL_SIZE, Depot, Slots
 from workpool.ipc.family import kill_family
 from workpool.ipc.frames import FrameReader, drop_written, pack

@@ -12,8 +12,8 @@ import threading
 from time import monotonic
 from typing import Any
 
+from workpool.calm import calmly
 from workpool.errors import JoinTimeout
-from workpool.ipc.calm import calmly
 from workpool.scheduling.mapjob import Chunk
 from workpool.scheduling.timers import Timers
 from workpool.scheduling.waiting import Waiting

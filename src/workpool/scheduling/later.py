@@ -20,7 +20,7 @@ from _thread import start_new_thread  # no lock is taken on the way, as it would
 from collections import deque
 from typing import TYPE_CHECKING
 
-from workpool.ipc.calm import calmly
+from workpool.calm import calmly
 
 if TYPE_CHECKING:
     from collections.abc import Callable

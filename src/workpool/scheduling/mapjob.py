@@ -17,7 +17,7 @@ from itertools import islice
 from time import monotonic
 from typing import TYPE_CHECKING, Any
 
-from workpool.ipc.calm import calmly
+from workpool.calm import calmly
 from workpool.scheduling.accepted import Accepted
 from workpool.scheduling.chunk import Chunk, Piece
 from workpool.scheduling.pace import TARGET, together
@@ -157,7 +157,7 @@ class MapJob(Pulling):
                     return
                 if items:
                     self.host.hire()
-        except KeyboardInterrupt:
+        except BaseException:
             self.host.unattended()  # on the way to hire, it may be
             raise
         finally:

@@ -30,8 +30,8 @@ from collections import deque
 from itertools import count
 from typing import TYPE_CHECKING, Any
 
+from workpool.calm import calmly
 from workpool.errors import PoolClosed, WouldDeadlock
-from workpool.ipc.calm import calmly
 from workpool.midway import held_here
 from workpool.scheduling.later import Later
 from workpool.scheduling.ledger import Ledger

@@ -14,7 +14,7 @@ from time import monotonic
 from typing import TYPE_CHECKING
 
 from workpool._compat import Lock, daemon_threads_allowed
-from workpool.ipc.calm import calmly
+from workpool.calm import calmly
 from workpool.waits import Event
 
 if TYPE_CHECKING:

@@ -8,8 +8,8 @@ from time import monotonic
 from typing import TYPE_CHECKING, Any, Protocol
 
 from workpool._compat import daemon_threads_allowed
+from workpool.calm import calmly
 from workpool.errors import WorkerLost
-from workpool.ipc.calm import calmly
 from workpool.naming import function_name
 from workpool.waits import Event
 

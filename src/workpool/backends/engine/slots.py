@@ -27,7 +27,7 @@ from typing import TYPE_CHECKING, Any
 
 from workpool.backends.engine import landing, orders, reasons, remote
 from workpool.backends.engine.clerk import Flight
-from workpool.ipc.calm import calmly
+from workpool.calm import calmly
 from workpool.scheduling.mapjob import Chunk
 from workpool.situation import here
 from workpool.task import RUNNING, Task

@@ -13,7 +13,7 @@ from time import monotonic
 from typing import TYPE_CHECKING, Any, TypeAlias
 
 from workpool.backends.process.flights import Flight, Flights
-from workpool.ipc.calm import calmly
+from workpool.calm import calmly
 from workpool.ipc.waker import Waker
 from workpool.scheduling.worker import WorkerThread, describe, describe_item
 from workpool.situation import here

@@ -26,9 +26,9 @@ from typing import Any
 from workpool.backends.process.books import answer
 from workpool.backends.process.death import out_of_memory_kills
 from workpool.backends.process.reckoning import Reckoning
+from workpool.calm import Listening, calmly
 from workpool.errors import InitializerFailed, could_not_begin
 from workpool.ipc import pickling, serving
-from workpool.ipc.calm import Listening, calmly
 from workpool.ipc.launch import WorkerHandle, launch
 from workpool.ipc.watch import CAN_SHARE, Watch
 from workpool.midway import held_here

@@ -7,8 +7,8 @@ import time
 from typing import Any
 
 from workpool._compat import Lock
+from workpool.calm import calmly
 from workpool.errors import WouldDeadlock
-from workpool.ipc.calm import calmly
 from workpool.shared.home import StaysInProcess
 from workpool.waits import LOOK_AGAIN, make_sleeper, sleep_listed, wake_first
 

@@ -1,0 +1,121 @@
+"""A thread that is given up in the middle of a call to another pool, whose books stay whole all the same."""
+
+from __future__ import annotations
+
+import concurrent.futures
+import threading
+from collections.abc import Callable, Generator
+from typing import Any
+
+import pytest
+
+from tests.support import tasks
+from tests.support.gates import DEADLINE, Gate, in_background
+from tests.support.interrupts import at_moment
+from workpool import Pool, Task
+
+SOON = 10.0  # seconds
+
+pytestmark = [
+    # A finalizer may be struck, as anything else.
+    pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning"),
+    pytest.mark.timeout(240),
+]
+
+
+@pytest.fixture(scope="module", autouse=True)
+def loaded() -> None:
+    """Have everything imported: the moments of an import pass but once."""
+    for backend in ("thread", "process"):
+        with Pool(1, backend=backend) as pool:
+            assert pool.submit(tasks.double, 1).result(DEADLINE) == 2
+            assert list(pool.map(tasks.double, iter(range(3)), buffersize=1)) == [0, 2, 4]
+
+
+@pytest.fixture
+def made() -> Generator[list[Pool]]:
+    """Give a list of pools to be ended, whatever they are stuck in."""
+    pools: list[Pool] = []
+    yield pools
+    for each in pools:
+        in_background(each.kill).result()
+
+
+def _submit(pool: Pool) -> None:
+    for n in range(3):
+        pool.submit(tasks.double, n)
+
+
+def _cancel(pool: Pool) -> None:
+    with Gate() as gate:
+        pool.submit(tasks.hold, gate.path, 1)
+        pool.submit(tasks.double, 1).cancel()
+
+
+def _cancel_with_callback(pool: Pool) -> None:
+    with Gate() as gate:
+        pool.submit(tasks.hold, gate.path, 1)
+        queued = pool.submit(tasks.double, 1)
+        queued.add_done_callback(lambda _: None)
+        queued.cancel()
+
+
+def _join(pool: Pool) -> None:
+    pool.submit(tasks.double, 1)
+    pool.join()
+
+
+CALLS: dict[str, Callable[[Pool], object]] = {
+    "submit": _submit,
+    "result": lambda pool: pool.submit(tasks.double, 1).result(),
+    "cancel": _cancel,
+    "cancel_with_callback": _cancel_with_callback,
+    "map": lambda pool: list(pool.map(tasks.double, range(8))),
+    "map_lazy": lambda pool: list(pool.map(tasks.double, iter(range(8)), buffersize=3)),
+    "map_closed": lambda pool: pool.map(tasks.double, range(8)).close(),
+    "join": _join,
+}
+
+
+def _given_up_at(number: int, call: Callable[[], object]) -> bool:
+    """Make a call in a thread that is given up at that moment of it; False if it has fewer."""
+    struck = False
+    known = threading.Event()
+
+    def give_up(_: object) -> None:
+        nonlocal struck
+        struck = True
+        ending = in_background(mine[0].cancel, kill=True)
+        locks: list[Any] = [thread._target._lock, pool._scheduler.lock]
+        if not any(lock._is_owned() for lock in locks):  # else it comes when this thread lets go of it
+            assert ending.result()
+
+    def work() -> None:
+        assert known.wait(DEADLINE)
+        at_moment(number, call, give_up, theirs=False)
+
+    with Pool(1) as pool:
+        mine: list[Task[Any]] = [pool.submit(work)]
+        thread: Any = pool._scheduler.workers[0]
+        known.set()
+        concurrent.futures.wait(mine, DEADLINE)
+    assert thread._thread.ended(DEADLINE)
+    return struck
+
+
+@pytest.mark.parametrize("call", CALLS)
+@pytest.mark.parametrize("backend", ["thread", "process"])
+def test_a_call_may_be_torn_anywhere(backend: Any, call: str, made: list[Pool]) -> None:
+    """Wherever in submit, result, cancel, map or join of another pool: all that was accepted there still ends."""
+    pool = Pool(1, backend=backend)
+    made.append(pool)
+    pool.submit(tasks.double, 1).result(DEADLINE)
+    number = 0
+    while _given_up_at(number, lambda: CALLS[call](pool)):
+        number += 1
+        task = in_background(pool.submit, tasks.double, number).result(SOON)
+        assert task.result(SOON) == 2 * number, number
+        in_background(pool.join, SOON).result(2 * SOON)
+        assert pool.unfinished == 0, number
+    assert number > 10
+    in_background(pool.shutdown).result(SOON)
