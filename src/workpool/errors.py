@@ -269,7 +269,11 @@ def brief(error: BaseException) -> str:
     """Give an error's type and text for a message, whatever its ``__str__`` does and however long it is."""
     try:
         text = str(error)
-    except BaseException:  # user code of all kinds
+    except BaseException as failure:  # user code of all kinds
+        from workpool.calm import is_ctrl_c
+
+        if is_ctrl_c(failure):
+            raise
         text = "(its text could not be made)"
     if len(text) > _LONGEST_TEXT:
         text = f"{text[:_LONGEST_TEXT]}... ({len(text)} characters)"

@@ -193,6 +193,7 @@ class Group(Members):
                         task._wait(None)  # where this thread is a worker, it helps
                     self._note(task)
                 with self._lock:
+                    self._forget_the_torn()
                     if self._end_if_quiet():
                         return struck
                     arriving = not self._tasks

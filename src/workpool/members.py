@@ -22,12 +22,14 @@ Guarantees, and what they rest on
 from __future__ import annotations
 
 import sys
+import threading
 from collections.abc import Callable
 from concurrent.futures import CancelledError
 from contextlib import suppress
 from typing import TYPE_CHECKING, Any, Literal, ParamSpec, Protocol, TypeVar, cast
 
 from workpool._compat import RLock
+from workpool.calm import calmly
 from workpool.errors import GroupClosed
 from workpool.waits import Event
 
@@ -73,7 +75,7 @@ class Members:
         self._quiet = Event()  # put up when neither task nor arrival is left
         self._state: Literal["new", "open", "closing", "ended"] = "new"
         self._tasks: dict[Task[Any], None] = {}  # not done, in the order of their submit
-        self._arriving: set[object] = set()  # one for each submit on its way
+        self._arriving: dict[object, threading.Thread] = {}  # one for each submit on its way
         self._submitted = 0
         self._failed = 0
         self._errors: list[BaseException] = []
@@ -120,14 +122,14 @@ class Members:
                 calls = self._calls
                 if calls is None or self._cancelled or self._state not in ("open", "closing"):
                     raise self._refusal()
-                self._arriving.add(arrival)
+                self._arriving[arrival] = threading.current_thread()
             task = calls.submit(fn, *args, **kwargs)
             with self._lock:
                 self._tasks[task] = None
                 self._submitted += 1
         finally:
             with self._lock:
-                self._arriving.discard(arrival)
+                self._arriving.pop(arrival, None)
                 listener = self._gone_quiet()
             _tell(listener)
         task.add_done_callback(self._note)
@@ -149,6 +151,16 @@ class Members:
     def _left(self) -> list[Task[Any]]:
         with self._lock:
             return list(self._tasks)
+
+    def _forget_the_torn(self) -> None:
+        """Forget submits that an exception tore before they could say that they are over; lock held.
+
+        They were in this thread, which is not in a submit now, or in one that has ended since.
+        """
+        me = threading.current_thread()
+        for arrival, thread in list(self._arriving.items()):
+            if thread is me or not calmly(thread.is_alive):
+                del self._arriving[arrival]
 
     def _end_if_quiet(self) -> bool:
         """End the group if nothing is left of it; lock held."""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import concurrent.futures
+import sys
 import threading
 from collections.abc import Callable, Generator
 from typing import Any
@@ -26,7 +27,7 @@ pytestmark = [
 @pytest.fixture(scope="module", autouse=True)
 def loaded() -> None:
     """Have everything imported: the moments of an import pass but once."""
-    for backend in ("thread", "process"):
+    for backend in ("thread", "process", "inline"):
         with Pool(1, backend=backend) as pool:
             assert pool.submit(tasks.double, 1).result(DEADLINE) == 2
             assert list(pool.map(tasks.double, iter(range(3)), buffersize=1)) == [0, 2, 4]
@@ -65,8 +66,19 @@ def _join(pool: Pool) -> None:
     pool.join()
 
 
+_locks: list[Any] = []  # that a thread may have, and whoever gives it up wants as well
+
+
+def _group(pool: Pool) -> None:
+    with pool.group() as group:
+        _locks.extend([group._lock, pool._scheduler.lock])
+        for n in range(3):
+            group.submit(tasks.double, n)
+
+
 CALLS: dict[str, Callable[[Pool], object]] = {
     "submit": _submit,
+    "group": _group,
     "result": lambda pool: pool.submit(tasks.double, 1).result(),
     "cancel": _cancel,
     "cancel_with_callback": _cancel_with_callback,
@@ -80,14 +92,18 @@ CALLS: dict[str, Callable[[Pool], object]] = {
 def _given_up_at(number: int, call: Callable[[], object]) -> bool:
     """Make a call in a thread that is given up at that moment of it; False if it has fewer."""
     struck = False
+    _locks.clear()
     known = threading.Event()
 
     def give_up(_: object) -> None:
         nonlocal struck
         struck = True
+        sys.setprofile(None)  # whoever looks on must not be struck
         ending = in_background(mine[0].cancel, kill=True)
-        locks: list[Any] = [thread._target._lock, pool._scheduler.lock]
-        if not any(lock._is_owned() for lock in locks):  # else it comes when this thread lets go of it
+        locks = [thread._target._lock, pool._scheduler.lock, *_locks]
+        if not any(
+            lock._is_owned() for lock in locks
+        ):  # else it comes when this thread lets go of it
             assert ending.result()
 
     def work() -> None:
@@ -103,8 +119,15 @@ def _given_up_at(number: int, call: Callable[[], object]) -> bool:
     return struck
 
 
-@pytest.mark.parametrize("call", CALLS)
-@pytest.mark.parametrize("backend", ["thread", "process"])
+@pytest.mark.parametrize(
+    ("backend", "call"),
+    [
+        (backend, call)
+        for backend in ("thread", "process", "inline")
+        for call in CALLS
+        if backend != "inline" or "cancel" not in call  # where nothing is ever queued
+    ],
+)
 def test_a_call_may_be_torn_anywhere(backend: Any, call: str, made: list[Pool]) -> None:
     """Wherever in submit, result, cancel, map or join of another pool: all that was accepted there still ends."""
     pool = Pool(1, backend=backend)

@@ -10,6 +10,7 @@ from collections.abc import Callable, Iterable
 from inspect import Parameter, signature
 from typing import Any, cast
 
+from workpool.calm import is_ctrl_c
 from workpool.errors import NotPicklable, brief
 from workpool.ipc import pickling
 
@@ -37,7 +38,11 @@ def blame(
     culprit: object
     try:
         path, culprit = locate(value)
-    except BaseException:  # it asks keys and members for what they are: user code of all kinds
+    except (
+        BaseException
+    ) as failure:  # it asks keys and members for what they are: user code of all kinds
+        if is_ctrl_c(failure):
+            raise
         path, culprit = "", value
     shown = type(culprit).__qualname__
     where = f" holds a {shown} at {path}" if path else f" ({shown})" if shown != part else ""
@@ -66,7 +71,9 @@ def can_pickle(value: Any) -> bool:
     """Try whether it can be pickled."""
     try:
         pickling.dumps(value)
-    except BaseException:
+    except BaseException as error:
+        if is_ctrl_c(error):
+            raise
         return False
     return True
 
@@ -96,8 +103,9 @@ def _refuses(value: Any) -> bool:
         value.__reduce_ex__(pickling.PROTOCOL)
     except NotPicklable:
         return True
-    except BaseException:  # noqa: S110 - of all kinds; looked into
-        pass
+    except BaseException as error:  # of all kinds; looked into
+        if is_ctrl_c(error):
+            raise
     return False
 
 

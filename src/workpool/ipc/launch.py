@@ -15,7 +15,7 @@ from contextlib import suppress
 from typing import TYPE_CHECKING, Any
 
 from workpool._compat import LINUX
-from workpool.calm import deaf_to_ctrl_c
+from workpool.calm import deaf_to_ctrl_c, is_ctrl_c
 from workpool.errors import NotPicklable, brief
 from workpool.ipc import blas, inheritance, keeper, memory, nameless, pickling, serving
 from workpool.ipc.depot import CONTROL_SIZE, Depot, Slots
@@ -187,10 +187,14 @@ def pickle_setup(setup: Setup, pool: str, far: str) -> None:
         try:
             pickling.dumps(setup)
         except BaseException as error:
+            if is_ctrl_c(error):
+                raise
             for part in ("initializer", "initargs", "worker_context"):
                 try:
                     pickling.dumps(getattr(setup, part))
                 except BaseException as cause:
+                    if is_ctrl_c(cause):
+                        raise
                     message = (
                         f"{part} of {pool} cannot go to {far}: {brief(cause)}. Give what can be "
                         'pickled (multiprocessing objects of get_context("spawn")), or use backend="thread".'
