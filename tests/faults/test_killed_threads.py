@@ -216,3 +216,22 @@ def test_a_thread_killed_between_two_tasks_leaves_its_context_whole() -> None:
 def _steps(count: int) -> int:
     """Take so many steps of Python, in each of which an exception may come."""
     return sum(1 for _ in range(count))
+
+
+def _maps_in_its_own_pool(pool: Pool, gate: str) -> list[int]:
+    return list(pool.map(tasks.holding(gate, 0), [0]))
+
+
+@pytest.mark.parametrize("how", ["killed", "retired"])
+def test_a_worker_that_was_lent_is_given_back_by_a_thread_that_asks_for_no_more(how: str) -> None:
+    """Each task that waits for its own pool lends one; one that is given up, or is the last of its thread, too."""
+    with Pool(1, max_tasks_per_worker=1 if how == "retired" else None) as pool:
+        for _ in range(3):
+            with Gate() as gate:
+                waits = pool.submit(_maps_in_its_own_pool, pool, gate.path)
+                gate.arrival()  # in the worker that was lent
+                if how == "killed":
+                    assert waits.cancel(kill=True)
+            pool.join(DEADLINE)
+        assert pool.submit(tasks.double, 1).result(DEADLINE) == 2
+        until(lambda: pool.stats().workers <= 1)

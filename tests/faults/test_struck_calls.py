@@ -13,7 +13,9 @@ import pytest
 from tests.support import tasks
 from tests.support.gates import DEADLINE, Gate, in_background
 from tests.support.interrupts import at_moment
+from tests.support.queues import until
 from workpool import Pool, Task
+from workpool.situation import here
 
 SOON = 10.0  # seconds
 
@@ -89,10 +91,11 @@ CALLS: dict[str, Callable[[Pool], object]] = {
 }
 
 
-def _given_up_at(number: int, call: Callable[[], object]) -> bool:
-    """Make a call in a thread that is given up at that moment of it; False if it has fewer."""
+def _given_up_at(number: int, call: Callable[[], object], pool: Pool) -> bool:
+    """Make a call in a thread of that pool that is given up at that moment of it; False if it has fewer."""
     struck = False
     _locks.clear()
+    threads: list[Any] = []
     known = threading.Event()
 
     def give_up(_: object) -> None:
@@ -100,23 +103,29 @@ def _given_up_at(number: int, call: Callable[[], object]) -> bool:
         struck = True
         sys.setprofile(None)  # whoever looks on must not be struck
         ending = in_background(mine[0].cancel, kill=True)
-        locks = [thread._target._lock, pool._scheduler.lock, *_locks]
-        if not any(
-            lock._is_owned() for lock in locks
-        ):  # else it comes when this thread lets go of it
-            assert ending.result()
+        locks = [threads[0]._target._lock, pool._scheduler.lock, *_locks]
+        if not any(lock._is_owned() for lock in locks):
+            assert ending.result()  # else it comes when this thread lets go of that
 
     def work() -> None:
+        threads.append(here.worker)
         assert known.wait(DEADLINE)
         at_moment(number, call, give_up, theirs=False)
 
-    with Pool(1) as pool:
-        mine: list[Task[Any]] = [pool.submit(work)]
-        thread: Any = pool._scheduler.workers[0]
-        known.set()
-        concurrent.futures.wait(mine, DEADLINE)
-    assert thread._thread.ended(DEADLINE)
+    mine: list[Task[Any]] = [pool.submit(work)]
+    known.set()
+    concurrent.futures.wait(mine, DEADLINE)
+    if mine[0].cancelled():  # else the call was through before it came
+        assert threads[0]._thread.ended(DEADLINE)
     return struck
+
+
+def _goes_on(pool: Pool, number: int) -> None:
+    """See that the pool takes tasks and ends them, and that it owes nobody anything."""
+    task = in_background(pool.submit, tasks.double, number).result(SOON)
+    assert task.result(SOON) == 2 * number, number
+    in_background(pool.join, SOON).result(2 * SOON)
+    assert pool.unfinished == 0, number
 
 
 @pytest.mark.parametrize(
@@ -134,11 +143,28 @@ def test_a_call_may_be_torn_anywhere(backend: Any, call: str, made: list[Pool]) 
     made.append(pool)
     pool.submit(tasks.double, 1).result(DEADLINE)
     number = 0
-    while _given_up_at(number, lambda: CALLS[call](pool)):
+    struck = True
+    while struck:
+        with Pool(1) as other:
+            struck = _given_up_at(number, lambda: CALLS[call](pool), other)
         number += 1
-        task = in_background(pool.submit, tasks.double, number).result(SOON)
-        assert task.result(SOON) == 2 * number, number
-        in_background(pool.join, SOON).result(2 * SOON)
-        assert pool.unfinished == 0, number
+        _goes_on(pool, number)
+    assert number > 10
+    in_background(pool.shutdown).result(SOON)
+
+
+@pytest.mark.parametrize("call", [call for call in CALLS if call != "join"])  # refused there
+def test_a_call_to_the_own_pool_may_be_torn_anywhere(call: str, made: list[Pool]) -> None:
+    """The same where the thread is one of the pool's own: another takes its place."""
+    pool = Pool(2)
+    made.append(pool)
+    scheduler: Any = pool._scheduler
+    pool.submit(tasks.double, 1).result(DEADLINE)
+    number = 0
+    while _given_up_at(number, lambda: CALLS[call](pool), pool):
+        number += 1
+        _goes_on(pool, number)
+        assert scheduler._extra == 0, number  # a worker that was lent is asked back
+        until(lambda: pool.stats().workers <= 2)
     assert number > 10
     in_background(pool.shutdown).result(SOON)

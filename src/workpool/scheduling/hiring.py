@@ -110,6 +110,8 @@ class Hiring(Settling):
                 return
             if worker in self.idle:
                 self.idle.remove(worker)
+            if worker.lent:
+                self._return_loan(worker)
             fresh = self.workers[worker.index] = self._make_worker(self, worker.index)
         if start:
             try:
@@ -124,6 +126,8 @@ class Hiring(Settling):
                 del self.workers[worker.index]
             if worker in self.idle:
                 self.idle.remove(worker)
+            if worker.lent:
+                self._return_loan(worker)
             unit, worker.inbox = worker.inbox, None
             last = not self.workers and self.should_leave()
         if unit is not None:

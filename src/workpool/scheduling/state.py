@@ -124,6 +124,14 @@ class State:
             )
             raise WouldDeadlock(message)
 
+    def _return_loan(self, worker: Worker) -> None:
+        """Send home one of those that are more than ``max_workers``: this one waits no more, or is gone; lock held."""
+        worker.lent = False
+        self._extra -= 1
+        for other in [idle for idle in self.idle if idle.index >= self.max_workers]:
+            self.idle.remove(other)
+            other.wake()
+
     def should_leave(self) -> bool:
         """Tell whether workers have nothing more to come; lock held, or a hint without."""
         return (

@@ -71,14 +71,6 @@ class Taking(State):
             self.idle.append(worker)
         return None
 
-    def _return_loan(self, worker: Worker) -> None:
-        """Send home one of those that are more than ``max_workers``: who asks for work waits no more; lock held."""
-        worker.lent = False
-        self._extra -= 1
-        for other in [idle for idle in self.idle if idle.index >= self.max_workers]:
-            self.idle.remove(other)
-            other.wake()
-
     def _take_over(self, slow: list[tuple[Any, Chunk]]) -> Chunk | None:
         """Take half of what waits behind an item that takes long in another thread; lock held.
 
