@@ -6,6 +6,7 @@ import concurrent.futures
 import sys
 import threading
 from collections.abc import Callable, Generator
+from functools import partial
 from typing import Any
 
 import pytest
@@ -44,26 +45,24 @@ def made() -> Generator[list[Pool]]:
         in_background(each.kill).result()
 
 
-def _submit(pool: Pool) -> None:
+def _submit(pool: Pool, _: str) -> None:
     for n in range(3):
         pool.submit(tasks.double, n)
 
 
-def _cancel(pool: Pool) -> None:
-    with Gate() as gate:
-        pool.submit(tasks.hold, gate.path, 1)
-        pool.submit(tasks.double, 1).cancel()
+def _cancel(pool: Pool, gate: str) -> None:
+    pool.submit(tasks.hold, gate, 1)
+    pool.submit(tasks.double, 1).cancel()
 
 
-def _cancel_with_callback(pool: Pool) -> None:
-    with Gate() as gate:
-        pool.submit(tasks.hold, gate.path, 1)
-        queued = pool.submit(tasks.double, 1)
-        queued.add_done_callback(lambda _: None)
-        queued.cancel()
+def _cancel_with_callback(pool: Pool, gate: str) -> None:
+    pool.submit(tasks.hold, gate, 1)
+    queued = pool.submit(tasks.double, 1)
+    queued.add_done_callback(lambda _: None)
+    queued.cancel()
 
 
-def _join(pool: Pool) -> None:
+def _join(pool: Pool, _: str) -> None:
     pool.submit(tasks.double, 1)
     pool.join()
 
@@ -71,22 +70,23 @@ def _join(pool: Pool) -> None:
 _locks: list[Any] = []  # that a thread may have, and whoever gives it up wants as well
 
 
-def _group(pool: Pool) -> None:
+def _group(pool: Pool, _: str) -> None:
     with pool.group() as group:
         _locks.extend([group._lock, pool._scheduler.lock])
         for n in range(3):
             group.submit(tasks.double, n)
 
 
-CALLS: dict[str, Callable[[Pool], object]] = {
+# Each is given a gate that is opened afterwards, by somebody who is not struck.
+CALLS: dict[str, Callable[[Pool, str], object]] = {
     "submit": _submit,
     "group": _group,
-    "result": lambda pool: pool.submit(tasks.double, 1).result(),
+    "result": lambda pool, _: pool.submit(tasks.double, 1).result(),
     "cancel": _cancel,
     "cancel_with_callback": _cancel_with_callback,
-    "map": lambda pool: list(pool.map(tasks.double, range(8))),
-    "map_lazy": lambda pool: list(pool.map(tasks.double, iter(range(8)), buffersize=3)),
-    "map_closed": lambda pool: pool.map(tasks.double, range(8)).close(),
+    "map": lambda pool, _: list(pool.map(tasks.double, range(8))),
+    "map_lazy": lambda pool, _: list(pool.map(tasks.double, iter(range(8)), buffersize=3)),
+    "map_closed": lambda pool, _: pool.map(tasks.double, range(8)).close(),
     "join": _join,
 }
 
@@ -145,8 +145,8 @@ def test_a_call_may_be_torn_anywhere(backend: Any, call: str, made: list[Pool]) 
     number = 0
     struck = True
     while struck:
-        with Pool(1) as other:
-            struck = _given_up_at(number, lambda: CALLS[call](pool), other)
+        with Pool(1) as other, Gate() as gate:
+            struck = _given_up_at(number, partial(CALLS[call], pool, gate.path), other)
         number += 1
         _goes_on(pool, number)
     assert number > 10
@@ -161,7 +161,10 @@ def test_a_call_to_the_own_pool_may_be_torn_anywhere(call: str, made: list[Pool]
     scheduler: Any = pool._scheduler
     pool.submit(tasks.double, 1).result(DEADLINE)
     number = 0
-    while _given_up_at(number, lambda: CALLS[call](pool), pool):
+    struck = True
+    while struck:
+        with Gate() as gate:
+            struck = _given_up_at(number, partial(CALLS[call], pool, gate.path), pool)
         number += 1
         _goes_on(pool, number)
         assert scheduler._extra == 0, number  # a worker that was lent is asked back
