@@ -73,6 +73,16 @@ def _cancel_queued(pool: Pool) -> None:
         queued.cancel()
 
 
+_kept: list[Results[int]] = []
+
+
+def _map_kept(pool: Pool, **how: Any) -> None:
+    """Map, and keep the results whatever comes: nobody lets go of what was interrupted, and it is not cancelled."""
+    _kept[:] = [pool.map(tasks.double, iter(range(8)), buffersize=3, **how)]
+    for value in _kept[0]:
+        assert value % 2 == 0
+
+
 CALLS: dict[str, Callable[[Pool], object]] = {
     "submit": _submit_and_forget,
     "cancel_queued": _cancel_queued,
@@ -80,7 +90,9 @@ CALLS: dict[str, Callable[[Pool], object]] = {
     "cancel": lambda pool: pool.submit(tasks.double, 1).cancel(),
     "map": _consume,
     "map_lazy": lambda pool: list(pool.map(tasks.double, iter(range(8)), buffersize=3)),
+    "map_kept": _map_kept,
     "map_one_by_one": lambda pool: _consume(pool, chunksize=1),
+    "map_one_by_one_kept": partial(_map_kept, chunksize=1),
     "map_closed": lambda pool: pool.map(tasks.double, range(8)).close(),
     "join": _join,
 }

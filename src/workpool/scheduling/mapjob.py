@@ -161,7 +161,9 @@ class MapJob(Pulling):
             self.host.unattended()  # on the way to hire, it may be
             raise
         finally:
-            self.end_pulling(me)
+            if self.puller is me:
+                self.puller = None
+            self.end_pulling()
 
     def _take_in(self, items: list[Any], wanted: int, kept: dict[int, Any] | None) -> bool:
         """Count and queue what was pulled; False if nobody wants it any more."""

@@ -57,9 +57,11 @@ class Pulling:
         return self.closed or (self._source is None and self.consumed == self.pulled)
 
     def begin_pulling(self, who: object) -> bool:
-        """Let one call have the input; False if another has. ``end_pulling`` gives it back.
+        """Let one call have the input; False if another has.
 
-        A lock would not do: Ctrl-C may come between its acquisition and the ``try`` after it.
+        A lock would not do: Ctrl-C may come between its acquisition and the ``try`` after it. To give it back is to
+        put ``puller`` to None, first thing in the ``finally`` of the call: where no call comes before,
+        nothing strikes before.
         """
         with self.host.lock:
             if self.puller is not None:
@@ -67,10 +69,8 @@ class Pulling:
             self.puller = who
         return True
 
-    def end_pulling(self, who: object) -> None:
-        """Give the input back, if this call has it."""
-        if self.puller is who:
-            self.puller = None
+    def end_pulling(self) -> None:
+        """Have it known that the input is free again, which the caller has seen to; without the lock."""
         with self.host.lock:
             self.tell_watchers()  # a join that found the input taken looks again
         self.host.sweep()

@@ -86,7 +86,9 @@ class SubmitJob(Pulling):
                         continue
                 self._run(item)
         finally:
-            self.end_pulling(me)
+            if self.puller is me:
+                self.puller = None
+            self.end_pulling()
 
     def _run(self, item: Any) -> None:
         """Submit one item."""
