@@ -73,13 +73,14 @@ def _cancel_queued(pool: Pool) -> None:
         queued.cancel()
 
 
-_kept: list[Results[int]] = []
+_kept: list[Results[Any]] = []
 
 
 def _map_kept(pool: Pool, **how: Any) -> None:
     """Map, and keep the results whatever comes: nobody lets go of what was interrupted, and it is not cancelled."""
-    _kept[:] = [pool.map(tasks.double, iter(range(8)), buffersize=3, **how)]
-    for value in _kept[0]:
+    results: Results[Any] = pool.map(tasks.double, iter(range(8)), buffersize=3, **how)
+    _kept[:] = [results]
+    for value in results:
         assert value % 2 == 0
 
 
