@@ -25,14 +25,20 @@ __all__ = ["cancel"]
 def cancel(task: Any, *, kill: bool) -> bool:
     """Cancel a task, or end it if it runs; tell whether that is done."""
     try:
-        return calmly(_cancel, task, held_here(), kill)
+        done = calmly(_withdraw, task, held_here(), kill)
+        if done is None:  # it runs; to end it may take a while, in which Ctrl-C is heard
+            return _end_running(task, task._owner, kill=kill)
     except Midway:  # of its pool's lock: a task of no pool has another kind
         task._owner.without_lock(partial(cancel, task, kill=kill))
         return False
+    return done
 
 
-def _cancel(task: Any, midway: bool, kill: bool) -> bool:
-    # In one step: a task that is cancelled and not counted would be waited for by every join.
+def _withdraw(task: Any, midway: bool, kill: bool) -> bool | None:
+    """Cancel a task that waits; None if it runs.
+
+    In one step: a task that is cancelled and not counted would be waited for by every join.
+    """
     with task._lock:
         stage = task._stage
         owner: Owner | None = task._owner
@@ -56,8 +62,7 @@ def _cancel(task: Any, midway: bool, kill: bool) -> bool:
         owner.without_lock(partial(_finish, task, owner, withdrawn=withdrawn, kill=kill))
         return withdrawn
     if stage != PENDING:
-        assert owner is not None
-        return _end_running(task, owner, kill=kill)
+        return None
     if extras is not None:
         extras.tell(task)
         if owner is not None:
