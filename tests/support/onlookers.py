@@ -28,4 +28,6 @@ def look_on_harmlessly() -> None:
     On Python 3.11 they would hold each other up. Tests of onlookers take this back.
     """
     if sys.version_info >= (3, 12):
-        thread.looked_at = lambda _ident=None: False
+        import pytest  # which programs of ours, that need the other function, do not load
+
+        pytest.MonkeyPatch().setattr(thread, "looked_at", lambda *_: False)
