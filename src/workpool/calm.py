@@ -166,6 +166,7 @@ def is_ctrl_c(error: BaseException) -> bool:
         isinstance(error, KeyboardInterrupt)
         and not _compat.in_worker
         and threading.get_ident() == threading.main_thread().ident
+        and callable(_signal.getsignal(_SIGINT))  # else nobody hears it, and nobody pressed it
     )
 
 

@@ -141,3 +141,17 @@ def test_a_callback_that_waits_for_ever_can_be_ended(backend: Any) -> None:
         assert not held.done()
         gate.open()
         assert held.result(DEADLINE) == 1
+
+
+def test_what_a_callback_raises_where_ctrl_c_is_ignored_is_told(
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    """Nobody pressed it: a KeyboardInterrupt there is an error like any other, and is not lost."""
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
+    with Gate() as gate, Pool(1) as pool:
+        pool.submit(tasks.hold, gate.path, 1)
+        gate.arrival()
+        queued = pool.submit(tasks.double, 1)
+        queued.add_done_callback(lambda _: tasks.fail(KeyboardInterrupt()))
+        assert queued.cancel()
+    assert "exception calling callback" in caplog.text
