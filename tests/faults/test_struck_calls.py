@@ -16,6 +16,7 @@ from tests.support.gates import DEADLINE, Gate, in_background
 from tests.support.interrupts import at_moment
 from tests.support.queues import until
 from workpool import Pool, Task
+from workpool.scheduling.worker import WorkerThread
 from workpool.situation import here
 
 SOON = 10.0  # seconds
@@ -153,6 +154,15 @@ def test_a_call_may_be_torn_anywhere(backend: Any, call: str, made: list[Pool]) 
     in_background(pool.shutdown).result(SOON)
 
 
+def _knows_its_threads(pool: Pool) -> bool:
+    """Tell whether each thread that runs is a worker of the pool: others could not be ended."""
+    threads = {each for each in threading.enumerate() if each.name.startswith(f"{pool.name}-")}
+    workers: list[Any] = list(pool._scheduler.workers.values())
+    return {each for each in threads if isinstance(each, WorkerThread)} == {
+        each._thread for each in workers
+    }
+
+
 @pytest.mark.parametrize("call", [call for call in CALLS if call != "join"])  # refused there
 def test_a_call_to_the_own_pool_may_be_torn_anywhere(call: str, made: list[Pool]) -> None:
     """The same where the thread is one of the pool's own: another takes its place."""
@@ -169,5 +179,6 @@ def test_a_call_to_the_own_pool_may_be_torn_anywhere(call: str, made: list[Pool]
         _goes_on(pool, number)
         assert scheduler._extra == 0, number  # a worker that was lent is asked back
         until(lambda: pool.stats().workers <= 2)
+        until(partial(_knows_its_threads, pool))
     assert number > 10
     in_background(pool.shutdown).result(SOON)

@@ -45,12 +45,12 @@ class Hiring(Settling):
                         return
                     worker = self.workers[index] = self._make_worker(self, index)
                 worker.start()
-            except (RuntimeError, OSError) as error:
-                if worker is None:
-                    raise
-                self._never_started(worker, error)
-                return
-            except BaseException:
+            except BaseException as error:
+                if _is_refusal(error, worker):
+                    if worker is None:
+                        raise
+                    self._never_started(worker, error)
+                    return
                 # Ctrl-C on the way: a worker that is known and never comes would be waited for.
                 if worker is not None and not worker.started:
                     with self.lock:
@@ -82,7 +82,7 @@ class Hiring(Settling):
         else:
             self.later.add(self.hire)
 
-    def _never_started(self, worker: Worker, error: Exception) -> None:
+    def _never_started(self, worker: Worker, error: BaseException) -> None:
         """Leave the work of a worker that the system had no thread for to the others, or fail what waits."""
         with self.lock:
             self.workers.pop(worker.index, None)
@@ -117,6 +117,8 @@ class Hiring(Settling):
             try:
                 fresh.start()
             except (RuntimeError, OSError) as error:
+                if not _is_refusal(error, fresh):
+                    raise
                 self._never_started(fresh, error)
 
     def left(self, worker: Worker, *, hire: bool = True) -> None:
@@ -250,3 +252,12 @@ class Hiring(Settling):
             if not more:
                 break
             chunk, more = job.draw(1)
+
+
+def _is_refusal(error: BaseException, worker: Worker | None) -> bool:
+    """Tell whether the system had nothing to start a worker with.
+
+    A time limit's exception, or an alarm's, is an OSError too: what strikes on the way is no refusal.
+    """
+    kinds = isinstance(error, (RuntimeError, OSError)) and not isinstance(error, TimeoutError)
+    return kinds and not (worker is not None and worker.started)
