@@ -180,8 +180,7 @@ def _heard_in_python() -> dict[int, Any]:
 
 def _put(handlers: dict[int, Any]) -> None:
     """Set handlers, in a loop of C: nothing comes in between but what is pending when one is set."""
-    put: Callable[[int, Any], object] = _signal.signal
-    deque(map(put, handlers, handlers.values()), 0)
+    deque(map(_signal.signal, handlers, handlers.values()), 0)
 
 
 def _put_back(handlers: dict[int, Any]) -> None:
