@@ -1,10 +1,9 @@
 """Doing something whole although an exception may strike in the middle of it.
 
-Two kinds come from outside, between any two steps of a thread: what a signal's handler raises in the
-main thread (the KeyboardInterrupt of a Ctrl-C, a SystemExit at SIGTERM, the end of an alarm), and what
-is sent into a thread that is given up (`Target`). Where such a thread does the books of a pool
-itself, it is noted and raised when the step is done; that is a matter of
-microseconds. Other threads are never struck and pay nothing.
+Two kinds come from outside, between any two steps of a thread: the KeyboardInterrupt of a
+Ctrl-C, in the main thread, and what is sent into a thread that is given up (`Target`). Where such a thread
+does the books of a pool itself, it is noted and raised when the step is done; that is a
+matter of microseconds. Other threads are never struck and pay nothing.
 """
 
 from __future__ import annotations
@@ -13,10 +12,8 @@ import _thread
 import importlib
 import signal
 import threading
-from collections import deque
 from collections.abc import Callable, Generator
 from contextlib import contextmanager
-from functools import partial
 from typing import Any, Self, TypeVar
 
 from workpool import _compat
@@ -37,14 +34,8 @@ R = TypeVar("R")
 # The functions behind those of ``signal``, which build enumerations at each call; in no stub.
 _signal: Any = importlib.import_module("_signal")
 _SIGINT = int(signal.SIGINT)
-# Those whose handlers raise something in programs: Ctrl-C, the end of a service, an alarm, and the free ones.
-_RAISING = [
-    int(getattr(signal, name))
-    for name in ("SIGINT", "SIGTERM", "SIGALRM", "SIGHUP", "SIGUSR1", "SIGUSR2", "SIGBREAK")
-    if hasattr(signal, name)
-]
 
-_loud: list[dict[int, Any]] = []  # the handlers that the user has, while the main thread is calm
+_loud: list[Any] = []  # the handler that the user has, while the main thread is calm
 
 
 class _Mine(threading.local):
@@ -128,82 +119,45 @@ class Target:
 
 
 def calmly(call: Callable[..., R], *args: Any) -> R:
-    """Call it; a signal that comes meanwhile is heard afterwards, and so is what is sent into this thread."""
+    """Call it; a Ctrl-C that comes meanwhile is heard afterwards, and so is what is sent into this thread."""
     if threading.get_ident() != threading.main_thread().ident:
         target = _mine.target
         return call(*args) if target is None else target.put_off(call, *args)
-    handlers = _heard_in_python()
-    if not handlers:
+    handler = _signal.getsignal(_SIGINT)
+    if not callable(handler):
         return call(*args)
-    noted: dict[int, Any] = {}
+    noted: list[Any] = []
 
-    def note(number: int, frame: Any) -> None:
-        noted.setdefault(number, frame)
+    def note(*heard: Any) -> None:
+        noted.append(heard)
 
-    outermost = not _loud
     try:
-        try:
-            _put(dict.fromkeys(handlers, note))
-        except ValueError:
-            if note in map(_signal.getsignal, handlers):
-                raise  # of a handler, which heard its signal before it was exchanged
-            handlers = {}  # the main thread of another interpreter hears no signals
-        if outermost:
-            _loud.append(handlers)
+        _signal.signal(_SIGINT, note)
+    except ValueError:  # the main thread of another interpreter hears no signals
+        return call(*args)
+    outermost = not _loud
+    if outermost:
+        _loud.append(handler)
+    try:
         return call(*args)
     finally:
         if outermost:
             _loud.clear()
-        try:
-            _put_back(handlers)
-        finally:
-            _hear(handlers, noted)
+        _signal.signal(_SIGINT, handler)
+        if noted:
+            handler(*noted[0])
 
 
 def loudly(call: Callable[..., R], *args: Any) -> R:
     """Make a call of user code in the middle of a calm step: it hears Ctrl-C, or nothing might ever end it."""
     if not _loud or threading.get_ident() != threading.main_thread().ident:
         return call(*args)
-    calm = {number: _signal.getsignal(number) for number in _loud[0]}
+    calm = _signal.getsignal(_SIGINT)
     try:
-        _put(_loud[0])
+        _signal.signal(_SIGINT, _loud[0])
         return call(*args)
     finally:
-        _put_back(calm)
-
-
-def _heard_in_python() -> dict[int, Any]:
-    """Give the handlers that may raise something."""
-    getsignal = _signal.getsignal
-    return {number: handler for number in _RAISING if callable(handler := getsignal(number))}
-
-
-def _put(handlers: dict[int, Any]) -> None:
-    """Set handlers, in a loop of C: nothing comes in between but what is pending when one is set."""
-    deque(map(_signal.signal, handlers, handlers.values()), 0)
-
-
-def _put_back(handlers: dict[int, Any]) -> None:
-    """Set handlers again, all of them: also where one that is back hears something before the next one is."""
-    raised: BaseException | None = None
-    while True:
-        try:
-            _put(handlers)
-            break
-        except BaseException as error:
-            raised = error
-    if raised is not None:
-        raise raised
-
-
-def _hear(handlers: dict[int, Any], noted: dict[int, Any]) -> None:
-    """Have each signal that was noted heard by its handler, whatever the one before raises."""
-    if noted:
-        number, frame = noted.popitem()
-        try:
-            handlers[number](number, frame)
-        finally:
-            _hear(handlers, noted)
+        _signal.signal(_SIGINT, calm)
 
 
 def is_ctrl_c(error: BaseException) -> bool:
@@ -222,7 +176,7 @@ def ring_again() -> None:
 
 
 class Listening:
-    """Knows of a Ctrl-C in its block, whoever catches what it raises; of other signals, and of what is sent here.
+    """Knows of a Ctrl-C in its block, whoever catches what it raises; and of what is sent into this thread.
 
     Parameters
     ----------
@@ -233,7 +187,7 @@ class Listening:
     Attributes
     ----------
     raised : BaseException or None
-        What a handler raised (KeyboardInterrupt, as a rule), or what was sent. Threads that
+        What the handler raised (KeyboardInterrupt, as a rule), or what was sent. Threads that
         neither strikes, and handlers that raise nothing, leave it at None.
     """
 
@@ -242,50 +196,39 @@ class Listening:
     def __init__(self, calm: Callable[[Any], bool]) -> None:
         self.raised: BaseException | None = None
         self._calm = calm
-        self._before: dict[int, Any] = {}
-        self._installed: dict[int, Any] = {}
+        self._before: Any = None
+        self._installed: Any = None
         self._target: Target | None = None
 
     def __enter__(self) -> Self:
         if threading.get_ident() == threading.main_thread().ident:
-            self._before = before = _heard_in_python()
-            self._installed = {number: partial(self._pass_on, before[number]) for number in before}
-            try:
-                _put(self._installed)
-            except BaseException as error:
-                # The main thread of another interpreter; or a handler heard its signal before it was exchanged.
-                others = isinstance(error, ValueError) and not self._exchanged()
-                self._leave()
-                if not others:
-                    raise
+            self._before = _signal.getsignal(_SIGINT)
+            if callable(self._before):
+                installed = self._pass_on
+                try:
+                    _signal.signal(_SIGINT, installed)
+                    self._installed = installed
+                except ValueError:  # the main thread of another interpreter
+                    pass
         elif _mine.target is not None:
             self._target = _mine.target
             self._target.begin(self)
         return self
 
     def __exit__(self, *_: object) -> None:
-        self._leave()
+        # Whoever has set a handler of their own meanwhile keeps it.
+        if self._installed is not None and _signal.getsignal(_SIGINT) is self._installed:
+            _signal.signal(_SIGINT, self._before)
+        self._installed = None
         if self._target is not None:
             self._target.end(self)
 
-    def _exchanged(self) -> dict[int, Any]:
-        """Give what was there before ours. Whoever has set a handler of their own meanwhile keeps it."""
-        getsignal = _signal.getsignal
-        return {
-            number: self._before[number]
-            for number, installed in self._installed.items()
-            if getsignal(number) is installed
-        }
-
-    def _leave(self) -> None:
-        _put_back(self._exchanged())
-
-    def _pass_on(self, before: Any, number: int, frame: Any) -> None:
+    def _pass_on(self, *heard: Any) -> None:
         try:
-            before(number, frame)
+            self._before(*heard)
         except BaseException as error:
             self.raised = error
-            if not self._calm(frame):
+            if not self._calm(heard[1]):
                 raise
 
 

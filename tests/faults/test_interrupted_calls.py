@@ -9,7 +9,7 @@ from __future__ import annotations
 import signal
 from collections.abc import Callable, Generator
 from functools import partial
-from typing import Any, NoReturn
+from typing import Any
 
 import pytest
 
@@ -129,32 +129,6 @@ def test_a_call_may_be_interrupted_anywhere(backend: Any, call: str, made: list[
         assert task.result(SOON) == 2 * number, number
         in_background(pool.join, SOON).result(2 * SOON)
         assert pool.unfinished == 0, number
-    assert number > 10
-    in_background(pool.shutdown).result(SOON)
-
-
-def _exit(*_: object) -> NoReturn:
-    raise SystemExit
-
-
-@pytest.mark.parametrize("call", ["submit", "result", "cancel_queued", "map_lazy", "join"])
-@pytest.mark.parametrize("backend", ["thread", "process"])
-def test_a_call_may_be_ended_anywhere(backend: Any, call: str, made: list[Pool]) -> None:
-    """The same for what the handler of another signal raises, such as the exit of a service that is told to end."""
-    pool = Pool(1, backend=backend)
-    made.append(pool)
-    pool.submit(tasks.double, 1).result(DEADLINE)
-    before = signal.signal(signal.SIGTERM, _exit)
-    try:
-        number = 0
-        while interrupted_at(number, partial(CALLS[call], pool), by=signal.SIGTERM):
-            number += 1
-            task = in_background(pool.submit, tasks.double, number).result(SOON)
-            assert task.result(SOON) == 2 * number, number
-            in_background(pool.join, SOON).result(2 * SOON)
-            assert pool.unfinished == 0, number
-    finally:
-        signal.signal(signal.SIGTERM, before)
     assert number > 10
     in_background(pool.shutdown).result(SOON)
 
