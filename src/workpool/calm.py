@@ -50,7 +50,7 @@ _mine = _Mine()
 class Target:
     """A thread that may be given up: an exception is sent into it, once, and not into a step that is done whole.
 
-    The lock guards both members. Whoever sends has it while it looks and sends; the thread has it while it begins a
+    The lock guards the rest. Whoever sends has it while it looks and sends; the thread has it while it begins a
     step and while it ends one. So what is sent before a step begins is raised before it, and what is not
     sent because of a step is raised at its end. It is reentrant: a finalizer may strike where
     it is held, and begin a step of its own.

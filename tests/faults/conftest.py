@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 import resource
+import signal
 import sys
 from collections.abc import Generator
 from typing import Any, Protocol
 
 import pytest
 
-from tests.support.gates import Gate, in_background
+from tests.support import tasks
+from tests.support.gates import DEADLINE, Gate, in_background
 from workpool import Pool
 from workpool.ipc import depot
 
@@ -35,6 +37,32 @@ def quick_starts() -> Generator[None]:
         patch.setattr(main, "__spec__", None, raising=False)
         patch.delattr(main, "__file__", raising=False)
         yield
+
+
+@pytest.fixture
+def made() -> Generator[list[Pool]]:
+    """Give a list of pools to be ended, whatever they are stuck in."""
+    pools: list[Pool] = []
+    yield pools
+    for each in pools:
+        in_background(each.kill).result()
+
+
+@pytest.fixture
+def default_handler() -> Generator[None]:
+    """Have Ctrl-C raise KeyboardInterrupt."""
+    before = signal.signal(signal.SIGINT, signal.default_int_handler)
+    yield
+    signal.signal(signal.SIGINT, before)
+
+
+@pytest.fixture(scope="module")
+def loaded() -> None:
+    """Have everything imported: the moments of an import would be taken for those of a call, and pass but once."""
+    for backend in ("thread", "process", "inline"):
+        with Pool(1, backend=backend) as pool:
+            assert pool.submit(tasks.double, 1).result(DEADLINE) == 2
+            assert list(pool.map(tasks.double, iter(range(3)), buffersize=1)) == [0, 2, 4]
 
 
 @pytest.fixture

@@ -6,8 +6,7 @@ until it gets through. After each the pool still runs tasks, counts right and en
 
 from __future__ import annotations
 
-import signal
-from collections.abc import Callable, Generator
+from collections.abc import Callable
 from functools import partial
 from typing import Any
 
@@ -22,27 +21,11 @@ from workpool import Pool, Results
 SOON = 5.0  # seconds; far more than any of this takes
 # An interpreter that is interrupted in a finalizer, or in a generator that is let go, says so and goes on.
 pytestmark = [
+    pytest.mark.usefixtures("loaded", "default_handler"),
     pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning"),
     # Some start a process for each of hundreds of moments, which takes its time where it is measured.
     pytest.mark.timeout(240),
 ]
-
-
-@pytest.fixture(scope="module", autouse=True)
-def loaded() -> None:
-    """Have everything imported: the moments of an import would be taken for those of the call, and pass but once."""
-    for backend in ("thread", "process", "inline"):
-        with Pool(1, backend=backend) as pool:
-            assert pool.submit(tasks.double, 1).result(DEADLINE) == 2
-            assert list(pool.map(tasks.double, iter(range(3)), buffersize=1)) == [0, 2, 4]
-
-
-@pytest.fixture(autouse=True)
-def default_handler() -> Generator[None]:
-    """Have Ctrl-C raise KeyboardInterrupt."""
-    before = signal.signal(signal.SIGINT, signal.default_int_handler)
-    yield
-    signal.signal(signal.SIGINT, before)
 
 
 def _consume(pool: Pool, **how: Any) -> None:
@@ -97,15 +80,6 @@ CALLS: dict[str, Callable[[Pool], object]] = {
     "map_closed": lambda pool: pool.map(tasks.double, range(8)).close(),
     "join": _join,
 }
-
-
-@pytest.fixture
-def made() -> Generator[list[Pool]]:
-    """Give a list of pools to be ended, whatever they are stuck in."""
-    pools: list[Pool] = []
-    yield pools
-    for each in pools:
-        in_background(each.kill).result()
 
 
 @pytest.mark.parametrize(

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import signal
 import threading
-from collections.abc import Callable, Generator
+from collections.abc import Callable
 from typing import Any, NoReturn
 
 import pytest
@@ -14,14 +14,6 @@ from tests.support.gates import DEADLINE, Gate, in_background
 from workpool import NotPicklable, Pool, Queue, Shared
 
 pytestmark = pytest.mark.usefixtures("arena", "default_handler")
-
-
-@pytest.fixture
-def default_handler() -> Generator[None]:
-    """Have Ctrl-C raise KeyboardInterrupt."""
-    before = signal.signal(signal.SIGINT, signal.default_int_handler)
-    yield
-    signal.signal(signal.SIGINT, before)
 
 
 class Slow:
@@ -90,10 +82,6 @@ def test_while_an_error_is_asked_what_it_says(call: str) -> None:
         CALLS[call](pool, Sorry())
 
 
-def _ring(_: object) -> None:
-    signal.raise_signal(signal.SIGINT)
-
-
 ENDS: dict[str, Callable[[Pool, Any], object]] = {
     "cancel": lambda _, task: task.cancel(),
     "shutdown": lambda pool, _: pool.shutdown(cancel_futures=True, wait=False),
@@ -111,7 +99,12 @@ def test_in_a_callback(backend: Any, end: str) -> None:
         pool.submit(tasks.hold, gate.path, 1)
         gate.arrival()
         queued = pool.submit(tasks.double, 1)
-        queued.add_done_callback(_ring)
+
+        def ring(_: object) -> None:
+            signal.raise_signal(signal.SIGINT)
+            heard.append("the rest of it")
+
+        queued.add_done_callback(ring)
         queued.add_done_callback(lambda _: heard.append("next"))
         with pytest.raises(KeyboardInterrupt):
             ENDS[end](pool, queued)
@@ -131,13 +124,19 @@ def test_a_callback_that_waits_for_ever_can_be_ended(backend: Any) -> None:
         queued = pool.submit(tasks.double, 1)
 
         def wait(_: object) -> None:
-            in_background(signal.pthread_kill, main, signal.SIGINT)
-            held.result(DEADLINE)
+            try:
+                in_background(signal.pthread_kill, main, signal.SIGINT)
+                held.result(DEADLINE)
+            except BaseException as error:
+                ended.append(type(error))
+                raise
 
+        ended: list[type[BaseException]] = []
         main = threading.get_ident()
         queued.add_done_callback(wait)
         with pytest.raises(KeyboardInterrupt):
             queued.cancel()
+        assert ended == [KeyboardInterrupt]
         assert not held.done()
         gate.open()
         assert held.result(DEADLINE) == 1

@@ -26,15 +26,6 @@ BACKENDS = ["thread", "process", "inline"]
 ROUNDS = 300
 
 
-@pytest.fixture
-def made() -> Generator[list[Pool]]:
-    """Give a list of pools to be ended, whatever they are stuck in."""
-    pools: list[Pool] = []
-    yield pools
-    for each in pools:
-        in_background(each.kill).result()
-
-
 def busy(pool: Pool) -> list[Task[Any]]:
     """Do what pools do: submit, cancel, map, wait for one and for all."""
     submitted = [pool.submit(tasks.double, n) for n in range(4)]

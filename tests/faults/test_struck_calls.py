@@ -5,7 +5,7 @@ from __future__ import annotations
 import concurrent.futures
 import sys
 import threading
-from collections.abc import Callable, Generator
+from collections.abc import Callable
 from functools import partial
 from typing import Any
 
@@ -22,28 +22,11 @@ from workpool.situation import here
 SOON = 10.0  # seconds
 
 pytestmark = [
+    pytest.mark.usefixtures("loaded"),
     # A finalizer may be struck, as anything else.
     pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning"),
     pytest.mark.timeout(240),
 ]
-
-
-@pytest.fixture(scope="module", autouse=True)
-def loaded() -> None:
-    """Have everything imported: the moments of an import pass but once."""
-    for backend in ("thread", "process", "inline"):
-        with Pool(1, backend=backend) as pool:
-            assert pool.submit(tasks.double, 1).result(DEADLINE) == 2
-            assert list(pool.map(tasks.double, iter(range(3)), buffersize=1)) == [0, 2, 4]
-
-
-@pytest.fixture
-def made() -> Generator[list[Pool]]:
-    """Give a list of pools to be ended, whatever they are stuck in."""
-    pools: list[Pool] = []
-    yield pools
-    for each in pools:
-        in_background(each.kill).result()
 
 
 def _submit(pool: Pool, _: str) -> None:
