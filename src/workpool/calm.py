@@ -1,30 +1,43 @@
 """Doing something whole although an exception may strike in the middle of it.
 
-Two kinds come from outside, between any two steps of a thread: the KeyboardInterrupt of a
-Ctrl-C, in the main thread, and what is sent into a thread that is given up (`Target`). Where such a thread
-does the books of a pool itself, it is noted and raised when the step is done; that is a
-matter of microseconds. Other threads are never struck and pay nothing.
+Two kinds come from outside, between any two steps of a thread: what a signal's handler raises in the
+main thread (the KeyboardInterrupt of a Ctrl-C, the SystemExit of a service at SIGTERM, the end of an
+alarm), and what is sent into a thread that is given up (`Target`). Where such a thread does the books of
+a pool itself, it is noted and raised when the step is done; that is a matter of
+microseconds. Other threads are never struck and pay nothing.
+
+How handlers are exchanged
+    Python runs them where a function of Python begins, where one of C has returned to it, and
+    in ``signal.signal`` before that changes anything. All are exchanged in one loop of C, so
+    that nothing comes in between but in ``signal.signal`` itself. While those of ours are there,
+    nothing is raised, and any code may run. When the last is back, so may those of the user.
+    What is raised where only some are back has that loop done once more.
 """
 
 from __future__ import annotations
 
 import _thread
 import importlib
+import os
 import signal
 import threading
-from collections.abc import Callable, Generator
+from collections.abc import Callable, Generator, Iterator
 from contextlib import contextmanager
-from typing import Any, Self, TypeVar
+from functools import partial
+from itertools import repeat
+from operator import call as make
+from threading import get_ident
+from typing import Any, NoReturn, Self, TypeVar
 
 from workpool import _compat
-from workpool._compat import RLock
+from workpool.target import Target, mine
 
 __all__ = [
     "Listening",
-    "Target",
     "calmly",
     "deaf_to_ctrl_c",
     "is_ctrl_c",
+    "is_heard",
     "loudly",
     "ring_again",
 ]
@@ -34,130 +47,131 @@ R = TypeVar("R")
 # The functions behind those of ``signal``, which build enumerations at each call; in no stub.
 _signal: Any = importlib.import_module("_signal")
 _SIGINT = int(signal.SIGINT)
-
-_loud: list[Any] = []  # the handler that the user has, while the main thread is calm
-
-
-class _Mine(threading.local):
-    """What a thread has to itself."""
-
-    target: Target | None = None
+# Those whose handlers raise something in programs: Ctrl-C, the end of a service, an alarm, and the free ones.
+_RAISING = [
+    int(getattr(signal, name))
+    for name in ("SIGINT", "SIGTERM", "SIGALRM", "SIGHUP", "SIGUSR1", "SIGUSR2", "SIGBREAK")
+    if hasattr(signal, name)
+]
 
 
-_mine = _Mine()
+_main = [threading.main_thread().ident]
 
 
-class Target:
-    """A thread that may be given up: an exception is sent into it, once, and not into a step that is done whole.
+def _be_main() -> None:
+    _main[0] = get_ident()
 
-    The lock guards the rest. Whoever sends has it while it looks and sends; the thread has it while it begins a
-    step and while it ends one. So what is sent before a step begins is raised before it, and what is not
-    sent because of a step is raised at its end. It is reentrant: a finalizer may strike where
-    it is held, and begin a step of its own.
 
-    Parameters
-    ----------
-    error : type of BaseException
-        What is sent.
-    """
+if hasattr(os, "register_at_fork"):
+    os.register_at_fork(after_in_child=_be_main)
 
-    __slots__ = ("_due", "_error", "_listening", "_lock", "_steps")
 
-    def __init__(self, error: type[BaseException]) -> None:
-        self._error = error
-        self._lock = RLock()
-        self._steps = 0  # one inside another
-        self._due = False
-        self._listening: list[Listening] = []
+class _Step:
+    """A call that the main thread makes, and that is done whole."""
 
-    def stand(self) -> None:
-        """Be this thread."""
-        _mine.target = self
+    __slots__ = ("handlers", "loud", "noted", "raised")
 
-    def strike(self, send: Callable[[type[BaseException]], object]) -> None:
-        """Have the exception raised in the thread: now, by ``send``, or at the end of the step that it is in."""
-        with self._lock:
-            if not self._steps:
-                send(self._error)
-                return
-            self._due = True
-            for each in self._listening:
-                each.raised = self._error()
+    def __init__(self, handlers: dict[int, Any]) -> None:
+        self.handlers = handlers  # those of the user
+        self.noted: list[Any] = []  # calls that are to be made when it is done
+        self.loud = False  # whether user code runs in it, which hears signals at once
+        self.raised: BaseException | None = None  # by a handler, in user code
 
-    def put_off(self, call: Callable[..., R], *args: Any) -> R:
-        """Make a call in this thread, as a step that is done whole."""
-        with self._lock:
-            self._steps += 1
+    def note(self, number: int, frame: Any) -> None:
+        """Stand in for each handler."""
+        if not self.loud:
+            # Python, too, calls a handler once for several of its signals that wait.
+            if number not in [each.args[0] for each in self.noted]:
+                self.noted.append(partial(self.handlers[number], number, frame))
+            return
         try:
-            for _ in range(2):
-                pass  # at the end of a turn Python looks for what was sent before
-            return call(*args)
-        finally:
-            with self._lock:
-                self._steps -= 1
-                due = self._due and not self._steps
-                if due:
-                    self._due = False
-            if due:
-                raise self._error
+            self.handlers[number](number, frame)
+        except BaseException as error:
+            self.raised = error
+            raise
 
-    def begin(self, listening: Listening) -> None:
-        """Begin a step of this thread that ends early when it hears of the exception."""
-        with self._lock:
-            self._steps += 1
-            self._listening.append(listening)
-        for _ in range(2):
-            pass  # as above
 
-    def end(self, listening: Listening) -> None:
-        """End that step; what it has heard is its to raise."""
-        with self._lock:
-            self._steps -= 1
-            self._listening.remove(listening)
-            if listening.raised is not None and not self._steps:
-                self._due = False
+_steps: list[_Step | Listening] = []  # that the main thread is in, one inside another
 
 
 def calmly(call: Callable[..., R], *args: Any) -> R:
-    """Call it; a Ctrl-C that comes meanwhile is heard afterwards, and so is what is sent into this thread."""
-    if threading.get_ident() != threading.main_thread().ident:
-        target = _mine.target
+    """Call it; a signal that comes meanwhile is heard afterwards, and so is what is sent into this thread."""
+    handlers = _handlers() if get_ident() == _main[0] else None
+    if not handlers:
+        target = mine.target
         return call(*args) if target is None else target.put_off(call, *args)
-    handler = _signal.getsignal(_SIGINT)
-    if not callable(handler):
-        return call(*args)
-    noted: list[Any] = []
-
-    def note(*heard: Any) -> None:
-        noted.append(heard)
-
+    step = _Step(handlers)
+    inside = len(_steps)
     try:
-        _signal.signal(_SIGINT, note)
-    except ValueError:  # the main thread of another interpreter hears no signals
-        return call(*args)
-    outermost = not _loud
-    if outermost:
-        _loud.append(handler)
-    try:
+        _ = [*map(_signal.signal, handlers, repeat(step.note))]
+        _steps.append(step)
         return call(*args)
     finally:
-        if outermost:
-            _loud.clear()
-        _signal.signal(_SIGINT, handler)
-        if noted:
-            handler(*noted[0])
+        del _steps[inside:]
+        _put_back(handlers, step.noted)
 
 
 def loudly(call: Callable[..., R], *args: Any) -> R:
-    """Make a call of user code in the middle of a calm step: it hears Ctrl-C, or nothing might ever end it."""
-    if not _loud or threading.get_ident() != threading.main_thread().ident:
+    """Make a call of user code in the middle of a calm step: it hears signals, or nothing might ever end it."""
+    if not _steps or get_ident() != _main[0]:
         return call(*args)
-    calm = _signal.getsignal(_SIGINT)
+    step = _steps[-1]
+    before = step.loud
     try:
-        _signal.signal(_SIGINT, _loud[0])
+        step.loud = True
         return call(*args)
     finally:
-        _signal.signal(_SIGINT, calm)
+        step.loud = before
+
+
+def _handlers() -> dict[int, Any]:
+    """Give those that the main thread may hear of now, and that may raise something."""
+    if not _hears:
+        _hears.append(_can_hear())
+    if not _hears[0]:
+        return {}
+    getsignal = _signal.getsignal
+    return {number: handler for number in _RAISING if callable(handler := getsignal(number))}
+
+
+def _can_hear() -> bool:
+    """Tell whether this interpreter hears signals; it is the main one that does."""
+    try:
+        _signal.signal(_SIGINT, None)  # refused, in any case
+    except TypeError:
+        return True
+    except ValueError:
+        return False
+    raise AssertionError
+
+
+_hears: list[bool] = []  # found out by the first who asks
+
+
+def _put_back(handlers: dict[int, Any], noted: list[Any]) -> None:
+    """Set those of the user again, and have them hear what was noted; see above."""
+    hear = map(make, noted)
+    try:
+        _ = [*map(_signal.signal, handlers, handlers.values())]
+    except BaseException:
+        _ = [*map(_signal.signal, handlers, handlers.values())]
+        raise
+    finally:
+        if noted:
+            _hear(hear)
+
+
+def _hear(calls: Iterator[object]) -> None:
+    """Make all calls, whatever one of them raises."""
+    try:
+        _ = [*calls]
+    except BaseException:
+        _hear(calls)  # those behind it; each signal is noted once
+        raise
+
+
+def _raise(error: BaseException) -> NoReturn:
+    raise error
 
 
 def is_ctrl_c(error: BaseException) -> bool:
@@ -165,18 +179,29 @@ def is_ctrl_c(error: BaseException) -> bool:
     return (
         isinstance(error, KeyboardInterrupt)
         and not _compat.in_worker
-        and threading.get_ident() == threading.main_thread().ident
+        and get_ident() == _main[0]
         and callable(_signal.getsignal(_SIGINT))  # else nobody hears it, and nobody pressed it
     )
 
 
-def ring_again() -> None:
-    """Have a Ctrl-C that was caught in user code heard again: now, or at the end of the calm step."""
-    _thread.interrupt_main()
+def is_heard(error: BaseException) -> bool:
+    """Tell whether an error in a callback is a Ctrl-C, or what another signal's handler raised in it."""
+    return is_ctrl_c(error) or any(step.raised is error for step in _steps)
+
+
+def ring_again(error: BaseException) -> None:
+    """Have it raised again, now, or at the end of the step: it was caught in user code (`is_heard`)."""
+    step = _steps[-1] if _steps else None
+    if isinstance(step, _Step):
+        step.noted.append(partial(_raise, error))
+    elif step is None or step.raised is not error:
+        _thread.interrupt_main()
 
 
 class Listening:
-    """Knows of a Ctrl-C in its block, whoever catches what it raises; and of what is sent into this thread.
+    """Knows of a Ctrl-C in its block, whoever catches what it raises; of other signals, and of what is sent here.
+
+    What was heard and was not raised in the block, or was caught there, is raised at its end.
 
     Parameters
     ----------
@@ -187,49 +212,66 @@ class Listening:
     Attributes
     ----------
     raised : BaseException or None
-        What the handler raised (KeyboardInterrupt, as a rule), or what was sent. Threads that
+        What a handler raised (KeyboardInterrupt, as a rule), or what was sent. Threads that
         neither strikes, and handlers that raise nothing, leave it at None.
+    loud : bool
+        Whether a callback runs, in which it is raised wherever that is.
     """
 
-    __slots__ = ("_before", "_calm", "_installed", "_target", "raised")
+    __slots__ = ("_before", "_calm", "_inside", "_installed", "_target", "loud", "raised")
 
     def __init__(self, calm: Callable[[Any], bool]) -> None:
         self.raised: BaseException | None = None
+        self.loud = False
         self._calm = calm
-        self._before: Any = None
+        self._before: dict[int, Any] = {}
+        self._inside = 0
         self._installed: Any = None
         self._target: Target | None = None
 
     def __enter__(self) -> Self:
-        if threading.get_ident() == threading.main_thread().ident:
-            self._before = _signal.getsignal(_SIGINT)
-            if callable(self._before):
-                installed = self._pass_on
-                try:
-                    _signal.signal(_SIGINT, installed)
-                    self._installed = installed
-                except ValueError:  # the main thread of another interpreter
-                    pass
-        elif _mine.target is not None:
-            self._target = _mine.target
+        if get_ident() == _main[0] and (handlers := _handlers()):
+            self._before = handlers
+            self._inside = len(_steps)
+            self._installed = self._pass_on
+            try:
+                _ = [*map(_signal.signal, self._before, repeat(self._installed))]
+                _steps.append(self)
+            except BaseException:
+                self._leave()
+                raise
+        elif mine.target is not None:
+            self._target = mine.target
             self._target.begin(self)
         return self
 
-    def __exit__(self, *_: object) -> None:
-        # Whoever has set a handler of their own meanwhile keeps it.
-        if self._installed is not None and _signal.getsignal(_SIGINT) is self._installed:
-            _signal.signal(_SIGINT, self._before)
-        self._installed = None
+    def __exit__(self, _: object, error: BaseException | None, __: object) -> None:
+        if self._installed is not None:
+            self._leave()
         if self._target is not None:
             self._target.end(self)
+        if self.raised is not None and error is None:
+            raise self.raised
 
-    def _pass_on(self, *heard: Any) -> None:
+    def _leave(self) -> None:
+        del _steps[self._inside :]
+        # Whoever has set a handler of their own meanwhile keeps it.
+        getsignal = _signal.getsignal
+        ours = {n: each for n, each in self._before.items() if getsignal(n) is self._installed}
+        self._installed = None
+        _put_back(ours, [])
+
+    def _pass_on(self, number: int, frame: Any) -> None:
         try:
-            self._before(*heard)
+            self._before[number](number, frame)
         except BaseException as error:
             self.raised = error
-            if not self._calm(heard[1]):
+            # Not in the steps of this file: they set handlers, and raise it when they are through.
+            if self.loud or not (frame.f_code.co_filename == _HERE or self._calm(frame)):
                 raise
+
+
+_HERE = calmly.__code__.co_filename
 
 
 @contextmanager

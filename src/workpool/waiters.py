@@ -8,7 +8,7 @@ from __future__ import annotations
 import logging
 from typing import TYPE_CHECKING, Any
 
-from workpool.calm import is_ctrl_c, loudly, ring_again
+from workpool.calm import is_heard, loudly, ring_again
 from workpool.foreign import tell
 from workpool.situation import here
 from workpool.waits import wake_all
@@ -45,7 +45,7 @@ class Extras:
                 tell(task, waiter)
         if not self.callbacks:
             return
-        struck = False
+        heard: BaseException | None = None
         before, here.calls_back = here.calls_back, task._owner
         try:
             for fn in self.callbacks:
@@ -53,11 +53,11 @@ class Extras:
                     loudly(fn, task)
                 except BaseException as error:
                     # SystemExit too: the thread that settles has others to serve, and the task to count.
-                    if is_ctrl_c(error):
-                        struck = True
+                    if is_heard(error):
+                        heard = error
                     else:
                         _log.exception("exception calling callback for %r", task)
         finally:
             here.calls_back = before
-        if struck:
-            ring_again()
+        if heard is not None:
+            ring_again(heard)

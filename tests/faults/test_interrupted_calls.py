@@ -6,9 +6,10 @@ until it gets through. After each the pool still runs tasks, counts right and en
 
 from __future__ import annotations
 
+import signal
 from collections.abc import Callable
 from functools import partial
-from typing import Any
+from typing import Any, NoReturn
 
 import pytest
 
@@ -99,10 +100,46 @@ def test_a_call_may_be_interrupted_anywhere(backend: Any, call: str, made: list[
     number = 0
     while interrupted_at(number, lambda: CALLS[call](pool)):
         number += 1
+        assert signal.getsignal(signal.SIGINT) is signal.default_int_handler, number
         task = in_background(pool.submit, tasks.double, number).result(SOON)
         assert task.result(SOON) == 2 * number, number
         in_background(pool.join, SOON).result(2 * SOON)
         assert pool.unfinished == 0, number
+    assert number > 10
+    in_background(pool.shutdown).result(SOON)
+
+
+def _exit(*_: object) -> NoReturn:
+    raise SystemExit
+
+
+@pytest.mark.parametrize(
+    ("backend", "call"),
+    [
+        (backend, call)
+        for backend in ("thread", "process", "inline")
+        for call in ("submit", "cancel_queued", "result", "map_lazy", "join")
+        if (backend, call) != ("inline", "cancel_queued")
+    ],
+)
+def test_a_call_may_be_ended_anywhere(backend: Any, call: str, made: list[Pool]) -> None:
+    """The same for what the handler of another signal raises, such as the exit of a service that is told to end."""
+    pool = Pool(1, backend=backend)
+    made.append(pool)
+    pool.submit(tasks.double, 1).result(DEADLINE)
+    before = signal.signal(signal.SIGTERM, _exit)
+    try:
+        number = 0
+        while interrupted_at(number, partial(CALLS[call], pool), by=signal.SIGTERM):
+            number += 1
+            assert signal.getsignal(signal.SIGTERM) is _exit, number
+            assert signal.getsignal(signal.SIGINT) is signal.default_int_handler, number
+            task = in_background(pool.submit, tasks.double, number).result(SOON)
+            assert task.result(SOON) == 2 * number, number
+            in_background(pool.join, SOON).result(2 * SOON)
+            assert pool.unfinished == 0, number
+    finally:
+        signal.signal(signal.SIGTERM, before)
     assert number > 10
     in_background(pool.shutdown).result(SOON)
 

@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import signal
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Generator
 from typing import Any, NoReturn
 
 import pytest
 
 from tests.support import tasks
 from tests.support.gates import DEADLINE, Gate, in_background
+from tests.support.queues import until
 from workpool import NotPicklable, Pool, Queue, Shared
 
 pytestmark = pytest.mark.usefixtures("arena", "default_handler")
@@ -89,9 +90,29 @@ ENDS: dict[str, Callable[[Pool, Any], object]] = {
 }
 
 
+@pytest.fixture
+def exits() -> Generator[None]:
+    """Have SIGTERM end the program as a service does."""
+
+    def leave(*_: object) -> NoReturn:
+        raise SystemExit
+
+    before = signal.signal(signal.SIGTERM, leave)
+    yield
+    signal.signal(signal.SIGTERM, before)
+
+
+# Signals, and what their handlers raise.
+RAISES = [(signal.SIGINT, KeyboardInterrupt), (signal.SIGTERM, SystemExit)]
+
+
+@pytest.mark.usefixtures("exits")
+@pytest.mark.parametrize(("by", "error"), RAISES)
 @pytest.mark.parametrize("end", ENDS)
 @pytest.mark.parametrize("backend", ["thread", "process"])
-def test_in_a_callback(backend: Any, end: str) -> None:
+def test_in_a_callback(
+    backend: Any, end: str, by: int, error: type[BaseException], caplog: pytest.LogCaptureFixture
+) -> None:
     """The callback is left, those after it are called, the books are done, and then it is raised."""
     heard: list[str] = []
     pool = Pool(1, backend=backend)
@@ -101,18 +122,51 @@ def test_in_a_callback(backend: Any, end: str) -> None:
         queued = pool.submit(tasks.double, 1)
 
         def ring(_: object) -> None:
-            signal.raise_signal(signal.SIGINT)
+            signal.raise_signal(by)
             heard.append("the rest of it")
 
         queued.add_done_callback(ring)
         queued.add_done_callback(lambda _: heard.append("next"))
-        with pytest.raises(KeyboardInterrupt):
+        with pytest.raises(error):
             ENDS[end](pool, queued)
         assert queued.cancelled()
         assert heard == ["next"]
     in_background(pool.join, DEADLINE).result()
     assert pool.unfinished == 0
     in_background(pool.shutdown).result()
+    assert "callback" not in caplog.text  # it is not the callback's fault
+
+
+@pytest.mark.usefixtures("exits")
+@pytest.mark.parametrize(("by", "error"), RAISES)
+def test_in_a_callback_of_a_result_that_is_read_here(
+    by: int, error: type[BaseException], caplog: pytest.LogCaptureFixture
+) -> None:
+    """Whoever waits for a process may read the result itself, and call the callbacks: it is the same there."""
+    heard: list[str] = []
+    main = threading.get_ident()
+
+    def ring(_: object) -> None:
+        if threading.get_ident() == main:
+            signal.raise_signal(by)
+            heard.append("the rest of it")
+
+    with Pool(1, backend="process") as pool:
+
+        def struck() -> bool:
+            heard.clear()
+            task = pool.submit(tasks.double, 1)
+            task.add_done_callback(ring)
+            task.add_done_callback(lambda _: heard.append("next"))
+            try:
+                return task.result(DEADLINE) == 0
+            except error:
+                return True
+
+        until(struck)  # the driver was quicker where nothing was raised
+        assert heard == ["next"]
+        assert pool.submit(tasks.double, 1).result(DEADLINE) == 2
+    assert "callback" not in caplog.text
 
 
 @pytest.mark.parametrize("backend", ["thread", "process"])

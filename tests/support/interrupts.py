@@ -64,8 +64,9 @@ def interrupted_at(
     at_that_moment: Callable[[], object] = int,
     *,
     theirs: bool = True,
+    by: int = signal.SIGINT,
 ) -> bool:
-    """Make a call that hears Ctrl-C at that moment; False if it has fewer.
+    """Make a call that hears Ctrl-C, or another signal, at that moment; False if it has fewer.
 
     At the moment that is meant, just before the exception is raised, another call may be made.
     One that begins threads is not for the moments of the standard library (``theirs``): this
@@ -77,12 +78,12 @@ def interrupted_at(
         nonlocal struck
         struck = True
         at_that_moment()
-        handler = signal.getsignal(signal.SIGINT)
+        handler = signal.getsignal(by)
         assert callable(handler)
-        handler(signal.SIGINT, frame)
+        handler(by, frame)
 
     try:
         at_moment(number, call, strike, theirs=theirs)
-    except KeyboardInterrupt:
+    except (KeyboardInterrupt, SystemExit):
         pass
     return struck

@@ -127,8 +127,6 @@ class InlineWorker(LocalRunner):
                 here.worker = self
                 if self._begin():
                     self._drain()
-                if listening.raised is not None:
-                    raise listening.raised
             finally:
                 here.worker, here.situation = before
                 self.scheduler.left(self, hire=listening.raised is None)

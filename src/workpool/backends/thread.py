@@ -21,12 +21,13 @@ from workpool._compat import gil_enabled
 from workpool.backends.base import Capabilities
 from workpool.backends.local import LocalRunner
 from workpool.backends.reports import begin_reports, end_reports
-from workpool.calm import Target, calmly
+from workpool.calm import calmly
 from workpool.errors import TimeLimitExceeded, WorkerLost, could_not_begin
 from workpool.ipc.onlookers import looked_at
 from workpool.scheduling.chunk import Chunk, Item, Piece
 from workpool.scheduling.worker import WorkerThread, describe, describe_item
 from workpool.situation import here
+from workpool.target import Target
 from workpool.task import RUNNING, Task
 from workpool.waits import Event, make_sleeper
 

@@ -29,6 +29,7 @@ from typing import TYPE_CHECKING, Any
 
 from workpool import _compat
 from workpool._compat import Lock
+from workpool.errors import TimeLimitExceeded
 from workpool.ipc import inheritance, lives, mainmodule, pickling
 from workpool.ipc.frames import pack
 from workpool.ipc.journal import Journal
@@ -36,6 +37,7 @@ from workpool.ipc.onlookers import looked_at
 from workpool.ipc.outbox import Outbox
 from workpool.ipc.runner import Runner
 from workpool.ipc.serving import Serving
+from workpool.target import Target
 
 if TYPE_CHECKING:
     from workpool.ipc.reporting import Reporter
@@ -144,7 +146,9 @@ class Guest(Serving):
         self._given_up = False
         self._pause = _FIRST_PAUSE
         self._control_r = control_r
-        self._ident = threading.get_ident()  # of the thread that runs tasks
+        self._ident = threading.get_ident()  # of the thread that runs tasks, which is this one
+        self._target = Target(TimeLimitExceeded)
+        self._target.stand()
         os.set_blocking(stack_w, False)
         os.write(stack_w, f"listening {self._ident:#x}\n".encode())
 
@@ -255,14 +259,14 @@ class Guest(Serving):
 
     def _strike(self) -> None:
         """Raise an exception in the thread that runs tasks; it hears of it when it runs Python code."""
-        if looked_at(self._ident):
-            return
+        if not looked_at(self._ident):
+            self._target.strike(self._send_error)
+
+    def _send_error(self, error: type[BaseException]) -> None:
         import ctypes
 
-        from workpool.errors import TimeLimitExceeded
-
         ctypes.pythonapi.PyThreadState_SetAsyncExc(
-            ctypes.c_ulong(self._ident), ctypes.py_object(TimeLimitExceeded)
+            ctypes.c_ulong(self._ident), ctypes.py_object(error)
         )
 
     def _leave_stack(self) -> None:

@@ -105,8 +105,6 @@ class ProcessWorker(Reckoning):
             return
         with Listening(_keeps_books) as listening:
             self._wait_for(task, timeout, listening)
-        if listening.raised is not None:
-            raise listening.raised
 
     def _wait_for(self, task: Task[Any], timeout: float | None, listening: Listening) -> None:
         if not self._turn.acquire(blocking=False):

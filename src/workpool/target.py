@@ -1,0 +1,103 @@
+"""A thread that may be given up: an exception is sent into it, but not into a step that is done whole.
+
+It cannot be ended otherwise. Where such a thread does the books of a pool itself, the
+exception is noted and raised when that is done (``calm.py``).
+"""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Callable
+from typing import Any, Protocol, TypeVar
+
+from workpool._compat import RLock
+
+__all__ = ["Target", "mine"]
+
+R = TypeVar("R")
+
+
+class Hearing(Protocol):
+    """A step that ends early when it hears of the exception."""
+
+    raised: BaseException | None
+
+
+class _Mine(threading.local):
+    """What a thread has to itself."""
+
+    target: Target | None = None
+
+
+mine = _Mine()
+
+
+class Target:
+    """A thread that may be given up: an exception is sent into it, once, and not into a step that is done whole.
+
+    The lock guards the rest. Whoever sends has it while it looks and sends; the thread has it while it begins a
+    step and while it ends one. So what is sent before a step begins is raised before it, and what is not
+    sent because of a step is raised at its end. It is reentrant: a finalizer may strike where
+    it is held, and begin a step of its own.
+
+    Parameters
+    ----------
+    error : type of BaseException
+        What is sent.
+    """
+
+    __slots__ = ("_due", "_error", "_listening", "_lock", "_steps")
+
+    def __init__(self, error: type[BaseException]) -> None:
+        self._error = error
+        self._lock = RLock()
+        self._steps = 0  # one inside another
+        self._due = False
+        self._listening: list[Hearing] = []
+
+    def stand(self) -> None:
+        """Be this thread."""
+        mine.target = self
+
+    def strike(self, send: Callable[[type[BaseException]], object]) -> None:
+        """Have the exception raised in the thread: now, by ``send``, or at the end of the step that it is in."""
+        with self._lock:
+            if not self._steps:
+                send(self._error)
+                return
+            self._due = True
+            for each in self._listening:
+                each.raised = self._error()
+
+    def put_off(self, call: Callable[..., R], *args: Any) -> R:
+        """Make a call in this thread, as a step that is done whole."""
+        with self._lock:
+            self._steps += 1
+        try:
+            for _ in range(2):
+                pass  # at the end of a turn Python looks for what was sent before
+            return call(*args)
+        finally:
+            with self._lock:
+                self._steps -= 1
+                due = self._due and not self._steps
+                if due:
+                    self._due = False
+            if due:
+                raise self._error
+
+    def begin(self, listening: Hearing) -> None:
+        """Begin a step of this thread that ends early when it hears of the exception."""
+        with self._lock:
+            self._steps += 1
+            self._listening.append(listening)
+        for _ in range(2):
+            pass  # as above
+
+    def end(self, listening: Hearing) -> None:
+        """End that step; what it has heard is its to raise."""
+        with self._lock:
+            self._steps -= 1
+            self._listening.remove(listening)
+            if listening.raised is not None and not self._steps:
+                self._due = False
