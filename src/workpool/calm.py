@@ -55,27 +55,33 @@ _RAISING = [
 ]
 
 
-_main = [threading.main_thread().ident]
+class _StandIn:
+    """Hears signals in place of the user's handlers, with a method of its own."""
 
-
-def _be_main() -> None:
-    _main[0] = get_ident()
-
-
-if hasattr(os, "register_at_fork"):
-    os.register_at_fork(after_in_child=_be_main)
-
-
-class _Step:
-    """A call that the main thread makes, and that is done whole."""
-
-    __slots__ = ("handlers", "loud", "noted", "raised")
+    __slots__ = ("handlers", "loud", "raised")
 
     def __init__(self, handlers: dict[int, Any]) -> None:
         self.handlers = handlers  # those of the user
-        self.noted: list[Any] = []  # calls that are to be made when it is done
         self.loud = False  # whether user code runs in it, which hears signals at once
-        self.raised: BaseException | None = None  # by a handler, in user code
+        self.raised: BaseException | None = None  # by a handler
+
+    def exchanged(self) -> dict[int, Any]:
+        """Give the handlers that are to be put back; whoever has set one of their own meanwhile keeps it."""
+        return {
+            number: handler
+            for number, handler in self.handlers.items()
+            if getattr(_signal.getsignal(number), "__self__", None) is self
+        }
+
+
+class _Step(_StandIn):
+    """A call that the main thread makes, and that is done whole."""
+
+    __slots__ = ("noted",)
+
+    def __init__(self, handlers: dict[int, Any]) -> None:
+        super().__init__(handlers)
+        self.noted: list[Any] = []  # calls that are to be made when it is done
 
     def note(self, number: int, frame: Any) -> None:
         """Stand in for each handler."""
@@ -91,7 +97,22 @@ class _Step:
             raise
 
 
+_main = [threading.main_thread().ident]
 _steps: list[_Step | Listening] = []  # that the main thread is in, one inside another
+
+
+def _be_main() -> None:
+    """Have a forked child start with the user's handlers, though the main thread was in a step: it is not there."""
+    if get_ident() != _main[0]:
+        for step in reversed(_steps):
+            for number, handler in step.exchanged().items():
+                _signal.signal(number, handler)
+        _steps.clear()
+    _main[0] = get_ident()
+
+
+if hasattr(os, "register_at_fork"):
+    os.register_at_fork(after_in_child=_be_main)
 
 
 def calmly(call: Callable[..., R], *args: Any) -> R:
@@ -103,12 +124,14 @@ def calmly(call: Callable[..., R], *args: Any) -> R:
     step = _Step(handlers)
     inside = len(_steps)
     try:
-        _ = [*map(_signal.signal, handlers, repeat(step.note))]
         _steps.append(step)
+        _ = [*map(_signal.signal, handlers, repeat(step.note))]
         return call(*args)
     finally:
-        del _steps[inside:]
-        _put_back(handlers, step.noted)
+        try:
+            _put_back(handlers, step.noted)
+        finally:
+            del _steps[inside:]
 
 
 def loudly(call: Callable[..., R], *args: Any) -> R:
@@ -198,7 +221,7 @@ def ring_again(error: BaseException) -> None:
         _thread.interrupt_main()
 
 
-class Listening:
+class Listening(_StandIn):
     """Knows of a Ctrl-C in its block, whoever catches what it raises; of other signals, and of what is sent here.
 
     What was heard and was not raised in the block, or was caught there, is raised at its end.
@@ -218,25 +241,21 @@ class Listening:
         Whether a callback runs, in which it is raised wherever that is.
     """
 
-    __slots__ = ("_before", "_calm", "_inside", "_installed", "_target", "loud", "raised")
+    __slots__ = ("_calm", "_inside", "_target")
 
     def __init__(self, calm: Callable[[Any], bool]) -> None:
-        self.raised: BaseException | None = None
-        self.loud = False
+        super().__init__({})
         self._calm = calm
-        self._before: dict[int, Any] = {}
         self._inside = 0
-        self._installed: Any = None
         self._target: Target | None = None
 
     def __enter__(self) -> Self:
         if get_ident() == _main[0] and (handlers := _handlers()):
-            self._before = handlers
+            self.handlers = handlers
             self._inside = len(_steps)
-            self._installed = self._pass_on
             try:
-                _ = [*map(_signal.signal, self._before, repeat(self._installed))]
                 _steps.append(self)
+                _ = [*map(_signal.signal, handlers, repeat(self._pass_on))]
             except BaseException:
                 self._leave()
                 raise
@@ -246,24 +265,22 @@ class Listening:
         return self
 
     def __exit__(self, _: object, error: BaseException | None, __: object) -> None:
-        if self._installed is not None:
+        if self.handlers:
             self._leave()
-        if self._target is not None:
+        elif self._target is not None:
             self._target.end(self)
         if self.raised is not None and error is None:
             raise self.raised
 
     def _leave(self) -> None:
-        del _steps[self._inside :]
-        # Whoever has set a handler of their own meanwhile keeps it.
-        getsignal = _signal.getsignal
-        ours = {n: each for n, each in self._before.items() if getsignal(n) is self._installed}
-        self._installed = None
-        _put_back(ours, [])
+        try:
+            _put_back(self.exchanged(), [])
+        finally:
+            del _steps[self._inside :]
 
     def _pass_on(self, number: int, frame: Any) -> None:
         try:
-            self._before[number](number, frame)
+            self.handlers[number](number, frame)
         except BaseException as error:
             self.raised = error
             # Not in the steps of this file: they set handlers, and raise it when they are through.

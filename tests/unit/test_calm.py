@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import signal
 from collections.abc import Callable, Generator
 from types import SimpleNamespace
@@ -219,6 +220,31 @@ def test_another_thread_exchanges_nothing(raising: dict[int, Any]) -> None:
     """Signals are heard in the main thread alone."""
     assert in_background(calmly, _now, raising).result(DEADLINE) == raising
     assert calmly(_now, raising) != raising
+
+
+def _fork(check: Callable[[], bool]) -> int:
+    """Fork from a thread that is not the main one; gives the exit code, 0 if the check holds in the child."""
+
+    def fork() -> int:
+        pid = os.fork()
+        if not pid:
+            os._exit(not check())
+        return os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1])
+
+    return in_background(fork).result(DEADLINE)
+
+
+@pytest.mark.filterwarnings("ignore:This process .* is multi-threaded:DeprecationWarning")
+def test_a_forked_child_has_the_handlers_of_the_user(raising: dict[int, Any]) -> None:
+    """Though the main thread, which is not there, is in a step in a block that listens."""
+
+    def as_set() -> bool:
+        return _now(raising) == raising and not calm._steps
+
+    with Listening(bool):
+        assert not as_set()
+        assert calmly(_fork, as_set) == 0
+    assert as_set()
 
 
 def test_another_interpreter_hears_nothing() -> None:
