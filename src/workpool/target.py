@@ -39,35 +39,31 @@ class Target:
     step and while it ends one. So what is sent before a step begins is raised before it, and what is not
     sent because of a step is raised at its end. It is reentrant: a finalizer may strike where
     it is held, and begin a step of its own.
-
-    Parameters
-    ----------
-    error : type of BaseException
-        What is sent.
     """
 
-    __slots__ = ("_due", "_error", "_listening", "_lock", "_steps")
+    __slots__ = ("_due", "_listening", "_lock", "_steps")
 
-    def __init__(self, error: type[BaseException]) -> None:
-        self._error = error
+    def __init__(self) -> None:
         self._lock = RLock()
         self._steps = 0  # one inside another
-        self._due = False
+        self._due: type[BaseException] | None = None  # to be raised at the end of the outermost
         self._listening: list[Hearing] = []
 
     def stand(self) -> None:
         """Be this thread."""
         mine.target = self
 
-    def strike(self, send: Callable[[type[BaseException]], object]) -> None:
-        """Have the exception raised in the thread: now, by ``send``, or at the end of the step that it is in."""
+    def strike(
+        self, error: type[BaseException], send: Callable[[type[BaseException]], object]
+    ) -> None:
+        """Have an exception raised in the thread: now, by ``send``, or at the end of the step that it is in."""
         with self._lock:
             if not self._steps:
-                send(self._error)
+                send(error)
                 return
-            self._due = True
+            self._due = error
             for each in self._listening:
-                each.raised = self._error()
+                each.raised = error()
 
     def put_off(self, call: Callable[..., R], *args: Any) -> R:
         """Make a call in this thread, as a step that is done whole."""
@@ -80,11 +76,11 @@ class Target:
         finally:
             with self._lock:
                 self._steps -= 1
-                due = self._due and not self._steps
-                if due:
-                    self._due = False
-            if due:
-                raise self._error
+                due = None if self._steps else self._due
+                if due is not None:
+                    self._due = None
+            if due is not None:
+                raise due
 
     def begin(self, listening: Hearing) -> None:
         """Begin a step of this thread that ends early when it hears of the exception."""
@@ -100,4 +96,4 @@ class Target:
             self._steps -= 1
             self._listening.remove(listening)
             if listening.raised is not None and not self._steps:
-                self._due = False
+                self._due = None

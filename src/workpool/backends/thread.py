@@ -87,7 +87,7 @@ class ThreadWorker(LocalRunner):
         self.captures = backend.settings.capture
         self._outer: list[Task[Any] | None] = []  # tasks that wait here for the one that runs
         self._most = backend.settings.max_tasks_per_worker
-        self._target = Target(TimeLimitExceeded)
+        self._target = Target()
         self._asleep = make_sleeper()  # held, but for the moment of a wake-up
         self.wake = self._asleep.release
         self._over = Event()  # it has left, or is written off
@@ -383,7 +383,7 @@ class ThreadWorker(LocalRunner):
         if ident is None or ident == threading.get_ident() or not self._strikes:
             return
         if not looked_at(ident):
-            self._target.strike(partial(_send, ident))
+            self._target.strike(TimeLimitExceeded, partial(_send, ident))
 
 
 def _send(ident: int, error: type[BaseException]) -> None:

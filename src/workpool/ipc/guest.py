@@ -29,7 +29,6 @@ from typing import TYPE_CHECKING, Any
 
 from workpool import _compat
 from workpool._compat import Lock
-from workpool.errors import TimeLimitExceeded
 from workpool.ipc import inheritance, lives, mainmodule, pickling
 from workpool.ipc.frames import pack
 from workpool.ipc.journal import Journal
@@ -147,7 +146,7 @@ class Guest(Serving):
         self._pause = _FIRST_PAUSE
         self._control_r = control_r
         self._ident = threading.get_ident()  # of the thread that runs tasks, which is this one
-        self._target = Target(TimeLimitExceeded)
+        self._target = Target()
         self._target.stand()
         os.set_blocking(stack_w, False)
         os.write(stack_w, f"listening {self._ident:#x}\n".encode())
@@ -259,8 +258,11 @@ class Guest(Serving):
 
     def _strike(self) -> None:
         """Raise an exception in the thread that runs tasks; it hears of it when it runs Python code."""
-        if not looked_at(self._ident):
-            self._target.strike(self._send_error)
+        if looked_at(self._ident):
+            return
+        from workpool.errors import TimeLimitExceeded
+
+        self._target.strike(TimeLimitExceeded, self._send_error)
 
     def _send_error(self, error: type[BaseException]) -> None:
         import ctypes
