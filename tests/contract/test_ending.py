@@ -375,3 +375,19 @@ def test_a_task_does_not_keep_its_pool(kind: Kind) -> None:
     del view
     assert gone() is None
     assert task.result(DEADLINE) == 2
+
+
+@pytest.mark.lacks("far")  # engines keep more, and longer
+def test_a_pool_that_has_ended_needs_no_collector(kind: Kind) -> None:
+    """What it had is free when nobody has it any more, and not when Python looks for cycles."""
+    gc.collect()
+    gc.disable()
+    try:
+        with Pool(1, **kind.settings) as pool:
+            assert pool.submit(tasks.double, 1).result(DEADLINE) == 2
+            assert list(pool.map(tasks.double, range(3))) == [0, 2, 4]
+        scheduler = weakref.ref(pool._scheduler)
+        del pool
+        until(lambda: scheduler() is None)  # its threads are on their last steps, maybe
+    finally:
+        gc.enable()

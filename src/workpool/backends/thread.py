@@ -149,6 +149,7 @@ class ThreadWorker(LocalRunner):
                 self.scheduler.replace(self)
             self.scheduler.left(self)
             self._over.set()
+            del self.situation  # which knows this worker: a pool that has ended needs no collector
 
     def _take_the_strike(self) -> None:
         """Be hit here by what was sent into this thread, or is about to be, and not as it leaves.
