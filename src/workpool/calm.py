@@ -243,6 +243,8 @@ class Listening(_StandIn):
 
     __slots__ = ("_calm", "_inside", "_target")
 
+    raised: BaseException | None
+
     def __init__(self, calm: Callable[[Any], bool]) -> None:
         super().__init__({})
         self._calm = calm
