@@ -50,6 +50,7 @@ class Strike:
         self._left = number
         self._call = call
         self.struck = False
+        self._collecting = 0  # the thread that does, if one does
         self._begun = False
         self.value: Any = None
         self.error: BaseException | None = None
@@ -58,7 +59,8 @@ class Strike:
         """Be told of a call or a return, in whatever thread."""
         if self.struck or not frame.f_code.co_filename.startswith(OURS):
             return
-        if not self._lock._is_owned():
+        # Not in a finalizer of other garbage: nobody else could collect until this one is through.
+        if not self._lock._is_owned() or self._collecting == threading.get_ident():
             return
         self._left -= 1
         if self._left < 0:
@@ -73,6 +75,10 @@ class Strike:
                 if self._begun:
                     break
                 gc.collect()
+
+    def hear(self, phase: str, _: object) -> None:
+        """Be told of the begin and the end of a collection."""
+        self._collecting = threading.get_ident() if phase == "start" else 0
 
     def _run(self) -> None:
         if self._begun or not self._lock._is_owned():
@@ -90,10 +96,12 @@ def striking(strike: Strike, *, only_here: bool = False) -> Generator[None]:
     before, threads_before = sys.getprofile(), threading.getprofile()
     if not only_here:
         threading.setprofile(strike.look)
+    gc.callbacks.append(strike.hear)
     sys.setprofile(strike.look)
     try:
         yield
     finally:
         sys.setprofile(before)
+        gc.callbacks.remove(strike.hear)
         if not only_here:
             threading.setprofile(threads_before)
