@@ -6,6 +6,7 @@ Everything else in the package reads its version questions off this file.
 from __future__ import annotations
 
 import _thread
+import os
 import queue
 import sys
 from typing import TYPE_CHECKING, Any
@@ -17,6 +18,7 @@ __all__ = [
     "Lock",
     "RLock",
     "ShutDown",
+    "across_forks",
     "daemon_threads_allowed",
     "gil_enabled",
     "has_interpreters",
@@ -55,6 +57,13 @@ else:
             return True
 
     RLock = Lock
+
+
+def across_forks(lock: Any) -> Any:
+    """Have a lock of a module be free in a forked child, where the thread that held it is not; gives it back."""
+    if hasattr(os, "register_at_fork"):
+        os.register_at_fork(after_in_child=lock._at_fork_reinit)
+    return lock
 
 
 def gil_enabled() -> bool:

@@ -16,7 +16,7 @@ import sys
 import threading
 from typing import TYPE_CHECKING, Any, NamedTuple
 
-from workpool._compat import Lock
+from workpool._compat import Lock, across_forks
 from workpool.situation import here
 from workpool.tasklog import attribute
 
@@ -29,7 +29,7 @@ STDOUT, STDERR = 0, 1
 _NAMES = ("stdout", "stderr")
 _LEVELS = (logging.INFO, logging.WARNING)
 
-_lock = Lock()  # guards _pools and the exchange of streams
+_lock = across_forks(Lock())  # guards _pools and the exchange of streams
 _telling = threading.local()  # ``now`` is there while this thread tells a line
 _pools = 0  # that capture, and have threads of this process as workers
 

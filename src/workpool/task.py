@@ -34,7 +34,7 @@ from functools import partial
 from time import monotonic
 from typing import TYPE_CHECKING, Any, NoReturn, TypeVar, cast
 
-from workpool._compat import RLock
+from workpool._compat import RLock, across_forks
 from workpool.cancelling import cancel
 from workpool.errors import Midway, NotPicklable
 from workpool.facts import Facts
@@ -54,7 +54,8 @@ __all__ = ["CANCELLED_AND_NOTIFIED", "FINISHED", "PENDING", "RUNNING", "Task"]
 R = TypeVar("R")
 
 _log = logging.getLogger("concurrent.futures")
-_orphans_lock = known(RLock())  # guards the state of every task that belongs to no pool
+# Guards the state of every task that belongs to no pool.
+_orphans_lock = known(across_forks(RLock()))
 
 
 class Task(Facts, Future[R]):

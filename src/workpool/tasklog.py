@@ -19,7 +19,7 @@ import traceback
 from contextlib import suppress
 from typing import TYPE_CHECKING, Any
 
-from workpool._compat import Lock
+from workpool._compat import Lock, across_forks
 from workpool.situation import here
 
 if TYPE_CHECKING:
@@ -28,7 +28,7 @@ if TYPE_CHECKING:
 __all__ = ["attribute", "forward", "handle", "levels", "name_tasks", "take_levels"]
 
 _NOBODY = "-"
-_lock = Lock()  # guards _named
+_lock = across_forks(Lock())  # guards _named
 _named = False  # whether records of this process name their task
 
 

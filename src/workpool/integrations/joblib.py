@@ -27,7 +27,7 @@ from joblib.parallel import (
 )
 
 import workpool
-from workpool._compat import Lock
+from workpool._compat import Lock, across_forks
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -45,7 +45,7 @@ class _Kept:
         self.users = 0
 
 
-_lock = Lock()  # guards _kept and the users in it
+_lock = across_forks(Lock())  # guards _kept and the users in it
 # By number of workers, and of the threads that numeric libraries may start in each.
 _kept: dict[tuple[int, int | None], _Kept] = {}
 

@@ -24,7 +24,7 @@ from contextlib import suppress
 from typing import TYPE_CHECKING, Any
 from weakref import WeakValueDictionary
 
-from workpool._compat import Lock
+from workpool._compat import Lock, across_forks
 from workpool.errors import SharedStateLost
 from workpool.ipc import memory, nameless
 from workpool.ipc.available import available
@@ -34,7 +34,7 @@ if TYPE_CHECKING:
 
 __all__ = ["Block", "make"]
 
-_lock = Lock()  # guards _blocks
+_lock = across_forks(Lock())  # guards _blocks
 _blocks: WeakValueDictionary[str, Block] = WeakValueDictionary()  # those of this process
 
 

@@ -37,7 +37,7 @@ from itertools import accumulate, repeat
 from operator import setitem
 from typing import TYPE_CHECKING, Any, cast
 
-from workpool._compat import Lock
+from workpool._compat import Lock, across_forks
 from workpool.ipc import nameless
 
 if TYPE_CHECKING:
@@ -49,7 +49,7 @@ _SIZE = 1 << 18
 _RECORDS = 128  # bytes before the records: the words, and last the mark for "missing"
 _SLICE = 1 << 17  # where the results of a slice begin
 _BEGUN, _SINCE, _END, _SLICE_OF, _SLICE_SIZE, _SLICE_END, _SLICE_KIND, _VOID, _STILL = range(9)
-_barrier = Lock()  # guards nothing: to take it and let it go is a full barrier
+_barrier = across_forks(Lock())  # guards nothing: to take it and let it go is a full barrier
 # What stands in every place of a slice of numbers until its result is stored. A result
 # that is this very number would be taken for missing, after a kill: one in 2**64.
 _MISSING = os.urandom(8)

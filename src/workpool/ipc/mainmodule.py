@@ -12,14 +12,14 @@ import os
 import sys
 from typing import Any
 
-from workpool._compat import RLock
+from workpool._compat import RLock, across_forks
 
 __all__ = ["Main", "being_imported", "ours", "stand_in"]
 
 Main = tuple[str, str] | None  # ("name" or "path", and which): how to find it; None for a prompt
 
 _ALIAS = "__mp_main__"  # multiprocessing's name for it, which pickles from there mention
-_lock = RLock()  # guards the import
+_lock = across_forks(RLock())  # guards the import
 _importing = False
 
 

@@ -13,6 +13,7 @@ import signal
 from contextlib import suppress
 
 from workpool.ipc.family import end_children, take_dead
+from workpool.ipc.forked import shed
 from workpool.ipc.keeper import death_of, write_status
 
 __all__ = ["watch_fork"]
@@ -34,6 +35,7 @@ def watch_fork(given: list[int], status_w: int, parent: int) -> int:
         return 1
     if pid == 0:
         os.close(status_w)
+        shed()
         return worker.main(given, os.getppid())
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     for fd in set(given):  # shared state in initargs names a descriptor a second time
