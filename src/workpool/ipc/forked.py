@@ -38,8 +38,9 @@ def shed() -> None:
     _leave_family()
 
 
-def _has_a_lock(stream: object) -> bool:
-    return isinstance(stream, io.TextIOWrapper) and isinstance(stream.buffer, io.BufferedWriter)
+def _has_a_lock(stream: Any) -> bool:
+    buffer: Any = getattr(stream, "buffer", None)
+    return isinstance(stream, io.TextIOWrapper) and isinstance(buffer, io.BufferedWriter)
 
 
 def _replace(name: str, stream: Any, fd: int) -> None:
