@@ -268,7 +268,7 @@ def work(n):
     if n == 9:
         stop(sys.argv[2], n)
     return n
-with Pool(2) as pool:
+with Pool(1) as pool:  # who is at the last item has finished the others
     results = pool.map(work, range(10), journal=sys.argv[1], chunksize=1)
     pool.submit(print).result()
     next(results)

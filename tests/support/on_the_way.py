@@ -65,6 +65,11 @@ class Stopped:
         """Wait until somebody is there."""
         assert self._arrived.wait(DEADLINE), f"nobody came by {self._call}"
 
+    @property
+    def arrived(self) -> bool:
+        """Whether somebody is, or was."""
+        return self._arrived.is_set()
+
     def go(self) -> None:
         """Let them go on."""
         self._go.set()

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import threading
 from collections.abc import Callable, Generator
 from concurrent.futures import wait
 from contextlib import contextmanager
@@ -88,12 +89,17 @@ HOW: dict[str, tuple[Callable[[Pool, Task[Any]], Running[Any]], str]] = {
 def handing_over(pool: Pool) -> Generator[tuple[Task[Any], Gate, Stopped]]:
     """Have a thread stop with the turn when it has sent a task, which stops at a gate; the driver rests."""
     worker: Any = pool._scheduler.workers[0]
+
+    def by_another(_: object) -> bool:
+        return threading.current_thread() is not worker._thread
+
     while True:
-        with Gate() as gate, stopped_after(worker, "_feed") as sending:
+        with Gate() as gate, stopped_after(worker, "_feed", here=by_another) as sending:
             submitting = in_background(pool.submit, stop, gate.path)
             gate.arrival()
-            sending.arrival()
-            rests = worker in pool._scheduler.hushed  # and still does, without the turn
+            until(lambda at=sending, by=submitting: at.arrived or by.ended)
+            # The driver may have sent it, and may still rest or not, without the turn.
+            rests = sending.arrived and worker in pool._scheduler.hushed
             if rests:
                 yield worker._flights.current.task, gate, sending
             sending.go()
