@@ -6,6 +6,7 @@ import threading
 from collections.abc import Callable, Generator
 from concurrent.futures import wait
 from contextlib import contextmanager
+from functools import partial
 from typing import Any
 
 import pytest
@@ -85,6 +86,10 @@ HOW: dict[str, tuple[Callable[[Pool, Task[Any]], Running[Any]], str]] = {
 }
 
 
+def _sent(sending: Stopped, submitting: Running[Any]) -> bool:
+    return sending.arrived or submitting.ended
+
+
 @contextmanager
 def handing_over(pool: Pool) -> Generator[tuple[Task[Any], Gate, Stopped]]:
     """Have a thread stop with the turn when it has sent a task, which stops at a gate; the driver rests."""
@@ -97,7 +102,7 @@ def handing_over(pool: Pool) -> Generator[tuple[Task[Any], Gate, Stopped]]:
         with Gate() as gate, stopped_after(worker, "_feed", here=by_another) as sending:
             submitting = in_background(pool.submit, stop, gate.path)
             gate.arrival()
-            until(lambda at=sending, by=submitting: at.arrived or by.ended)
+            until(partial(_sent, sending, submitting))
             # The driver may have sent it, and may still rest or not, without the turn.
             rests = sending.arrived and worker in pool._scheduler.hushed
             if rests:
