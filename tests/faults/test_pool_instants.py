@@ -141,7 +141,21 @@ def test_exits_while_it_sends_its_result(
     pool, starts = make_pool(1), tmp_path / "starts"
     pool.submit(exit_later, gate.path).result(DEADLINE)
     gate.arrival()
-    ended_while_it_sends(pool, starts, size, after, gate.open, 7)
+    pid = handle_of(pool).pid
+
+    def let_it_exit() -> None:
+        gate.open()
+        until(lambda: _is_gone(pid))  # else all of it may be here before
+
+    ended_while_it_sends(pool, starts, size, after, let_it_exit, 7)
+
+
+def _is_gone(pid: int) -> bool:
+    try:
+        os.kill(pid, 0)
+    except ProcessLookupError:
+        return True
+    return False
 
 
 def ended_while_it_sends(

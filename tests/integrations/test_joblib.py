@@ -120,7 +120,7 @@ def test_an_error_ends_what_still_runs(own_workers: None) -> None:
         assert joblib.Parallel()(joblib.delayed(calls.square)(n) for n in range(3)) == [0, 1, 4]
 
 
-@pytest.mark.filterwarnings("ignore:.*tasks have been successfully executed:UserWarning")
+@pytest.mark.filterwarnings("ignore:.*tasks (have been|which were) :UserWarning")
 def test_results_can_be_a_generator(own_workers: None) -> None:
     """return_as="generator" gives results as they come, and may be let go of half-way."""
     with joblib.parallel_config("workpool", n_jobs=2):

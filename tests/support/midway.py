@@ -15,9 +15,11 @@ import threading
 from collections.abc import Callable, Generator
 from contextlib import contextmanager
 from pathlib import Path
+from time import monotonic
 from typing import Any
 
 import workpool
+from tests.support.gates import DEADLINE
 
 __all__ = ["Strike", "striking"]
 
@@ -69,12 +71,14 @@ class Strike:
             if self._dropped:
                 _Garbage(self._run, cycle=False)
             # Another thread may be collecting just then, so that nothing is found here, or find it itself.
-            for _ in range(0 if self._dropped else 1_000):
+            # That may take a while, with finalizers of its own.
+            pause, until = threading.Event(), monotonic() + DEADLINE / 2
+            while not self._dropped and not self._begun and monotonic() < until:
                 _Garbage(self._run, cycle=True)
                 gc.collect(0)
-                if self._begun:
-                    break
-                gc.collect()
+                if not self._begun:
+                    gc.collect()
+                    pause.wait(0.001)
 
     def hear(self, phase: str, _: object) -> None:
         """Be told of the begin and the end of a collection."""
