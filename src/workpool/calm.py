@@ -123,6 +123,8 @@ def calmly(call: Callable[..., R], *args: Any) -> R:
         return call(*args) if target is None else target.put_off(call, *args)
     step = _Step(handlers)
     inside = len(_steps)
+    # Listed from before the exchange until after it is undone, here and in `Listening`: whenever another
+    # thread forks, the child finds in the list whatever stands in for a handler, and puts that back.
     try:
         _steps.append(step)
         _ = [*map(_signal.signal, handlers, repeat(step.note))]

@@ -18,6 +18,7 @@ import pytest
 
 from tests.support import tasks
 from tests.support.gates import DEADLINE, Gate, in_background
+from tests.support.holding import held_elsewhere
 from tests.support.midway import Strike, striking
 from tests.support.queues import until
 from workpool import Pool, Task, WouldDeadlock, midway
@@ -342,23 +343,11 @@ def test_a_large_argument_needs_no_lock_that_is_held(pair: tuple[Pool, Pool]) ->
 def test_a_forked_child_holds_nothing() -> None:
     """A lock that another thread held at the fork counts as nobody's in the child, whatever its threads are called."""
     lock = midway.known(threading.RLock())
-    held, let_go = threading.Event(), threading.Event()
-
-    def hold() -> None:
-        with lock:
-            held.set()
-            let_go.wait(DEADLINE)
-
-    holding = in_background(hold)
-    assert held.wait(DEADLINE)
-    try:
+    with held_elsewhere(lock):
         pid = os.fork()
         if not pid:
             os._exit(len(midway._locks))
         assert os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1]) == 0
-    finally:
-        let_go.set()
-    holding.result()
     assert lock._is_owned() is False
     assert not midway.held_here()
     with lock:

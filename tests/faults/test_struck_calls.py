@@ -15,6 +15,7 @@ from tests.support import tasks
 from tests.support.gates import DEADLINE, Gate, in_background
 from tests.support.interrupts import at_moment
 from tests.support.queues import until
+from tests.support.torn import cancel_queued, submit_some
 from workpool import Pool, Task
 from workpool.scheduling.worker import WorkerThread
 from workpool.situation import here
@@ -27,16 +28,6 @@ pytestmark = [
     pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning"),
     pytest.mark.timeout(240),
 ]
-
-
-def _submit(pool: Pool, _: str) -> None:
-    for n in range(3):
-        pool.submit(tasks.double, n)
-
-
-def _cancel(pool: Pool, gate: str) -> None:
-    pool.submit(tasks.hold, gate, 1)
-    pool.submit(tasks.double, 1).cancel()
 
 
 def _cancel_with_callback(pool: Pool, gate: str) -> None:
@@ -63,10 +54,10 @@ def _group(pool: Pool, _: str) -> None:
 
 # Each is given a gate that is opened afterwards, by somebody who is not struck.
 CALLS: dict[str, Callable[[Pool, str], object]] = {
-    "submit": _submit,
+    "submit": submit_some,
     "group": _group,
     "result": lambda pool, _: pool.submit(tasks.double, 1).result(),
-    "cancel": _cancel,
+    "cancel": cancel_queued,
     "cancel_with_callback": _cancel_with_callback,
     "map": lambda pool, _: list(pool.map(tasks.double, range(8))),
     "map_lazy": lambda pool, _: list(pool.map(tasks.double, iter(range(8)), buffersize=3)),

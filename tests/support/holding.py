@@ -1,16 +1,18 @@
-"""Keeping all workers of a pool busy, so that what is submitted meanwhile stays in the queue."""
+"""Keeping all workers of a pool busy, so that what is submitted meanwhile stays in the queue; or a lock taken."""
 
 from __future__ import annotations
 
+import threading
 from collections.abc import Generator
 from contextlib import contextmanager
+from typing import Any
 
 from tests.support.backends import Kind
-from tests.support.gates import Gate, Running, in_background
+from tests.support.gates import DEADLINE, Gate, Running, in_background
 from tests.support.tasks import hold
 from workpool import Pool, Task
 
-__all__ = ["workers_busy"]
+__all__ = ["held_elsewhere", "workers_busy"]
 
 
 @contextmanager
@@ -30,3 +32,22 @@ def workers_busy(pool: Pool, kind: Kind) -> Generator[Gate]:
         yield gate
     for submit in submits:
         submit.result()
+
+
+@contextmanager
+def held_elsewhere(lock: Any) -> Generator[None]:
+    """Have another thread hold a lock."""
+    held, let_go = threading.Event(), threading.Event()
+
+    def hold() -> None:
+        with lock:
+            held.set()
+            let_go.wait(DEADLINE)
+
+    holding = in_background(hold)
+    assert held.wait(DEADLINE)
+    try:
+        yield
+    finally:
+        let_go.set()
+        holding.result()

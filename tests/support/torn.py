@@ -14,24 +14,24 @@ from tests.support.tasks import double, hold
 from workpool import Pool, TimeLimitExceeded
 from workpool.target import mine
 
-__all__ = ["CALLS", "torn_at"]
+__all__ = ["CALLS", "cancel_queued", "submit_some", "torn_at"]
 
 SOON = 10.0  # seconds
 
 
-def _submit(pool: Pool, _: str) -> None:
+def submit_some(pool: Pool, _: str) -> None:
     for n in range(3):
         pool.submit(double, n)
 
 
-def _cancel(pool: Pool, gate: str) -> None:
+def cancel_queued(pool: Pool, gate: str) -> None:
     pool.submit(hold, gate, 1)
     pool.submit(double, 1).cancel()
 
 
 CALLS: dict[str, Callable[[Pool, str], object]] = {
-    "submit": _submit,
-    "cancel": _cancel,
+    "submit": submit_some,
+    "cancel": cancel_queued,
     "map_lazy": lambda pool, _: list(pool.map(double, iter([1]), buffersize=1)),
 }
 

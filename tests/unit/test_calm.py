@@ -141,7 +141,7 @@ def _exchanged(at: int, second: int | None, monkeypatch: pytest.MonkeyPatch) -> 
 def test_a_signal_while_handlers_are_set(
     at: int, raising: dict[int, Any], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Some are set and some are not: the step is not begun, or is whole, and the user's handlers are back."""
+    """Some are set and some are not: the step is whole, it is heard after that, and the user's handlers are back."""
     settings = _exchanged(at, None, monkeypatch)
     done: list[str] = []
     with pytest.raises(Heard, match=str(int(signal.SIGINT))):

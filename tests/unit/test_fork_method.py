@@ -16,6 +16,7 @@ from typing import Any
 import pytest
 
 from tests.support.gates import DEADLINE, in_background
+from tests.support.holding import held_elsewhere
 from tests.support.tasks import double
 from workpool import Pool, _compat
 from workpool.ipc import journal
@@ -155,6 +156,19 @@ def test_an_output_stream_may_be_in_use(
     assert path.read_text().splitlines()[-1] == "the program"
 
 
+@pytest.mark.parametrize("how", ["none", "closed", "detached"])
+def test_an_output_stream_may_be_gone(
+    how: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """There is nothing to replace, and a worker starts all the same."""
+    stream: Any = (tmp_path / "output").open("w", encoding="utf-8")
+    below = stream.detach() if how == "detached" else stream
+    below.close()
+    monkeypatch.setattr(sys, "stdout", None if how == "none" else stream)
+    with _forked() as pool:
+        assert pool.submit(double, 1).result(DEADLINE) == 2
+
+
 def _whose() -> object:
     return here.worker
 
@@ -182,19 +196,9 @@ _of_this_module = _compat.across_forks(_compat.RLock())
 @pytest.mark.parametrize("lock", [journal._barrier, _of_this_module], ids=["Lock", "RLock"])
 def test_a_lock_of_a_module_may_be_held(lock: Any) -> None:
     """By a thread that is not in the child: there it is free."""
-    held, go_on = threading.Event(), threading.Event()
-
-    def hold() -> None:
-        with lock:
-            held.set()
-            go_on.wait(DEADLINE)
-
-    holding = in_background(hold)
-    assert held.wait(DEADLINE)
-    assert _is_held(lock)
-    pid = os.fork()
-    if not pid:
-        os._exit(any(_are_held()))
-    go_on.set()
-    holding.result()
-    assert os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1]) == 0
+    with held_elsewhere(lock):
+        assert _is_held(lock)
+        pid = os.fork()
+        if not pid:
+            os._exit(any(_are_held()))
+        assert os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1]) == 0

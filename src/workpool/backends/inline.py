@@ -131,9 +131,8 @@ class InlineWorker(LocalRunner):
                 here.worker, here.situation = before
                 self.scheduler.left(self, hire=listening.raised is None)
                 self._away.set()
-                del (
-                    self.situation
-                )  # which knows this worker: a pool that has ended needs no collector
+                # It knows this worker: a pool that has ended needs no collector.
+                del self.situation
 
     def stopped(self) -> bool:
         """Tell whether the caller, whose thread this is, has pressed Ctrl-C: the rest is not for now."""

@@ -27,13 +27,12 @@ def shed() -> None:
     printing: Any = sys.modules.get("workpool.printing")
     for name in ("stdout", "stderr"):
         stream: Any = getattr(sys, name)
-        if printing is not None and isinstance(
-            stream, printing.Routed
-        ):  # to threads of other pools
+        # One that tells threads of other pools from the rest.
+        if printing is not None and isinstance(stream, printing.Routed):
             stream = stream._stream
             setattr(sys, name, stream)
-        if _has_a_lock(stream):
-            with suppress(OSError, ValueError):  # closed, or without a file
+        with suppress(OSError, ValueError):  # detached, closed, or without a file
+            if _has_a_lock(stream):
                 _replace(name, stream, stream.buffer.raw.fileno())
     _leave_family()
 
