@@ -5,6 +5,7 @@ It is forked from this very process (`start_method="fork"`), so it can be armed 
 
 from __future__ import annotations
 
+import faulthandler
 from collections.abc import Callable
 from functools import partial
 from pathlib import Path
@@ -74,6 +75,16 @@ def live(pool: Pool, starts: Path) -> dict[str, list[Any]]:
     return out
 
 
+def in_time(pool: Pool, call: Callable[[Pool, Path], Any], starts: Path) -> Any:
+    """Give what came of such a life; if it does not end, tell where everybody is."""
+    try:
+        return in_background(call, pool, starts).result(DEADLINE)
+    except AssertionError:
+        print(pool.stats(), *pool.stacks(), sep="\n\n")
+        faulthandler.dump_traceback(2)
+        raise
+
+
 def errors_in(out: dict[str, list[Any]]) -> list[BaseException]:
     return [each for kind in out.values() for each in kind if isinstance(each, BaseException)]
 
@@ -96,7 +107,7 @@ def test_killed_at_any_line_of_its_life(
         doomed.append(number)
         starts = tmp_path / f"{number}"
         pool = Pool(1, backend="process", start_method="fork")
-        out = in_background(live, pool, starts).result(2 * DEADLINE)
+        out = in_time(pool, live, starts)
         errors = errors_in(out)
         assert all(isinstance(error, WorkerLost) for error in errors), (number, errors)
         assert len(errors) <= 1, (number, errors)
@@ -131,7 +142,7 @@ def test_killed_at_any_line_with_an_initializer(
             initializer=tasks.initialize,
             worker_context=fatal_contexts.well(str(tmp_path / "log")),
         )
-        out = in_background(live_or_fail, pool, tmp_path / f"{number}").result(2 * DEADLINE)
+        out = in_time(pool, live_or_fail, tmp_path / f"{number}")
         if isinstance(out, InitializerFailed):
             failed += 1
         else:

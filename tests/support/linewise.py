@@ -88,6 +88,13 @@ class Lines:
         self._over = False
 
     def __iter__(self) -> Iterator[int]:
+        began = time.monotonic()
+        for count, number in enumerate(self._numbers()):
+            # Shown where a test fails: whether one life hung, or all of them were slow.
+            print(f"life {count}, line {number}: {time.monotonic() - began:.1f} s")
+            yield number
+
+    def _numbers(self) -> Iterator[int]:
         if self._some is None:
             number = 0
             while not self._over:
