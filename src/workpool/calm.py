@@ -58,11 +58,12 @@ _RAISING = [
 class _StandIn:
     """Hears signals in place of the user's handlers, with a method of its own."""
 
-    __slots__ = ("handlers", "loud", "raised")
+    __slots__ = ("handlers", "loud", "raised", "was_loud")
 
     def __init__(self, handlers: dict[int, Any]) -> None:
         self.handlers = handlers  # those of the user
         self.loud = False  # whether user code runs in it, which hears signals at once
+        self.was_loud = False  # or has run, and may have set handlers
         self.raised: BaseException | None = None  # by a handler
 
     def exchanged(self) -> dict[int, Any]:
@@ -131,9 +132,10 @@ def calmly(call: Callable[..., R], *args: Any) -> R:
         return call(*args)
     finally:
         try:
-            _put_back(handlers, step.noted)
+            _put_back(step.exchanged() if step.was_loud else handlers, step.noted)
         finally:
             del _steps[inside:]
+            step.loud = True  # whoever saw it in user code, and sets it again one day
 
 
 def loudly(call: Callable[..., R], *args: Any) -> R:
@@ -142,6 +144,8 @@ def loudly(call: Callable[..., R], *args: Any) -> R:
         return call(*args)
     step = _steps[-1]
     before = step.loud
+    for each in _steps:
+        each.was_loud = True
     try:
         step.loud = True
         return call(*args)
@@ -281,6 +285,7 @@ class Listening(_StandIn):
             _put_back(self.exchanged(), [])
         finally:
             del _steps[self._inside :]
+            self.loud = True  # as above
 
     def _pass_on(self, number: int, frame: Any) -> None:
         try:

@@ -197,6 +197,33 @@ def test_who_sets_a_handler_in_a_block_that_listens_keeps_it(raising: dict[int, 
     assert _now(raising) == raising | {int(signal.SIGTERM): theirs}
 
 
+@pytest.mark.parametrize("inside", ["a step", "a block"])
+def test_user_code_in_a_step_may_set_a_handler(inside: str, raising: dict[int, Any]) -> None:
+    """The new one stays, also behind the steps around; and the old one, set again, is the user's."""
+
+    def theirs(*_: Any) -> None: ...
+
+    old: list[Any] = []
+
+    def callback() -> None:
+        old.extend(signal.signal(number, theirs) for number in (signal.SIGTERM, signal.SIGINT))
+
+    def step() -> None:
+        if inside == "a step":
+            calmly(loudly, callback)
+        else:
+            with Listening(lambda _: True):
+                loudly(callback)
+
+    calmly(step)
+    changed = dict.fromkeys([int(signal.SIGTERM), int(signal.SIGINT)], theirs)
+    assert _now(raising) == raising | changed
+    for number, handler in zip((signal.SIGTERM, signal.SIGINT), old, strict=True):
+        signal.signal(number, handler)
+        with pytest.raises(Heard, match=str(int(number))):
+            signal.raise_signal(number)
+
+
 def test_what_is_noted_in_a_block_is_raised_at_its_end(raising: dict[int, Any]) -> None:
     """And what was caught in it, too."""
     done: list[str] = []
