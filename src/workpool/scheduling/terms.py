@@ -187,4 +187,5 @@ NAMES = frozenset(field.name for field in attrs.fields(Terms)) - {"seeds"} | {"s
 
 def changed(terms: Terms, **given: Any) -> Terms:
     """Give the terms with those set anew, and checked, that are not None."""
-    return attrs.evolve(terms, **{term: what for term, what in given.items() if what is not None})
+    new = {term: what for term, what in given.items() if what is not None}
+    return attrs.evolve(terms, **new) if new else terms
