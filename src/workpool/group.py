@@ -20,6 +20,7 @@ from workpool.errors import ForkedPool, Unsupported, WouldDeadlock
 from workpool.members import CONSEQUENCES, Members, Submits, is_async_cancellation
 from workpool.situation import here
 from workpool.task import Task
+from workpool.waits import checked_timeout
 
 if TYPE_CHECKING:
     import asyncio
@@ -69,7 +70,10 @@ class Grouping:
                 )
                 raise Unsupported(message)
         return Group(
-            cast("Submits", self), self._scheduler, kill_after, ends_tasks=self._ends_tasks
+            cast("Submits", self),
+            self._scheduler,
+            checked_timeout(kill_after),
+            ends_tasks=self._ends_tasks,
         )
 
 

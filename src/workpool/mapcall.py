@@ -9,7 +9,7 @@ from workpool.naming import function_name
 from workpool.results import Results
 from workpool.scheduling.mapjob import MapJob
 from workpool.scheduling.submitjob import SubmitJob
-from workpool.scheduling.waiting import check_timeout
+from workpool.waits import checked_timeout
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable
@@ -61,7 +61,7 @@ class MapCall:
         for name in unknown:
             raise _no_such_keyword(name)
         self._scheduler.refuse_midway("map")
-        check_timeout(timeout)
+        timeout = checked_timeout(timeout)
         _check_count("chunksize", chunksize)
         _check_count("buffersize", buffersize)
         if not callable(cast("object", self._fn)):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from contextlib import suppress
 from typing import TYPE_CHECKING, Any
 
@@ -68,6 +69,9 @@ def _yes_or_count(_: Any, attribute: attrs.Attribute[Any], value: object) -> Non
         raise TypeError(message)
     if value < 0:
         message = f"{attribute.name} must be 1 slice or more, or False for none; got {value}"
+        raise ValueError(message)
+    if value > sys.maxsize:
+        message = f"{attribute.name} must be at most {sys.maxsize} slices; got {value}"
         raise ValueError(message)
 
 

@@ -21,7 +21,6 @@ done, is one step; a task of no pool uses a lock common to all such tasks.
 from __future__ import annotations
 
 import logging
-import threading
 from concurrent.futures import CancelledError, Future, InvalidStateError
 from concurrent.futures._base import (
     CANCELLED,
@@ -42,7 +41,7 @@ from workpool.foreign import Condition, Waiters, noted
 from workpool.midway import known
 from workpool.naming import function_name
 from workpool.waiters import Extras
-from workpool.waits import make_sleeper, sleep_on
+from workpool.waits import checked_timeout, make_sleeper, sleep_on
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Generator
@@ -172,6 +171,7 @@ class Task(Facts, Future[R]):
         concurrent.futures.CancelledError
             The task was cancelled.
         """
+        timeout = timeout if timeout is None else checked_timeout(timeout)
         if self._stage != FINISHED:
             self._wait(timeout)
             if self._stage != FINISHED:
@@ -198,6 +198,7 @@ class Task(Facts, Future[R]):
         concurrent.futures.CancelledError
             The task was cancelled.
         """
+        timeout = timeout if timeout is None else checked_timeout(timeout)
         if self._stage != FINISHED:
             self._wait(timeout)
             if self._stage != FINISHED:
@@ -341,8 +342,6 @@ class Task(Facts, Future[R]):
 
     def _wait(self, timeout: float | None) -> None:
         """Wait until the task is done, or raise TimeoutError."""
-        if timeout is not None and timeout > threading.TIMEOUT_MAX:
-            timeout = None
         owner = self._owner
         if owner is not None and (timeout is None or timeout > 0):
             began = monotonic()

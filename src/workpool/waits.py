@@ -18,13 +18,14 @@ from __future__ import annotations
 import threading
 from _thread import allocate_lock  # house: lock - to be slept on, never for a block
 from time import monotonic
-from typing import Any
+from typing import Any, SupportsFloat
 
 from workpool._compat import RLock
 
 __all__ = [
     "LOOK_AGAIN",
     "Event",
+    "checked_timeout",
     "make_sleeper",
     "sleep_listed",
     "sleep_on",
@@ -33,6 +34,28 @@ __all__ = [
 ]
 
 LOOK_AGAIN = 0.2  # seconds between two looks of the main thread: Ctrl-C is to be heard within one
+
+
+def checked_timeout(timeout: Any) -> float | None:
+    """Give the longest wait in seconds, or None where it has no end; refuse what is no number, by name.
+
+    Raises
+    ------
+    TypeError, ValueError
+        It is no number of seconds, or not a number.
+    """
+    if timeout is None:
+        return None
+    seconds = timeout
+    if not isinstance(timeout, (int, float)):
+        if not isinstance(timeout, SupportsFloat):  # as those of numpy are
+            message = f"timeout is seconds as a number, or None; got {timeout!r}"
+            raise TypeError(message)
+        seconds = float(timeout)
+    if seconds != seconds:  # noqa: PLR0124 - what is not a number is not itself
+        message = f"timeout is seconds as a number, or None; got {timeout!r}"
+        raise ValueError(message)
+    return None if seconds > threading.TIMEOUT_MAX else seconds
 
 
 def make_sleeper() -> Any:

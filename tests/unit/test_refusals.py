@@ -33,6 +33,8 @@ WRONG_ANYWHERE: list[tuple[str, object, type[Exception]]] = [
     ("backoff", -0.1, ValueError),
     ("backoff", float("nan"), ValueError),
     ("backoff", "1", TypeError),
+    ("backoff", 10**400, ValueError),
+    ("grace", float("inf"), ValueError),
     ("priority", 1.0, TypeError),
     ("priority", "high", TypeError),
     ("name", 3, TypeError),
@@ -63,6 +65,7 @@ WRONG_SETTINGS: list[tuple[str, object, type[Exception]]] = [
     ("start_timeout", "60", TypeError),
     ("record", -1, ValueError),
     ("record", "all", TypeError),
+    ("record", 10**30, ValueError),
 ]
 
 

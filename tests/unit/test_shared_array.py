@@ -121,6 +121,13 @@ def test_empty_shapes_are_refused(scope: Scope, shape: Any) -> None:
         Array(shape, scope=scope)
 
 
+@pytest.mark.parametrize("shape", [10**30, (10**10, 10**10)])
+def test_shapes_beyond_all_memory_are_refused(scope: Scope, shape: Any) -> None:
+    """By name, and on every scope."""
+    with pytest.raises(ValueError, match="shape must be of at most"):
+        Array(shape, scope=scope)
+
+
 @pytest.mark.parametrize("shape", [1.5, "3", (1, "2"), None])
 def test_what_is_no_shape_is_refused(scope: Scope, shape: Any) -> None:
     """A shape is made of whole numbers."""

@@ -73,6 +73,8 @@ def test_what_is_no_integer_is_refused(scope: Scope) -> None:
             Counter(wrong, scope=scope)  # type: ignore[arg-type]  # on purpose
     with pytest.raises(TypeError, match="new must be an integer"):
         counter.compare_and_set(0, 0.5)  # type: ignore[arg-type]  # on purpose
+    with pytest.raises(TypeError, match="expected must be an integer, not None"):
+        counter.compare_and_set(None, 1)  # type: ignore[arg-type]  # on purpose
     assert counter.add() == 1
 
 

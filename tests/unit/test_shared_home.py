@@ -147,8 +147,9 @@ def test_a_helper_for_threads_does_not_leave_its_process(make: Callable[..., obj
 @pytest.mark.parametrize("make", MAKERS, ids=NAMES)
 def test_an_unknown_scope_is_refused(make: Callable[..., object]) -> None:
     """The scope is checked at the call, and the message lists those there are."""
-    with pytest.raises(ValueError, match="scope must be 'thread' or 'process', not 'proces'"):
-        make(scope="proces")
+    for wrong in ("proces", None, 3):
+        with pytest.raises(ValueError, match=f"scope must be 'thread' or 'process', not {wrong!r}"):
+            make(scope=wrong)
 
 
 @pytest.mark.parametrize("make", MAKERS, ids=NAMES)

@@ -109,6 +109,8 @@ def test_wrong_terms_are_refused(scope: Scope) -> None:
     for wrong in (0, -1):
         with pytest.raises(ValueError, match=f"at least 1 permit, not {wrong}.*use Event or Queue"):
             Semaphore(wrong, scope=scope)
+    with pytest.raises(ValueError, match="at most"):
+        Semaphore(2**63, scope=scope)
     with pytest.raises(ValueError, match="timeout"):
         Semaphore(scope=scope).acquire(blocking=False, timeout=1)
 

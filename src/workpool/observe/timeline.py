@@ -23,7 +23,7 @@ def write(
     backend: str,
 ) -> None:
     """Write a pool's recording, whole or not at all."""
-    name = os.fspath(path)
+    name = os.fsdecode(path)
     if recorder is None:
         message = (
             f"{scheduler.name} does not record, so there is no timeline to write to {name!r}. "

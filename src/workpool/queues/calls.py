@@ -12,11 +12,12 @@ from typing import TYPE_CHECKING, Generic, SupportsIndex, TypeVar
 
 from workpool._compat import ShutDown
 from workpool.errors import JoinTimeout
+from workpool.waits import checked_timeout
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-__all__ = ["Calls", "check_timeout", "checked_maxsize", "join_timeout"]
+__all__ = ["Calls", "checked_maxsize", "join_timeout", "wait_of"]
 
 T = TypeVar("T")
 
@@ -209,11 +210,13 @@ def checked_maxsize(maxsize: object) -> int:
     return index(maxsize)
 
 
-def check_timeout(timeout: float | None) -> None:
-    """Refuse a negative timeout, as ``queue.Queue`` does."""
-    if timeout is not None and timeout < 0:
+def wait_of(timeout: float | None) -> float | None:
+    """Give the longest wait; refuse a negative one, as ``queue.Queue`` does, and what is no number."""
+    seconds = checked_timeout(timeout)
+    if seconds is not None and seconds < 0:
         message = f"'timeout' must be a non-negative number of seconds, not {timeout!r}"
         raise ValueError(message)
+    return seconds
 
 
 def join_timeout(unfinished: int, queued: int, timeout: float | None) -> JoinTimeout:

@@ -15,7 +15,7 @@ from typing_extensions import override
 from workpool.errors import NotPicklable, WorkerLost, brief
 from workpool.ipc import pickling
 from workpool.ipc.shared_queue import SharedQueue
-from workpool.queues.calls import check_timeout, checked_maxsize, join_timeout
+from workpool.queues.calls import checked_maxsize, join_timeout, wait_of
 from workpool.queues.thread import Queue, Scope
 
 if TYPE_CHECKING:
@@ -73,13 +73,13 @@ class ProcessQueue(Queue[T]):
     @override
     def put(self, item: T, block: bool = True, timeout: float | None = None) -> None:
         if timeout is not None and block and self._maxsize > 0:
-            check_timeout(timeout)
+            timeout = wait_of(timeout)
         self._shared.put(_dump(item), block, timeout)
 
     @override
     def get(self, block: bool = True, timeout: float | None = None) -> T:
         if timeout is not None and block:
-            check_timeout(timeout)
+            timeout = wait_of(timeout)
         payload = self._shared.get(block, timeout)[0]
         try:
             return cast("T", _loads(payload))
@@ -121,7 +121,7 @@ class ProcessQueue(Queue[T]):
 
     @override
     def join(self, timeout: float | None = None) -> None:
-        check_timeout(timeout)
+        timeout = wait_of(timeout)
         queued, taken, abandoned = self._shared.join(timeout)
         if abandoned:
             whose = ", ".join(f"{count} by process {pid}" for pid, count in abandoned.items())

@@ -39,7 +39,7 @@ from typing_extensions import override
 
 from workpool._compat import Lock, ShutDown, gil_enabled
 from workpool.errors import NotPicklable, Unsupported
-from workpool.queues.calls import Calls, check_timeout, checked_maxsize, join_timeout
+from workpool.queues.calls import Calls, checked_maxsize, join_timeout, wait_of
 from workpool.queues.sleepers import NOTHING, Sleepers, rouse, rouse_all, wait
 
 if TYPE_CHECKING:
@@ -54,6 +54,7 @@ Scope = Literal["thread", "process"]
 # With the GIL, a deque's method is one step, and all threads see the steps in one order.
 FREE: Final = gil_enabled()
 
+_NUMBERS: Final = (int, float)
 _TOO_MANY = "task_done() called more often than items were put"
 
 
@@ -184,7 +185,7 @@ class Queue(Calls[T]):
 
     @override
     def get(self, block: bool = True, timeout: float | None = None) -> T:
-        if self._free_get and (timeout is None or timeout >= 0):
+        if self._free_get and (timeout is None or (timeout.__class__ in _NUMBERS and timeout >= 0)):
             try:
                 cell = self._pop()
             except IndexError:
@@ -215,7 +216,7 @@ class Queue(Calls[T]):
 
     @override
     def join(self, timeout: float | None = None) -> None:
-        check_timeout(timeout)
+        timeout = wait_of(timeout)
         if wait(self._lock, self._joiners, self._try_join, timeout) is NOTHING:
             raise join_timeout(self.unfinished, self.qsize(), timeout)
 
@@ -246,7 +247,7 @@ class Queue(Calls[T]):
 
     def _put_guarded(self, item: T, block: bool, timeout: float | None) -> None:
         if timeout is not None and block and self._maxsize > 0:
-            check_timeout(timeout)
+            timeout = wait_of(timeout)
         with self._lock:
             if self._try_put(item) is not NOTHING:
                 return
@@ -258,7 +259,7 @@ class Queue(Calls[T]):
 
     def _get_guarded(self, block: bool, timeout: float | None) -> T:
         if timeout is not None and block:
-            check_timeout(timeout)
+            timeout = wait_of(timeout)
         with self._lock:
             item = self._try_get()
         if item is NOTHING and block:

@@ -75,6 +75,11 @@ def _seconds(_: Any, attribute: attrs.Attribute[Any], value: object) -> None:
     if not value >= 0:
         message = f"{attribute.name} must be 0 seconds or more; got {value!r}"
         raise ValueError(message)
+    if value > threading.TIMEOUT_MAX:
+        message = (
+            f"{attribute.name} must be at most {threading.TIMEOUT_MAX:.0f} seconds; got {value!r}"
+        )
+        raise ValueError(message)
 
 
 def _seconds_or_none(instance: Any, attribute: attrs.Attribute[Any], value: object) -> None:

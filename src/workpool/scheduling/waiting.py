@@ -8,7 +8,6 @@ only wait for itself is refused.
 
 from __future__ import annotations
 
-import threading
 import weakref
 from time import monotonic
 from typing import TYPE_CHECKING, Any
@@ -19,13 +18,13 @@ from workpool.scheduling.ledger import sleeper_on
 from workpool.scheduling.worker import describe
 from workpool.situation import here
 from workpool.task import PENDING, RUNNING, Task
-from workpool.waits import sleep_on
+from workpool.waits import checked_timeout, sleep_on
 
 if TYPE_CHECKING:
     from workpool.scheduling.ledger import Epoch
     from workpool.scheduling.mapjob import MapJob
 
-__all__ = ["Waiting", "check_timeout"]
+__all__ = ["Waiting"]
 
 
 class Waiting(Hiring):
@@ -33,13 +32,11 @@ class Waiting(Hiring):
 
     def join(self, timeout: float | None) -> None:
         """Wait until everything submitted so far is done, open map calls included."""
-        check_timeout(timeout)
+        timeout = checked_timeout(timeout)
         if self._orphaned is not None:
             raise self._orphaned
         self.refuse_inside("join")
-        until = None
-        if timeout is not None and timeout <= threading.TIMEOUT_MAX:
-            until = monotonic() + timeout
+        until = None if timeout is None else monotonic() + timeout
         with self.lock:
             self.enter_late()
             epochs = self.ledger.seal()
@@ -221,10 +218,3 @@ def _lasts(awaited: weakref.ref[Any] | None) -> bool:
     if what is None:
         return False
     return not (what.done() if what.__class__ is Task else what.finished)
-
-
-def check_timeout(timeout: object) -> None:
-    """Refuse what is no number of seconds; one below zero waits for nothing."""
-    if timeout is not None and not isinstance(timeout, (int, float)):
-        message = f"timeout is seconds as a number, or None; got {timeout!r}"
-        raise TypeError(message)

@@ -11,6 +11,7 @@ from typing import Any, Protocol, SupportsIndex, cast
 
 from workpool.errors import WouldDeadlock
 from workpool.shared.home import Handle, Home, Scope, home_of
+from workpool.waits import checked_timeout
 
 __all__ = ["Array", "ArrayHome"]
 
@@ -30,6 +31,7 @@ _TYPES: dict[str, tuple[str, int]] = {
 }
 # Those that only numpy can show.
 _NUMPYS: dict[str, int] = {"float16": 2, "complex64": 8, "complex128": 16}
+_MOST = sys.maxsize // 16
 _PYTHONS: dict[Any, str] = {bool: "bool", int: "int64", float: "float64", complex: "complex128"}
 
 
@@ -165,7 +167,7 @@ class Array(Handle[ArrayHome]):
             Gives ``view``. Entering it may raise `TimeoutError`, and raises `WouldDeadlock` if this
             thread is in such a block already.
         """
-        return _Block(self, timeout)
+        return _Block(self, checked_timeout(timeout))
 
     def __len__(self) -> int:
         return self.shape[0]
@@ -236,6 +238,9 @@ def _shape(shape: int | tuple[int, ...]) -> tuple[int, ...]:
         raise TypeError(message) from None
     if not sizes or min(sizes) < 1:
         message = f"shape must have one direction or more, each of at least 1, not {shape!r}"
+        raise ValueError(message)
+    if math.prod(sizes) > _MOST:
+        message = f"shape must be of at most {_MOST} numbers, not {shape!r}"
         raise ValueError(message)
     return sizes
 

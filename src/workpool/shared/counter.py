@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Protocol
+from typing import Protocol, cast
 
 from workpool.shared.home import Handle, Home, Scope, home_of
 
@@ -102,6 +102,8 @@ class Counter(Handle[CounterHome]):
         bool
             Whether it was set.
         """
+        if not isinstance(cast("object", expected), int):
+            raise _refusal(expected=expected)
         try:
             return self._home.compare_and_set(expected, new)
         except (OverflowError, TypeError, ValueError) as error:

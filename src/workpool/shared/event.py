@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import Protocol
 
 from workpool.shared.home import Handle, Home, Scope, home_of
+from workpool.waits import checked_timeout
 
 __all__ = ["Event", "EventHome"]
 
@@ -74,4 +75,4 @@ class Event(Handle[EventHome]):
         bool
             Whether it is up, or was for a moment while this waited.
         """
-        return self._home.wait(timeout)
+        return self._home.wait(checked_timeout(timeout))

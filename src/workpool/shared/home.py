@@ -11,6 +11,7 @@ import importlib
 from typing import TYPE_CHECKING, Generic, Literal, NoReturn, Protocol, TypeVar, cast
 
 from workpool.errors import NotPicklable
+from workpool.waits import checked_timeout
 
 if TYPE_CHECKING:
     from workpool.shared.array import ArrayHome
@@ -131,9 +132,10 @@ def home_of(scope: Scope | Home) -> Home:
     ValueError
         There is none; the message lists them.
     """
-    if not isinstance(scope, str):
-        return scope
-    module = _MODULES.get(scope)
+    if hasattr(scope, "make_counter"):
+        return cast("Home", scope)
+    name: object = scope
+    module = _MODULES.get(name) if isinstance(name, str) else None
     if module is None:
         names = " or ".join(repr(name) for name in _MODULES)
         message = f"scope must be {names}, not {scope!r}"
@@ -152,7 +154,7 @@ def checked_whole(name: str, value: object, unit: str) -> int:
 def seconds_to_wait(blocking: bool, timeout: float | None) -> float | None:
     """Give the longest wait of an ``acquire``, whose arguments are those of `threading.Semaphore`."""
     if blocking:
-        return timeout
+        return checked_timeout(timeout)
     if timeout is not None:
         message = "can't specify timeout for non-blocking acquire"
         raise ValueError(message)

@@ -6,6 +6,7 @@ from types import TracebackType
 from typing import Protocol
 
 from workpool.shared.home import Handle, Home, Scope, home_of
+from workpool.waits import checked_timeout
 
 __all__ = ["Lock", "LockHome"]
 
@@ -74,15 +75,15 @@ class Lock(Handle[LockHome]):
         """
         return self._home.owner_died
 
-    def acquire(self, blocking: bool = True, timeout: float = -1) -> bool:
+    def acquire(self, blocking: bool = True, timeout: float | None = -1) -> bool:
         """Own the lock.
 
         Parameters
         ----------
         blocking : bool
             Wait for it; else only try.
-        timeout : float, seconds
-            Longest wait; -1 waits for ever.
+        timeout : float or None, seconds
+            Longest wait; -1 and ``None`` wait for ever.
 
         Returns
         -------
@@ -93,18 +94,19 @@ class Lock(Handle[LockHome]):
         ------
         WouldDeadlock
             This thread owns it already, and would wait for itself for ever.
-        ValueError
-            A negative timeout, or one without blocking.
+        TypeError, ValueError
+            A timeout that is no number or negative, or one without blocking.
         """
-        if timeout != -1:
-            if not blocking:
-                message = "can't specify a timeout for a non-blocking call"
-                raise ValueError(message)
-            if timeout < 0:
-                message = f"timeout must be a number of seconds, or -1, not {timeout!r}"
-                raise ValueError(message)
-            return self._home.acquire(timeout)
-        return self._home.acquire(None if blocking else 0)
+        if timeout is None or timeout == -1:
+            return self._home.acquire(None if blocking else 0)
+        if not blocking:
+            message = "can't specify a timeout for a non-blocking call"
+            raise ValueError(message)
+        seconds = checked_timeout(timeout)
+        if seconds is not None and seconds < 0:
+            message = f"timeout must be a number of seconds, or -1, not {timeout!r}"
+            raise ValueError(message)
+        return self._home.acquire(seconds)
 
     def release(self) -> None:
         """Let the next one have the lock.

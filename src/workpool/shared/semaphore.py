@@ -9,6 +9,8 @@ from workpool.shared.home import Handle, Home, Scope, checked_whole, home_of, se
 
 __all__ = ["Semaphore", "SemaphoreHome"]
 
+_MOST = 2**63 - 1
+
 
 class SemaphoreHome(Protocol):
     """A semaphore, where it lives."""
@@ -55,6 +57,9 @@ class Semaphore(Handle[SemaphoreHome]):
             message = (
                 f"a semaphore has at least 1 permit, not {value!r}; to signal, use Event or Queue"
             )
+            raise ValueError(message)
+        if value > _MOST:
+            message = f"value must be at most {_MOST} permits, not {value}"
             raise ValueError(message)
         self._set_home(home_of(scope).make_semaphore(value), scope)
 

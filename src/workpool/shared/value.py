@@ -8,6 +8,7 @@ from typing import Generic, Protocol, TypeVar
 
 from workpool.errors import WouldDeadlock
 from workpool.shared.home import Handle, Home, Scope, home_of
+from workpool.waits import checked_timeout
 
 __all__ = ["Box", "Shared", "SharedHome"]
 
@@ -152,7 +153,7 @@ class Shared(Handle[SharedHome[T]], Generic[T]):
             Gives a `Box`. Entering it may raise `TimeoutError`, and raises
             `WouldDeadlock` if this thread has the value open already.
         """
-        return _Block(self._home, timeout)
+        return _Block(self._home, checked_timeout(timeout))
 
 
 class Box(Generic[T]):

@@ -16,7 +16,7 @@ def out_of_memory_kills() -> int:
     """Count the processes of this cgroup that the OOM killer has ended; 0 where nobody counts."""
     for counter in _counters():
         with suppress(OSError, ValueError):
-            for line in counter.read_text().splitlines():
+            for line in counter.read_text("utf-8", "replace").splitlines():
                 name, value = line.split()
                 if name == "oom_kill":
                     return int(value)
@@ -27,7 +27,7 @@ def _counters() -> list[Path]:
     """List the files in which the kernel may count, that of the innermost cgroup first (versions 1 and 2)."""
     found: list[Path] = []
     with suppress(OSError, ValueError):
-        for line in _MINE.read_text().splitlines():
+        for line in _MINE.read_text("utf-8", "surrogateescape").splitlines():
             _, controllers, path = line.split(":", 2)
             if controllers == "":
                 found.append(_CGROUPS / path.lstrip("/") / "memory.events")

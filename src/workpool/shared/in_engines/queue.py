@@ -12,7 +12,7 @@ from workpool._compat import ShutDown
 from workpool.errors import NotPicklable, WorkerLost
 from workpool.ipc import pickling
 from workpool.queues import Queue
-from workpool.queues.calls import check_timeout, checked_maxsize, join_timeout
+from workpool.queues.calls import checked_maxsize, join_timeout, wait_of
 from workpool.shared.in_engines.homes import Thing
 
 if TYPE_CHECKING:
@@ -80,7 +80,7 @@ class EngineQueue(Queue[T]):
     @override
     def put(self, item: T, block: bool = True, timeout: float | None = None) -> None:
         if block:
-            check_timeout(timeout)
+            timeout = wait_of(timeout)
         try:
             data = pickling.dumps(item)
             if pickling.mentions_main(data):
@@ -100,7 +100,7 @@ class EngineQueue(Queue[T]):
     @override
     def get(self, block: bool = True, timeout: float | None = None) -> T:
         if block:
-            check_timeout(timeout)
+            timeout = wait_of(timeout)
         data = self._thing.get(timeout if block else 0.0)
         if data == "closed":
             raise ShutDown
@@ -142,7 +142,7 @@ class EngineQueue(Queue[T]):
 
     @override
     def join(self, timeout: float | None = None) -> None:
-        check_timeout(timeout)
+        timeout = wait_of(timeout)
         queued, taken, abandoned = self._thing.ask("join", timeout)
         left = sum(abandoned.values())
         if queued + taken > left:
