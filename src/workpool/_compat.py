@@ -9,6 +9,7 @@ import _thread
 import os
 import queue
 import sys
+from _weakref import ref  # what is behind ``weakref``, which loads more
 from typing import TYPE_CHECKING, Any
 
 __all__ = [
@@ -59,11 +60,25 @@ else:
     RLock = Lock
 
 
+# Locks that a forked child has free. No lock guards it: each change and each copy is one step.
+_renewed: dict[Any, None] = {}
+
+
 def across_forks(lock: Any) -> Any:
-    """Have a lock of a module be free in a forked child, where the thread that held it is not; gives it back."""
-    if hasattr(os, "register_at_fork"):
-        os.register_at_fork(after_in_child=lock._at_fork_reinit)
+    """Have a lock be free in a forked child, where the thread that held it is not; gives it back."""
+    _renewed[ref(lock, _renewed.pop)] = None  # in C: nothing can come between
     return lock
+
+
+def _renew() -> None:
+    for each in list(_renewed):
+        lock = each()
+        if lock is not None:
+            lock._at_fork_reinit()
+
+
+if hasattr(os, "register_at_fork"):
+    os.register_at_fork(after_in_child=_renew)
 
 
 def gil_enabled() -> bool:

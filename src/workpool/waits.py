@@ -20,7 +20,7 @@ from _thread import allocate_lock  # house: lock - to be slept on, never for a b
 from time import monotonic
 from typing import Any, SupportsFloat
 
-from workpool._compat import RLock
+from workpool._compat import RLock, across_forks
 
 __all__ = [
     "LOOK_AGAIN",
@@ -127,7 +127,8 @@ class Event:
     __slots__ = ("__weakref__", "_lock", "_sleepers", "_up")
 
     def __init__(self) -> None:
-        self._lock = RLock()  # guards what follows; a finalizer may come by in the middle
+        # Guards what follows; a finalizer may come by in the middle.
+        self._lock = across_forks(RLock())
         self._up = False
         self._sleepers: list[Any] = []
 

@@ -27,7 +27,7 @@ if sys.platform != "win32":
 if TYPE_CHECKING:
     from workpool.ipc.memory import Arena
 
-__all__ = ["adopt", "ended", "our_number", "shared_number"]
+__all__ = ["adopt", "ended", "kept", "our_number", "shared_number"]
 
 # Far beyond the bytes that record locks take, which are offsets of an arena; and below 2**63.
 _FIRST, _LAST = 1 << 61, (1 << 62) - 1
@@ -35,6 +35,10 @@ _FIRST, _LAST = 1 << 61, (1 << 62) - 1
 _lock = Lock()  # guards _number and _announced
 _number = 0  # 0: not drawn yet
 _announced: set[str] = set()  # tokens of the arenas in whose lock file we hold our byte
+
+# The descriptors of these lock files, by token. Never closed, though nobody here may have the arena any
+# more: the kernel would drop our byte, as if we had ended, with any descriptor of that file that we close.
+kept: dict[str, int] = {}
 
 
 def our_number(arena: Arena) -> int:
@@ -44,6 +48,7 @@ def our_number(arena: Arena) -> int:
     with _lock:
         _draw()
         if arena.token not in _announced:
+            kept.setdefault(arena.token, arena.locks_fd)
             # Only we know the number yet, so no one can be looking whether we have ended.
             fcntl.lockf(arena.locks_fd, fcntl.LOCK_EX | fcntl.LOCK_NB, 1, _number)
             _announced.add(arena.token)

@@ -38,7 +38,7 @@ from weakref import WeakValueDictionary
 
 from workpool._compat import Lock
 from workpool.errors import SharedStateLost
-from workpool.ipc import nameless
+from workpool.ipc import lives, nameless
 from workpool.ipc.room import LINE, Room, round_up
 
 if TYPE_CHECKING:
@@ -94,7 +94,8 @@ class Arena:
         return _find, (self.token, os.getpid(), self.memory_fd, self.locks_fd)
 
     def __del__(self) -> None:
-        for fd in (self.memory_fd, self.locks_fd)[: 1 + (self.maker >= 0)]:
+        stays = self.maker < 0 or lives.kept.get(self.token) == self.locks_fd
+        for fd in (self.memory_fd, self.locks_fd)[: 1 if stays else 2]:
             with suppress(OSError):
                 os.close(fd)
 
@@ -237,8 +238,7 @@ def allocate(size: int, *, spare: int = 0) -> Region:
     size : int
         Bytes of its view.
     spare : int
-        Bytes of address space to keep in reserve behind it, for `Region.open`:
-        they take no memory until opened, and may be opened by any process.
+        Bytes of address space in reserve behind it, for `Region.open` in any process: no memory until then.
 
     Returns
     -------
@@ -262,8 +262,7 @@ def allocate(size: int, *, spare: int = 0) -> Region:
 def exported() -> list[tuple[str, int]]:
     """List what a new process needs to reach the shared objects known here.
 
-    The arena of this process is among them, made now if need be, so that
-    objects made later reach workers that were started earlier.
+    The arena of this process is among them, made now if need be: objects made later reach workers started earlier.
 
     Returns
     -------
@@ -286,8 +285,7 @@ def adopt(pairs: Iterable[tuple[str, int]]) -> None:
     Parameters
     ----------
     pairs : iterable of (str, int)
-        The names as exported, and the descriptors as they are numbered here;
-        they belong to this module from now on.
+        The names as exported, and the descriptors as numbered here; they belong to this module from now on.
     """
     fds = dict(pairs)
     for token in fds.keys() - {f"{token}.locks" for token in fds}:
@@ -358,6 +356,8 @@ def _borrow(token: str, sender: int, memory_fd: int, locks_fd: int) -> Arena:
     memory = nameless.borrow(sender, memory_fd, f"workpool-{token}")
     if sender == os.getpid():
         return Arena(token, memory, locks_fd, maker=-1)
+    if token in lives.kept:  # borrowed before
+        return Arena(token, memory, lives.kept[token])
     try:
         locks = nameless.borrow(sender, locks_fd, f"workpool-{token}.locks")
     except BaseException:

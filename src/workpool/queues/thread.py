@@ -37,7 +37,7 @@ from typing import TYPE_CHECKING, Any, Final, Literal, TypeVar, cast
 
 from typing_extensions import override
 
-from workpool._compat import Lock, ShutDown, gil_enabled
+from workpool._compat import Lock, ShutDown, across_forks, gil_enabled
 from workpool.errors import NotPicklable, Unsupported
 from workpool.queues.calls import Calls, checked_maxsize, join_timeout, wait_of
 from workpool.queues.sleepers import NOTHING, Sleepers, rouse, rouse_all, wait
@@ -131,7 +131,7 @@ class Queue(Calls[T]):
         self._debts: deque[None] = deque()  # one for each item put and not done
         self._owe = self._debts.append
         self._pay = self._debts.pop
-        self._lock = Lock()  # guards what follows, and every look before an act
+        self._lock = across_forks(Lock())  # guards what follows, and every look before an act
         self._getters: Sleepers = deque()
         self._putters: Sleepers = deque()
         self._joiners: Sleepers = deque()

@@ -11,7 +11,7 @@ from array import array as row_of  # not "array": that is a module here
 from time import monotonic
 from typing import Any, Generic, TypeVar
 
-from workpool._compat import Lock, RLock
+from workpool._compat import Lock, RLock, across_forks
 from workpool.errors import NotPicklable, brief
 from workpool.shared.home import StaysInProcess
 from workpool.shared.in_threads.array import ThreadArray
@@ -49,7 +49,8 @@ class ThreadCounter(StaysInProcess):
 
     def __init__(self, initial: int) -> None:
         self._cell = row_of("q", (0,))
-        self._lock = Lock()  # guards _cell
+        # Guards _cell. Nothing is called under it, so no signal's handler can come by and count there.
+        self._lock = across_forks(Lock())
         self._cell[0] = initial
 
     def add(self, n: int) -> int:
@@ -127,7 +128,7 @@ class ThreadSemaphore(StaysInProcess):
     __slots__ = ("_free", "_lock", "_sleepers", "_value")
 
     def __init__(self, value: int) -> None:
-        self._lock = RLock()  # guards what follows
+        self._lock = across_forks(RLock())  # guards what follows
         self._value = value
         self._free = value
         self._sleepers: list[Any] = []  # threads that found no permit

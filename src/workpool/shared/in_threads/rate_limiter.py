@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-import threading
 from array import array
 from collections import deque
 from time import monotonic
 
-from workpool._compat import Lock
+from workpool._compat import RLock, across_forks
+from workpool.errors import Midway
 from workpool.shared.home import StaysInProcess
-from workpool.shared.in_threads.lock import is_alive
+from workpool.shared.in_threads.lock import is_alive, this_thread
 from workpool.shared.window import NEVER, Window
 from workpool.waits import make_sleeper
 
@@ -32,12 +32,18 @@ class ThreadRateLimiter(StaysInProcess):
     def __init__(self, calls: int, period: int) -> None:
         self.calls = calls
         self.period = period
-        self._mutex = Lock()  # guards all that follows
+        self._mutex = across_forks(RLock())  # guards all that follows
         self._window = Window(array("q", [NEVER]) * calls, array("q", [0]), period)
         self._line: deque[_Waiter] = deque()
 
     def acquire(self, timeout: float | None) -> bool:
         """Wait until a call is allowed, and count it: ``None`` waits for ever, 0 only tries."""
+        if self._mutex._is_owned():
+            message = (
+                "acquire() was called by a signal's handler, or a finalizer, in the middle of another call of this "
+                "rate limiter in the same thread; call it elsewhere"
+            )
+            raise Midway(message)
         deadline = None if timeout is None else monotonic() + timeout
         me: _Waiter | None = None
         try:
@@ -90,5 +96,5 @@ class _Waiter:
     __slots__ = ("asleep", "thread")
 
     def __init__(self) -> None:
-        self.thread = threading.current_thread()
+        self.thread = this_thread()
         self.asleep = make_sleeper()
