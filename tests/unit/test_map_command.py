@@ -218,6 +218,7 @@ class TestHere:
             (["os:getcwd", "--files", "a", "--retries", "-1"], "retries must be 0 or more; got -1"),
             (["os:getcwd", "--files", "a", "--backend", "gpu"], "invalid choice: 'gpu'"),
             (["os:getcwd", "--journal-version", "1"], "give --journal too"),
+            (["os:getcwd", "--journal", ""], "--journal: must be the path of a file; got ''"),
         ],
     )
     def test_wrong_arguments_are_refused(

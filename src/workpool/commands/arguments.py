@@ -6,7 +6,7 @@ import argparse
 
 from workpool.backends.base import BACKENDS
 
-__all__ = ["add_workers", "one_or_more"]
+__all__ = ["add_workers", "one_or_more", "path"]
 
 
 def add_workers(parser: argparse._ActionsContainer) -> None:
@@ -57,3 +57,27 @@ def one_or_more(text: str) -> int:
         message = f"must be a whole number, 1 or more; got {text!r}"
         raise argparse.ArgumentTypeError(message)
     return number
+
+
+def path(text: str) -> str:
+    """Read the path of a file.
+
+    Parameters
+    ----------
+    text : str
+        What the command line says.
+
+    Returns
+    -------
+    str
+        The same.
+
+    Raises
+    ------
+    argparse.ArgumentTypeError
+        It is empty, as that of a shell's variable that is not set.
+    """
+    if not text:
+        message = f"must be the path of a file; got {text!r}"
+        raise argparse.ArgumentTypeError(message)
+    return text

@@ -11,7 +11,7 @@ from __future__ import annotations
 import sys
 from typing import TYPE_CHECKING, Any, cast
 
-from workpool.commands.arguments import add_workers, one_or_more
+from workpool.commands.arguments import add_workers, one_or_more, path
 from workpool.commands.map.output import Output
 from workpool.commands.map.source import Source, unreadable
 from workpool.commands.map.target import CannotLoad, load
@@ -92,6 +92,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     how.add_argument(
         "--journal",
         metavar="FILE",
+        type=path,
         help="keep results there, and go on where an earlier run stopped",
     )
     how.add_argument(
