@@ -207,6 +207,10 @@ class TestHere:
             (["mapped_tools:nope"], "mapped_tools has no nope"),
             (["mapped_tools:number"], "mapped_tools:number is no function: int cannot be called"),
             (["./nope.py:f"], "there is no file "),
+            (
+                ["./script.py:f"],
+                "the module script cannot be imported: it ends the program (SystemExit: no settings)",
+            ),
             (["./json.py:f"], "json is the name of another module"),
             (["os:getcwd", "--input", "nope"], "--input: nope: No such file or directory"),
             (["os:getcwd", "--files", "a", "--jsonl"], "--files gives the items by itself"),
@@ -230,6 +234,7 @@ class TestHere:
     ) -> None:
         """What cannot be is told with the value, and the exit status is 2."""
         (folder / "json.py").write_text("def f(text): pass\n")
+        (folder / "script.py").write_text("import sys\nsys.exit('no settings')\n")
         with pytest.raises(SystemExit) as refusal:
             main(["map", *arguments])
         assert refusal.value.code == 2

@@ -12,6 +12,8 @@ import sys
 from collections.abc import Callable
 from typing import Any
 
+from workpool.errors import brief
+
 __all__ = ["CannotLoad", "load"]
 
 
@@ -63,10 +65,14 @@ def _import(module: str, target: str, folder: str) -> Any:
         sys.path.insert(0, folder)
     try:
         return importlib.import_module(module)
-    except Exception as error:
+    except SystemExit as error:
         message = (
-            f"{target}: the module {module} cannot be imported: {type(error).__name__}: {error}"
+            f"{target}: the module {module} cannot be imported: it ends the program ({brief(error)}). "
+            'Put what it does as a script under if __name__ == "__main__".'
         )
+        raise CannotLoad(message) from error
+    except Exception as error:
+        message = f"{target}: the module {module} cannot be imported: {brief(error)}"
         raise CannotLoad(message) from error
 
 
