@@ -10,6 +10,7 @@ import subprocess
 import sys
 from itertools import repeat
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -19,7 +20,8 @@ from workpool.__main__ import main
 from workpool.backends.base import BACKENDS
 from workpool.commands.map.output import Output
 
-ROOT = Path(__file__).parents[2]
+# For a program of its own: what is tested here, and the package of the tests.
+PATH = os.pathsep.join([str(Path(__file__).parents[2]), *filter(None, sys.path)])
 HERE = [sys.executable, "-m", "workpool", "map"]
 MODULE = """
 from tests.support.gates import say, stop
@@ -62,6 +64,21 @@ def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 def feed(text: str, monkeypatch: pytest.MonkeyPatch) -> None:
     """Make it the standard input."""
     monkeypatch.setattr(sys, "stdin", io.StringIO(text))
+
+
+def mapped(arguments: list[str], given: bytes) -> list[Any]:
+    """Give the results of a run of its own that goes well, with these bytes as its standard input."""
+    environment = {**os.environ, "PYTHONPATH": PATH}
+    run = subprocess.run(
+        [*HERE, *arguments],
+        input=given,
+        capture_output=True,
+        env=environment,
+        timeout=50,
+        check=False,
+    )
+    assert (run.returncode, run.stderr) == (0, b"")
+    return [json.loads(line) for line in run.stdout.splitlines()]
 
 
 class TestHere:
@@ -148,6 +165,27 @@ class TestHere:
         """Paths that are not UTF-8 come out as JSON escapes, in one line of ASCII."""
         assert main(["map", "os.path:basename", "--files", "x\udcff\n"]) == 0
         assert capsys.readouterr().out == '"x\\udcff\\n"\n'
+
+    @pytest.mark.parametrize("more", [["--input", "in"], []], ids=["file", "stdin"])
+    def test_lines_end_as_on_windows_too_and_may_begin_with_a_mark(
+        self, more: list[str], folder: Path, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        """The ends are no part of the items, nor is a BOM in front of all; other marks and returns are."""
+        given = "\ufeffa\r\nb\rc\n\r\n\ufeffd\r".encode()
+        (folder / "in").write_bytes(given)
+        assert mapped(["os.path:normcase", *more], given) == ["a", "b\rc", "", "\ufeffd\r"]
+
+    def test_json_lines_may_begin_with_a_mark(self, folder: Path) -> None:
+        """With --jsonl a BOM fails no item; a line with an end alone is an empty one."""
+        given = '\ufeff{"id": 1, "price": 2}\r\n\r\n{"id": 2, "price": 3}\r\n'.encode()
+        assert mapped(["mapped_tools:price", "--jsonl"], given) == [
+            {"id": 1, "price": 4},
+            {"id": 2, "price": 6},
+        ]
+
+    def test_a_mark_alone_is_no_line(self, folder: Path) -> None:
+        """A file with nothing but a BOM is empty."""
+        assert mapped(["mapped_tools:upper"], "\ufeff".encode()) == []
 
     def test_a_method_of_a_class_is_a_function_too(
         self, folder: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
@@ -251,7 +289,7 @@ class TestThere:
         """Ctrl-C ends it with 130 and no traceback; what was written is whole, and the run can go on."""
         command = [*HERE, "mapped_tools:held", "--backend", backend, "--workers", "2"]
         command += ["--journal", "run.sqlite", "--chunksize", "2"]
-        environment = {**os.environ, "PYTHONPATH": str(ROOT)}
+        environment = {**os.environ, "PYTHONPATH": PATH}
         with Gate() as gate:
             lines = ["a", "b", "c", "d", gate.path]
             with subprocess.Popen(
@@ -293,7 +331,7 @@ class TestThere:
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
             stderr=subprocess.PIPE,
-            env={**os.environ, "PYTHONPATH": str(ROOT)},
+            env={**os.environ, "PYTHONPATH": PATH},
         ) as program:
             assert program.stdin is not None
             assert program.stdout is not None

@@ -15,19 +15,23 @@ __all__ = ["Source", "unreadable"]
 _short = reprlib.Repr()
 _short.maxstring = 60  # characters of an item in a message
 
+BOM = "\ufeff"  # with which some programs begin a file, to say that it is UTF-8
+
 
 class Source:
     """The items, of which those on their way are remembered for what there is to tell of them."""
 
-    def __init__(self, items: Iterable[str], file: TextIO | None = None) -> None:
-        self._file = file  # to be closed
+    def __init__(
+        self, given: list[str] | TextIO, *, skip_empty: bool = False, close: bool = False
+    ) -> None:
+        self._file = given if close and not isinstance(given, list) else None
         self._under_way: dict[int, str] = {}
         self.taken = False  # something was asked for
-        if isinstance(items, list):
-            self._under_way.update(enumerate(items))
-            self.items: Iterable[str] = items
+        if isinstance(given, list):
+            self._under_way.update(enumerate(given))
+            self.items: Iterable[str] = given
         else:
-            self.items = self._remembered(items)
+            self.items = self._remembered(_lines(given, skip_empty=skip_empty))
 
     @classmethod
     def of(cls, arguments: argparse.Namespace) -> Source:
@@ -37,10 +41,10 @@ class Source:
         if arguments.input == "-":
             reconfigure: Any = getattr(sys.stdin, "reconfigure", None)
             if reconfigure is not None:
-                reconfigure(encoding="utf-8", errors="surrogateescape")
-            return cls(_lines(sys.stdin, skip_empty=arguments.jsonl))
-        file = open(arguments.input, encoding="utf-8", errors="surrogateescape")  # noqa: SIM115 - closed with the source
-        return cls(_lines(file, skip_empty=arguments.jsonl), file)
+                reconfigure(encoding="utf-8", errors="surrogateescape", newline="\n")
+            return cls(sys.stdin, skip_empty=arguments.jsonl)
+        file = open(arguments.input, encoding="utf-8", errors="surrogateescape", newline="\n")  # noqa: SIM115 - closed with the source
+        return cls(file, skip_empty=arguments.jsonl, close=True)
 
     def __enter__(self) -> Self:
         return self
@@ -62,9 +66,17 @@ class Source:
 
 
 def _lines(file: TextIO, *, skip_empty: bool) -> Iterator[str]:
+    """Give the lines without their ends, of either kind; a carriage return elsewhere is part of the line."""
+    first = True
     for line in file:
-        if not skip_empty or line.strip():
-            yield line.removesuffix("\n")
+        text = line
+        if first:
+            first = False
+            text = line.removeprefix(BOM)
+            if not text:
+                continue  # the mark alone: there is no line
+        if not skip_empty or text.strip():
+            yield text[:-2] if text.endswith("\r\n") else text.removesuffix("\n")
 
 
 def unreadable(error: OSError) -> str:
