@@ -128,7 +128,7 @@ def run(arguments: argparse.Namespace, parser: argparse.ArgumentParser) -> int:
         options = pool.options(
             time_limit=arguments.time_limit,
             retries=arguments.retries,
-            retry_on=Exception,
+            retry_on=BaseException,  # sys.exit too
             name=function_name(fn),
         )
     except (CannotLoad, OSError, ValueError, TypeError) as error:
@@ -165,9 +165,9 @@ def _map(
         for result in results:
             position = results._position
             item = source.forget(position)
+            # A function may call sys.exit, or raise what Ctrl-C raises: that is the item's affair. The real
+            # one is not among the results, also where items run in this very thread: the map call raises it.
             if isinstance(result, BaseException):
-                if not isinstance(result, Exception):
-                    raise result  # Ctrl-C that struck an item in this very thread
                 failed = True
                 output.tell(f"item {position + 1} ({item}): {told(result)}")
             else:
