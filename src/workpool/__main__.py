@@ -3,19 +3,19 @@
 A command is a module that says what it takes (``add_arguments``) and does it
 (``run``); a new one is a line in ``COMMANDS``.
 
-Exit status: 0 all went well, 1 some of it failed, 2 the command line is wrong,
-130 stopped by Ctrl-C.
+Exit status: 0 all went well, 1 some of it failed or the output could not be written,
+2 the command line is wrong or a stream that it needs is closed, 130 stopped by Ctrl-C.
 """
 
 from __future__ import annotations
 
 import argparse
-import os
 import sys
 from importlib import import_module
 from typing import TYPE_CHECKING, Protocol, cast
 
 from workpool import __version__
+from workpool.commands import streams
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -38,6 +38,7 @@ COMMANDS = {
     ),
 }
 
+PROGRAM = "python -m workpool"
 STOPPED = 130  # what a shell reports of a program that Ctrl-C ended
 
 
@@ -65,8 +66,33 @@ def main(argv: Sequence[str] | None = None) -> int:
     int
         The exit status.
     """
+    with streams.no_gaps():
+        return _run(argv)
+
+
+def _run(argv: Sequence[str] | None) -> int:
+    try:
+        try:
+            status = _command(argv)
+        except SystemExit:  # a refusal, or the text of --help
+            streams.flush()
+            raise
+        streams.flush()
+    except KeyboardInterrupt:
+        return STOPPED
+    except BrokenPipeError:  # who read the output has left (``| head``)
+        streams.silence(sys.stdout)
+        return 1
+    except streams.CannotWrite as error:
+        streams.silence(sys.stdout)
+        streams.tell(f"{PROGRAM}: error: {error}")
+        return 1
+    return status
+
+
+def _command(argv: Sequence[str] | None) -> int:
     parser = argparse.ArgumentParser(
-        prog="python -m workpool",
+        prog=PROGRAM,
         description="One Pool over threads and processes.",
     )
     parser.add_argument("--version", action="version", version=f"workpool {__version__}")
@@ -78,16 +104,10 @@ def main(argv: Sequence[str] | None = None) -> int:
         command.add_arguments(its_parser)
         its_parser.set_defaults(run=command.run, its_parser=its_parser)
     arguments = parser.parse_args(argv)
-    try:
-        status: int = arguments.run(arguments, arguments.its_parser)
-        sys.stdout.flush()
-    except KeyboardInterrupt:
-        return STOPPED
-    except BrokenPipeError:
-        # Who read the output has left (``| head``). Python flushes stdout once more on its way
-        # out, and must not fail there.
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-        return 1
+    chosen: argparse.ArgumentParser = arguments.its_parser
+    if streams.is_closed(sys.stdout):
+        chosen.exit(2, f"{chosen.prog}: error: stdout is closed: there is nowhere to write to\n")
+    status: int = arguments.run(arguments, chosen)
     return status
 
 

@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING, TextIO
 from workpool.commands.arguments import add_workers
 from workpool.commands.demo.compare import compare
 from workpool.commands.demo.job import examine_tree
+from workpool.commands.streams import say
 from workpool.errors import Unsupported
 from workpool.pool import Pool
 
@@ -90,11 +91,11 @@ def run(arguments: argparse.Namespace, parser: argparse.ArgumentParser) -> int:
             except OSError as error:
                 parser.error(f"--output: {error}")
             skip |= {os.path.abspath(arguments.output)}  # should it lie in the tree: it grows
-        print(f"SHA-256 and words of every file in {root}")
-        print(f"by Pool({pool.max_workers}, backend={pool.backend!r})", flush=True)
+        say(f"SHA-256 and words of every file in {root}")
+        say(f"by Pool({pool.max_workers}, backend={pool.backend!r})")
         totals = examine_tree(pool, root, skip=skip, progress=sys.stderr, output=output)
     for line in totals.summary():
-        print(line)
+        say(line)
     return status_of(totals)
 
 

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, cast
 from workpool.backends.base import BACKENDS
 from workpool.commands.demo.job import examine_tree
 from workpool.commands.demo.totals import human_size
+from workpool.commands.streams import say
 from workpool.errors import Unsupported
 from workpool.pool import Pool
 
@@ -39,8 +40,8 @@ def compare(root: str, workers: int | None, *, skip: frozenset[str]) -> list[Tot
     warm_up = examine_tree(Pool(workers), root, skip=skip, progress=sys.stderr)
     if warm_up.stopped:
         return [warm_up]
-    print(f"{warm_up.files:,} files, {human_size(warm_up.size)}, read once before")
-    print(f"{'pool':<26} {'seconds':>8} {'files/s':>9} {'data/s':>9}  times inline")
+    say(f"{warm_up.files:,} files, {human_size(warm_up.size)}, read once before")
+    say(f"{'pool':<26} {'seconds':>8} {'files/s':>9} {'data/s':>9}  times inline")
     done: list[Totals] = []
     # One at a time comes first, for the others to be measured against.
     for name in sorted(BACKENDS, key=lambda name: name != "inline"):
@@ -54,13 +55,12 @@ def compare(root: str, workers: int | None, *, skip: frozenset[str]) -> list[Tot
         if totals.stopped:
             return done
         seconds = max(totals.seconds, 1e-9)
-        print(
+        say(
             f"{f'Pool({pool.max_workers}, {pool.backend!r})':<26} {seconds:>8.2f} {totals.files / seconds:>9,.0f} "
-            f"{human_size(totals.size / seconds):>9}  {done[0].seconds / seconds:.2f}",
-            flush=True,
+            f"{human_size(totals.size / seconds):>9}  {done[0].seconds / seconds:.2f}"
         )
     if len({totals.fingerprint for totals in done}) == 1:
-        print(f"All found the same: fingerprint {done[0].fingerprint}")
+        say(f"All found the same: fingerprint {done[0].fingerprint}")
     else:
-        print("Not all found the same: files were changed meanwhile, or could not be read.")
+        say("Not all found the same: files were changed meanwhile, or could not be read.")
     return done

@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, TextIO
 
 from workpool.commands.demo.files import Report, examine, walk
 from workpool.commands.demo.totals import Totals
+from workpool.commands.streams import telling
 from workpool.integrations.progress.line import Line
 
 if TYPE_CHECKING:
@@ -56,7 +57,8 @@ def examine_tree(
                     totals.failed(outcome)  # the others go on
                 else:
                     raise outcome  # Ctrl-C that struck a task in this very thread
-                shown.look()
+                with telling():
+                    shown.look()
     except KeyboardInterrupt:
         totals.stopped = True
     finally:

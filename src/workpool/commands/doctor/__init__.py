@@ -14,6 +14,7 @@ from workpool.commands.doctor.advice import advise
 from workpool.commands.doctor.facts import gather
 from workpool.commands.doctor.report import lines_of
 from workpool.commands.doctor.trial import try_all
+from workpool.commands.streams import say
 
 if TYPE_CHECKING:
     import argparse
@@ -59,8 +60,8 @@ def run(arguments: argparse.Namespace, parser: argparse.ArgumentParser) -> int:
             "advice": advice,
             "broken": broken,
         }
-        print(json.dumps(whole, indent=2))
+        say(json.dumps(whole, indent=2))
     else:
         for line in lines_of(facts, trials, advice):
-            print(line)
+            say(line)
     return int(broken)

@@ -11,6 +11,7 @@ from __future__ import annotations
 import sys
 from typing import TYPE_CHECKING, Any, cast
 
+from workpool.commands import streams
 from workpool.commands.arguments import add_workers, one_or_more, path
 from workpool.commands.map.output import Output
 from workpool.commands.map.source import Source, unreadable
@@ -115,12 +116,16 @@ def run(arguments: argparse.Namespace, parser: argparse.ArgumentParser) -> int:
     Returns
     -------
     int
-        0 when all items are done, 1 when some failed.
+        0 when all items are done, 1 when some failed or the input broke off.
     """
     if arguments.files is not None and (arguments.jsonl or arguments.input != "-"):
         parser.error("--files gives the items by itself: leave out --input and --jsonl")
     if arguments.journal_version is not None and arguments.journal is None:
         parser.error("--journal-version says something about a journal: give --journal too")
+    if arguments.files is None and arguments.input == "-" and streams.is_closed(sys.stdin):
+        parser.exit(
+            2, f"{parser.prog}: error: stdin is closed: give the items by --input or --files\n"
+        )
     try:
         fn = load(arguments.target)
         source = Source.of(arguments)
@@ -137,18 +142,24 @@ def run(arguments: argparse.Namespace, parser: argparse.ArgumentParser) -> int:
     with source, Output() as output:
         try:
             with pool:
-                return _map(options, work, source, output, arguments)
-        except BrokenPipeError:
+                failed, why = _map(options, work, source, output, arguments), None
+        except (BrokenPipeError, streams.CannotWrite):
             pool.kill()  # nobody reads: what runs is not wanted any more
             raise
         except WorkpoolError as error:
-            output.tell(f"error: {error}")
-            return 1 if source.taken else 2
+            failed, why = True, str(error)
+    if source.broken is not None:
+        why = source.broken  # what a journal says of an input that ends too early is no news then
+    if why is not None:
+        streams.tell(f"error: {why}")
+        return 1 if source.taken else 2
+    return int(failed)
 
 
 def _map(
     options: Options, work: Work, source: Source, output: Output, arguments: argparse.Namespace
-) -> int:
+) -> bool:
+    """Write results and tell errors; True when an item has failed."""
     progress: bool | None = arguments.progress
     if progress is None:
         progress = sys.stderr.isatty() and not sys.stdout.isatty()
@@ -169,10 +180,10 @@ def _map(
             # one is not among the results, also where items run in this very thread: the map call raises it.
             if isinstance(result, BaseException):
                 failed = True
-                output.tell(f"item {position + 1} ({item}): {told(result)}")
+                streams.tell(f"item {position + 1} ({item}): {told(result)}")
             else:
                 output.write(cast("str", result))
-    return int(failed)
+    return failed
 
 
 def told(error: BaseException) -> str:

@@ -10,15 +10,16 @@ import os
 import signal
 import sys
 import threading
-from typing import Any, Self, TextIO
+from typing import Any, Self
 
+from workpool.commands.streams import writing
 from workpool.integrations.progress.above import write_above
 
 __all__ = ["Output"]
 
 
 class Output:
-    """Writes results to stdout and what is to be told to stderr."""
+    """Writes results to stdout."""
 
     def __init__(self) -> None:
         self._writing = False
@@ -27,7 +28,8 @@ class Output:
         self._descriptor: int | None = None
 
     def __enter__(self) -> Self:
-        sys.stdout.flush()
+        with writing():
+            sys.stdout.flush()
         if not sys.stdout.isatty():
             try:
                 self._descriptor = sys.stdout.fileno()
@@ -46,22 +48,21 @@ class Output:
         """Write a result."""
         self._writing = True
         try:
-            if self._descriptor is None:
-                write_above(line, sys.stdout)
-            else:
-                data = memoryview(line.encode() + b"\n")
-                while data:
-                    data = data[os.write(self._descriptor, data) :]
+            with writing():
+                self._write(line)
         finally:
             self._writing = False
             if self._struck:
                 self._struck = False
                 raise KeyboardInterrupt
 
-    def tell(self, line: str) -> None:
-        """Say something about an item, or about all of it."""
-        stream: TextIO = sys.stderr
-        write_above(line.encode(errors="backslashreplace").decode(), stream)
+    def _write(self, line: str) -> None:
+        if self._descriptor is None:
+            write_above(line, sys.stdout)
+            return
+        data = memoryview(line.encode() + b"\n")
+        while data:
+            data = data[os.write(self._descriptor, data) :]
 
     def _strike(self, *_: object) -> None:
         if self._writing and not self._struck:

@@ -27,6 +27,7 @@ class Source:
         self._file = given if close and not isinstance(given, list) else None
         self._under_way: dict[int, str] = {}
         self.taken = False  # something was asked for
+        self.broken: str | None = None  # why the file was not read to its end
         if isinstance(given, list):
             self._under_way.update(enumerate(given))
             self.items: Iterable[str] = given
@@ -59,10 +60,13 @@ class Source:
         return _short.repr(self._under_way.pop(position))
 
     def _remembered(self, items: Iterable[str]) -> Iterator[str]:
-        for position, item in enumerate(items):
-            self.taken = True
-            self._under_way[position] = item
-            yield item
+        try:
+            for position, item in enumerate(items):
+                self.taken = True
+                self._under_way[position] = item
+                yield item
+        except OSError as error:  # the input ends here: what came before is done all the same
+            self.broken = f"the input cannot be read: {error.strerror or error}"
 
 
 def _lines(file: TextIO, *, skip_empty: bool) -> Iterator[str]:
