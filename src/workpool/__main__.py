@@ -66,8 +66,11 @@ def main(argv: Sequence[str] | None = None) -> int:
     int
         The exit status.
     """
-    with streams.no_gaps():
-        return _run(argv)
+    try:  # around the imports of the commands too: they take the longest, before anything is done
+        with streams.no_gaps():
+            return _run(argv)
+    except KeyboardInterrupt:
+        return STOPPED
 
 
 def _run(argv: Sequence[str] | None) -> int:
@@ -78,8 +81,6 @@ def _run(argv: Sequence[str] | None) -> int:
             streams.flush()
             raise
         streams.flush()
-    except KeyboardInterrupt:
-        return STOPPED
     except BrokenPipeError:  # who read the output has left (``| head``)
         streams.silence(sys.stdout)
         return 1

@@ -132,6 +132,16 @@ def test_ctrl_c_ends_the_program_wherever_items_run(
     assert (mapping.returncode, out, err) == (130, "", "")
 
 
+def test_ctrl_c_while_the_commands_are_loaded_is_quiet(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Whenever Ctrl-C comes, the status is that of a program it ended, and there is no traceback."""
+
+    def struck(name: str) -> object:
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(program, "import_module", struck)
+    assert program.main(["map", "os:getcwd"]) == 130
+
+
 # --------------------------------------------------------------------------- streams
 
 
