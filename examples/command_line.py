@@ -46,7 +46,7 @@ def shell(command: str, folder: str) -> None:
 
 def main() -> None:
     with tempfile.TemporaryDirectory() as folder:
-        Path(folder, "readings.txt").write_text(READINGS)
+        Path(folder, "readings.txt").write_text(READINGS, "utf-8")
         os.symlink(os.path.abspath(__file__), os.path.join(folder, "command_line.py"))
         shell("./command_line.py:parse --input readings.txt", folder)
         shell("os.path:basename --files /etc/hosts /etc/passwd", folder)

@@ -23,7 +23,7 @@ ITEMS = 100
 
 
 def square(n: int) -> int:
-    with open("computed", "a") as log:
+    with open("computed", "a", encoding="utf-8") as log:
         log.write(f"{n}\n")
     return n * n
 
@@ -45,9 +45,9 @@ def main() -> None:
         run = [sys.executable, os.path.abspath(__file__)]
         first = subprocess.run([*run, "50"], cwd=folder, check=False)
         print("the first run was killed:", first.returncode == -signal.SIGKILL)
-        before = len(log.read_text().split())
+        before = len(log.read_text("utf-8").split())
         second = subprocess.run([*run, "0"], cwd=folder, check=True, capture_output=True, text=True)
-        computed = len(log.read_text().split()) - before
+        computed = len(log.read_text("utf-8").split()) - before
         print("the second run computed the rest only:", computed <= ITEMS - 50)
         print(second.stdout, end="")
 

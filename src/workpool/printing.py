@@ -43,26 +43,62 @@ class Routed:
 
     def write(self, text: str) -> int:
         """Write to where the caller's output belongs."""
+        if self.captures():
+            here.worker.printed(self._which, text)
+            return len(text)
+        written: int = self._stream.write(text)
+        return written
+
+    @staticmethod
+    def captures() -> bool:
+        """Tell whether what the caller writes is kept."""
         worker = here.worker
         # A log handler that writes here tells a line: it must not become another one.
-        if (
+        return (
             worker is not None
             and getattr(worker, "captures", False)
             and not worker.written_off
             and not hasattr(_telling, "now")
-        ):
-            worker.printed(self._which, text)
-            return len(text)
-        written: int = self._stream.write(text)
-        return written
+        )
 
     def writelines(self, lines: Iterable[str]) -> None:
         """Write several."""
         for line in lines:
             self.write(line)
 
+    @property
+    def buffer(self) -> _Bytes:
+        """What takes bytes, where the stream has such a thing."""
+        return _Bytes(self, self._stream.buffer)
+
     def __getattr__(self, name: str) -> Any:
         return getattr(self._stream, name)
+
+
+class _Bytes:
+    """Stands for ``sys.stdout.buffer``: bytes of a task that is captured become text, write by write."""
+
+    def __init__(self, routed: Routed, buffer: Any) -> None:
+        self._routed = routed
+        self._buffer = buffer
+
+    def write(self, data: Any) -> int:
+        """Write to where the caller's output belongs."""
+        routed = self._routed
+        if not routed.captures():
+            written: int = self._buffer.write(data)
+            return written
+        data = bytes(data)
+        routed.write(data.decode("utf-8", "replace"))
+        return len(data)
+
+    def writelines(self, lines: Iterable[Any]) -> None:
+        """Write several."""
+        for line in lines:
+            self.write(line)
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._buffer, name)
 
 
 def begin_routing() -> None:

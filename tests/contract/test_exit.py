@@ -29,6 +29,17 @@ def test_queued_tasks_run_at_exit(kind: Kind) -> None:
     assert printed_by(kind, script) == [str(n) for n in range(20)]
 
 
+def test_a_program_may_take_all_warnings_for_errors(kind: Kind) -> None:
+    """Also those of the ways to read a file that depend on the system's encoding."""
+    script = """
+        if __name__ == "__main__":
+            with Pool(1, backend=BACKEND) as pool:
+                print(*pool.map(abs, [-1, 2]), pool.submit(abs, -3).result())
+        """
+    flags = ("-X", "warn_default_encoding")
+    assert printed_by(kind, script, flags=flags) == ["1 2 3"]
+
+
 @begins_at_exit
 def test_queued_tasks_run_at_exit_after_shutdown(kind: Kind) -> None:
     """Also after shutdown(wait=False), and when the pool is let go before."""

@@ -266,6 +266,21 @@ def test_a_task_keeps_what_it_prints(
     assert (shown.out, shown.err) == ("from the caller\n", "")
 
 
+def speak_bytes() -> None:
+    for stream in (sys.stdout, sys.stderr):
+        stream.buffer.write("grüße\n".encode())
+        stream.buffer.writelines([b"and ", bytearray(b"more\n")])
+        stream.flush()
+
+
+def test_a_task_keeps_the_bytes_that_it_writes(make_pool: MakePool) -> None:
+    """As text, wherever it runs."""
+    with make_pool(capture=True) as pool:
+        task = pool.submit(speak_bytes)
+        task.result(DEADLINE)
+        assert (task.stdout, task.stderr) == ("grüße\nand more\n",) * 2
+
+
 def test_items_print_line_by_line(make_pool: MakePool, kept: Kept) -> None:
     """Lines of items become log records that name the item, the last one without an end too."""
     pool = make_pool(capture=True)

@@ -6,6 +6,7 @@ asks for them.
 
 from __future__ import annotations
 
+import logging
 import sys
 from collections.abc import Callable
 from importlib import import_module
@@ -17,6 +18,8 @@ from workpool.integrations.progress.meter import Display, Meter
 from workpool.integrations.progress.snapshot import Progress
 
 __all__ = ["Progress", "Showing", "watch"]
+
+_log = logging.getLogger("workpool.progress")
 
 Showing = bool | Literal["tqdm", "rich", "plain"] | Callable[[Progress], object]
 
@@ -32,12 +35,19 @@ def watch(showing: Any, *, name: str, total: int | None) -> Meter | None:
     """Begin to show a map call; None if it is not to be shown, an error if it cannot be."""
     if showing is False or showing is None:
         return None
-    return Meter(_open(showing, name, total), name=name, total=total)
-
-
-def _open(showing: Any, name: str, total: int | None) -> Display:
     if callable(showing):
-        return _Called(showing)
+        return Meter(_Called(showing), name=name, total=total)
+    home = import_module(_home_of(showing))
+    try:
+        display: Display = home.display(name, total)
+    except Exception:
+        # A bar is drawn as it is made, and there may be nothing to draw on. The map goes on.
+        _log.exception("the display of %s cannot be opened, and shows nothing", name)
+        return None
+    return Meter(display, name=name, total=total)
+
+
+def _home_of(showing: Any) -> str:
     kind = _fitting() if showing is True else showing
     if not isinstance(kind, str) or kind not in _HOMES:
         message = (
@@ -51,8 +61,7 @@ def _open(showing: Any, name: str, total: int | None) -> Display:
             f'"workpool[{kind}]", or say progress="plain".'
         )
         raise Unsupported(message)
-    display: Display = import_module(_HOMES[kind]).display(name, total)
-    return display
+    return _HOMES[kind]
 
 
 def _fitting() -> str:
