@@ -12,6 +12,7 @@ from functools import partial
 from typing import TYPE_CHECKING, Any
 
 from workpool.contexts import Arrived, Carried, taken
+from workpool.naming import StandsFor
 from workpool.seeds import derived, seeded
 
 if TYPE_CHECKING:
@@ -23,7 +24,7 @@ __all__ = ["Wrapped", "WrappedItems", "packer", "wrap_map"]
 Pack = Callable[["Task[Any]"], None]
 
 
-class Wrapped:
+class Wrapped(StandsFor):
     """A function, and what is around it while it runs.
 
     Parameters

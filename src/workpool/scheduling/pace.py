@@ -9,6 +9,11 @@ Calls are made with the scheduler's lock held, which guards the table.
 
 from __future__ import annotations
 
+from types import FunctionType
+from typing import Any
+
+from workpool.naming import plain_function
+
 __all__ = ["MOST_TOGETHER", "TARGET", "Pace", "together"]
 
 # Seconds of work that travel together: far above the cost of a trip, short to wait for.
@@ -59,6 +64,7 @@ def together(seconds: float | None, available: int, workers: int) -> int:
     return max(1, min(int(by_time), by_share, MOST_TOGETHER))
 
 
-def _identity(fn: object) -> int:
-    code = getattr(fn, "__code__", None)
-    return id(code if code is not None else getattr(fn, "func", fn))
+def _identity(fn: Any) -> int:
+    if type(fn) is not FunctionType:  # what nearly all are
+        fn = plain_function(fn)
+    return id(fn.__code__ if type(fn) is FunctionType else fn)
