@@ -21,6 +21,7 @@ import sys
 from collections.abc import Callable, Iterable
 from contextvars import Context, ContextVar
 from operator import attrgetter
+from types import MappingProxyType, ModuleType
 from typing import Any, Literal, TypeAlias, cast
 
 from workpool.errors import NotPicklable
@@ -175,7 +176,7 @@ def _search(variable: ContextVar[Any]) -> tuple[str, str] | None:
     modules = [
         (name, list(vars(module).items()))
         for name, module in list(sys.modules.items())
-        if isinstance(module, type(sys)) and name != "__mp_main__"
+        if _is_module(module) and name != "__mp_main__"
     ]
     for name, attributes in modules:
         for attribute, value in attributes:
@@ -191,13 +192,18 @@ def _search(variable: ContextVar[Any]) -> tuple[str, str] | None:
 
 
 def _dict_of(value: object) -> Any:
-    """Give an object's attributes, without running code of its own."""
-    if isinstance(value, type(sys)):
+    """Give an object's attributes, without asking it for them: it may be anything that a module has."""
+    if _is_module(value):
         return None
     try:
-        return object.__getattribute__(value, "__dict__")
-    except AttributeError:
+        found = object.__getattribute__(value, "__dict__")
+    except Exception:  # none, or a property, as of a proxy that is outside of its context
         return None
+    return found if type(found) in (dict, MappingProxyType) else None
+
+
+def _is_module(value: object) -> bool:
+    return issubclass(type(value), ModuleType)  # isinstance() would ask the value, too
 
 
 def _is_opentelemetrys(place: tuple[str, str]) -> bool:

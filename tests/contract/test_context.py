@@ -62,6 +62,28 @@ def values() -> Generator[None]:
     user.reset(tokens[1])
 
 
+class Proxy:
+    """As of a web framework: outside of a request, whatever is asked raises."""
+
+    @property  # type: ignore[misc]  # lies
+    def __class__(self) -> Any:  # pyright: ignore[reportIncompatibleMethodOverride] - lies, too
+        raise RuntimeError
+
+    @property
+    def __dict__(self) -> Any:  # type: ignore[override]
+        raise RuntimeError
+
+    def __getattr__(self, name: str) -> Any:
+        raise RuntimeError(name)
+
+
+def test_a_proxy_among_the_globals_is_let_be(pool: Pool, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Variables are looked for in all modules, in which there may be anything."""
+    monkeypatch.setitem(globals(), "a_proxy", Proxy())
+    monkeypatch.setattr("workpool.contexts._places", {})  # they are looked for anew
+    assert pool.options(context=True).submit(seen).result(DEADLINE) == ("r1", "ann")
+
+
 @pytest.mark.needs("concurrent")
 def test_it_is_off_unless_asked_for(pool: Pool) -> None:
     """Without the setting, a task sees what its worker has."""
