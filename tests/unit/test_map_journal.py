@@ -5,6 +5,7 @@ from __future__ import annotations
 import threading
 from collections.abc import Callable, Generator
 from functools import partial
+from operator import attrgetter, itemgetter
 from pathlib import Path
 from typing import Any
 
@@ -144,6 +145,16 @@ def test_a_file_that_cannot_be_opened_is_told_at_the_call(pool: Pool, tmp_path: 
         ):
             pool.map(echo, [1], journal=wrong)  # type: ignore[arg-type]  # on purpose
     assert pool.unfinished == 0
+
+
+def test_an_object_that_is_called_goes_by_its_type(pool: Pool, tmp_path: Path) -> None:
+    """With a version too, one function is not handed the results of another."""
+    path = Journal(tmp_path / "run.sqlite", version="1")
+    assert list(pool.map(itemgetter(0), ["ab"], journal=path)) == ["a"]
+    with pytest.raises(
+        JournalMismatch, match="function itemgetter, and this call is about attrget"
+    ):
+        pool.map(attrgetter("real"), ["ab"], journal=path)
 
 
 @pytest.mark.parametrize("flow", [{}, {"chunksize": 1}], ids=str)
