@@ -251,7 +251,7 @@ def test_a_journal_of_another_kind_is_left_alone(tmp_path: Path) -> None:
         JournalError, match="a SQLite file of something else, and was left as it is"
     ):
         Store(str(theirs), IDENTITY)
-    with pytest.raises(JournalError, match="in format 99, and this workpool reads format 1"):
+    with pytest.raises(JournalError, match="in format 99, and this workpool reads format 2"):
         Store(str(later), IDENTITY)
     assert (theirs.read_bytes(), later.read_bytes()) == before
 

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import os
 import subprocess
 import sys
 import threading
 from collections.abc import Callable
 from functools import partial
+from pathlib import Path, PurePosixPath
 from typing import Any
 
 import pytest
@@ -14,7 +16,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from tests.support.tasks import add
-from workpool.journal.identity import digest, identify
+from workpool.journal.digests import digest
+from workpool.journal.identity import identify
 
 PLAIN = (
     st.none() | st.booleans() | st.integers() | st.text() | st.binary() | st.floats(allow_nan=False)
@@ -69,6 +72,26 @@ def test_other_values_have_other_digests(one: object, other: object) -> None:
     assert digest(one, 0) != digest(other, 0)
 
 
+@pytest.mark.parametrize(
+    "wrap", [lambda path: path, lambda path: (1, {"k": {path}})], ids=["path", "inside"]
+)
+def test_a_path_is_its_text(wrap: Callable[[Any], Any], monkeypatch: pytest.MonkeyPatch) -> None:
+    """Where Python keeps the classes of paths, and of which parts a path was made, is no part of it."""
+    known = digest(wrap(Path("a/b")), 0)
+    assert known == digest(wrap(Path("a", "b")), 0)
+    assert known != digest(wrap(Path("a/c")), 0)
+    assert known != digest(wrap("a/b"), 0)
+    assert known != digest(wrap(PurePosixPath("a/b")), 0)
+    home = "pathlib._local" if Path.__module__ == "pathlib" else "pathlib"
+    monkeypatch.setattr(type(Path()), "__module__", home)
+    assert known == digest(wrap(Path("a/b")), 0)
+
+
+def test_a_path_is_the_same_on_each_python() -> None:
+    """The digest of a path is a fixed one."""
+    assert digest(PurePosixPath("a/b"), 0).hex() == "9016a94340966076807a8ffc6a7d6651"
+
+
 def test_a_value_that_holds_itself_has_a_digest() -> None:
     """A cycle cannot be written without a memo: it is written with one."""
     value: list[Any] = [1]
@@ -78,7 +101,8 @@ def test_a_value_that_holds_itself_has_a_digest() -> None:
 
 SCRIPT = """
 from functools import partial
-from workpool.journal.identity import digest, identify
+from workpool.journal.digests import digest
+from workpool.journal.identity import identify
 def outer(words, limit):
     def keep(word, extra={"x", "y", "z"}):
         if word in {"alpha", "beta", "gamma", "delta"}:
@@ -96,7 +120,7 @@ def test_digests_do_not_follow_the_hash_seed() -> None:
     printed = {
         subprocess.run(
             [sys.executable, "-c", SCRIPT],
-            env={"PYTHONHASHSEED": seed},
+            env={**os.environ, "PYTHONHASHSEED": seed},
             capture_output=True,
             text=True,
             timeout=30,

@@ -33,8 +33,9 @@ from workpool.errors import (
     WorkpoolError,
 )
 from workpool.ipc.pickling import dumps, loads
-from workpool.journal.identity import digest, identify
-from workpool.journal.settings import Journal
+from workpool.journal.digests import digest, earlier_digest
+from workpool.journal.identity import identify
+from workpool.journal.settings import CommandJournal, Journal
 from workpool.journal.store import Store
 from workpool.waits import Event
 
@@ -69,7 +70,13 @@ class Scribe:
         self._awaited: list[Callable[[], object]] = []
         self._over = False  # what still comes is not kept; guarded by the scheduler's lock
         self._broken = False  # the file cannot be written
-        identity = identify(fn, star=star, version=journal.version)
+        identity = identify(
+            fn,
+            star=star,
+            version=journal.version,
+            options=journal.options if isinstance(journal, CommandJournal) else None,
+            way_out=journal.with_version("1"),
+        )
         with _lock:
             before = _scribes.get(self._key)
             if before is not None and not before.give_way():
@@ -78,7 +85,7 @@ class Scribe:
                     "that one first, or give this one a journal of its own."
                 )
                 raise JournalInUse(message, path=journal.path)
-            self._store = Store(self._key, identity)
+            self._store = Store(self._key, identity, journal.with_version)
             if not _scribes:
                 atexit.unregister(_stop_all)
                 atexit.register(_stop_all)
@@ -107,9 +114,13 @@ class Scribe:
     def compare_all(self, items: Sequence[Any]) -> None:
         """Compare a whole input with what is kept, before anything of it runs."""
         self._ahead = [digest(item, position) for position, item in enumerate(items)]
-        for position, kept in self._store.digests():
-            if position < len(items) and kept != self._ahead[position]:
-                raise self._changed(position)
+        others = [
+            (position, kept)
+            for position, kept in self._store.digests()
+            if position < len(items) and kept != self._ahead[position]
+        ]
+        for position, kept in others:  # after the walk, which has the file
+            self._must_be(items[position], position, kept)
         self._compare_length(len(items))
 
     def restore(self, start: int, items: Sequence[Any], *, last: bool) -> dict[int, Any]:
@@ -127,7 +138,7 @@ class Scribe:
             ]
             for position, kept, result in self._store.known(start, len(items)):
                 if kept != digests[position - start]:
-                    raise self._changed(position)
+                    self._must_be(items[position - start], position, kept)
                 found[position] = self._load(position, result)
             for offset, known in enumerate(digests):
                 if start + offset not in found:
@@ -149,18 +160,23 @@ class Scribe:
     def _compare_length(self, count: int) -> None:
         last = self._store.last()
         if last >= count:
+            self._store.known(last, 1)  # which tells damage by its name
             message = (
                 f"journal {self._key!r} keeps the result of item {last}, and this input ends after {count} items. "
                 "Give the input it was begun with (more items at its end are welcome), or another file."
             )
             raise JournalMismatch(message, path=self._key, changed="input", position=count)
 
-    def _changed(self, position: int) -> JournalMismatch:
+    def _must_be(self, item: Any, position: int, kept: bytes) -> None:
+        """Refuse an item whose digest is not the one that is kept, but for what explains it."""
+        if kept == earlier_digest(item):
+            return
+        self._store.confirm(position, kept)
         message = (
             f"journal {self._key!r} was begun with another item {position} than this call has. Give the input it was "
             "begun with, in the same order (more items at its end are welcome), or another file."
         )
-        return JournalMismatch(message, path=self._key, changed="input", position=position)
+        raise JournalMismatch(message, path=self._key, changed="input", position=position)
 
     # ---------------------------------------------------------------- on the way out
 

@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import os
+import shlex
 from typing import Any
 
 import attrs
 
-__all__ = ["Journal"]
+__all__ = ["CommandJournal", "Journal"]
 
 
 def _path(value: Any) -> str:
@@ -39,7 +40,7 @@ class Journal:
         The file. It is made where there is none; its folder must be there.
     version : str or None
         The function is known by its name and this version. ``None``: by its name and
-        its code. A journal that was begun without a version takes the first it is given.
+        its code and what it holds. A journal that was begun without a version takes the first it is given.
 
     Examples
     --------
@@ -55,3 +56,20 @@ class Journal:
     def of(cls, given: Any) -> Journal:
         """Take a path, or a journal as it is."""
         return given if isinstance(given, cls) else cls(given)
+
+    def with_version(self, version: str) -> str:
+        """Say how whoever gave this journal gives it a version."""
+        return f"journal=Journal({self.path!r}, version={version!r})"
+
+
+@attrs.frozen
+class CommandJournal(Journal):
+    """The journal of a command, whose results depend on some of its options, too."""
+
+    options: str = attrs.field(
+        default="", kw_only=True
+    )  # those that are given, with spaces between
+
+    def with_version(self, version: str) -> str:
+        """Say how the command is given a version."""
+        return f"--journal-version {shlex.quote(version)}"

@@ -11,6 +11,11 @@ States and guarantees
   at each commit would cost a wait for the disk for every batch of results, to save work
   that is done again after a power cut anyway.
 - A file that is not a journal of workpool is refused before anything in it is changed.
+- What is read is what was written: each row, and the facts about the function, have a checksum.
+  SQLite sees a page that makes no sense; a byte that fell over in a result is for us to see.
+
+A journal of format 1, which had no checksums, gets a column for them when it is opened, in one
+transaction. Its rows stay as they are, unchecked.
 
 A kill before the first commit leaves an empty file, which is a new journal. A kill
 later leaves the log beside the file (``-wal``): whoever opens the file reads it.
@@ -22,41 +27,47 @@ import ctypes
 import json
 import os
 import sqlite3
-from collections.abc import Generator, Iterator
+import zlib
+from collections.abc import Callable, Generator, Iterator
 from contextlib import contextmanager
 from typing import Any
 
 import attrs
 
 from workpool._compat import Lock
-from workpool.errors import JournalError, JournalInUse, JournalMismatch
+from workpool.errors import JournalError
 from workpool.journal.identity import Identity
+from workpool.journal.refusals import damaged, explained, same_function
+from workpool.journal.settings import Journal
 
 __all__ = ["Row", "Store"]
 
 APPLICATION = 0x776B706C  # "wkpl", in SQLite's header: whose file it is
-FORMAT = 1
+FORMAT = 2
+_UNCHECKED = 1  # the format before there were checksums
 
 Row = tuple[int, bytes, bytes]  # position, digest of the item, pickle of its result
 
 _TABLES = """
 BEGIN EXCLUSIVE;
 CREATE TABLE facts (name TEXT PRIMARY KEY, value TEXT NOT NULL) WITHOUT ROWID;
-CREATE TABLE items (position INTEGER PRIMARY KEY, digest BLOB NOT NULL, result BLOB NOT NULL);
+CREATE TABLE items (position INTEGER PRIMARY KEY, digest BLOB NOT NULL, result BLOB NOT NULL,
+                    checksum INTEGER);
 PRAGMA application_id = {application};
 PRAGMA user_version = {format};
-INSERT INTO facts VALUES ('function', '{{}}'), ('runs', '0');
+INSERT INTO facts VALUES ('function', '{{}}'), ('runs', '0'), ('checksum', '{checksum}');
 COMMIT;
 """
-
-_BUSY, _FULL, _CANTOPEN, _NOTADB = 5, 13, 14, 26  # SQLite's primary result codes
 
 
 class Store:
     """An open journal; all its calls may come from any thread."""
 
-    def __init__(self, path: str, identity: Identity) -> None:
+    def __init__(
+        self, path: str, identity: Identity, with_version: Callable[[str], str] | None = None
+    ) -> None:
         self.path = path
+        self._with_version = with_version or Journal(path).with_version
         self._lock = Lock()  # guards the connection: one statement or transaction at a time
         with explained(path, "be opened"):
             self._connection = connection = sqlite3.connect(
@@ -85,46 +96,77 @@ class Store:
                     "Give the journal a file of its own."
                 )
                 raise JournalError(message, path=self.path)
-            connection.executescript(_TABLES.format(application=APPLICATION, format=FORMAT))
-        elif version != FORMAT:
+            facts = {"function": "{}", "runs": "0"}
+            tables = _TABLES.format(
+                application=APPLICATION, format=FORMAT, checksum=_checksum_of_facts(facts)
+            )
+            connection.executescript(tables)
+        elif version not in (FORMAT, _UNCHECKED):
             message = (
                 f"{self.path!r} is a journal in format {version}, and this workpool reads format {FORMAT}. "
                 "Begin a new one, or use the version of workpool that wrote it."
             )
             raise JournalError(message, path=self.path)
         connection.execute("PRAGMA journal_mode = WAL")
-        self._compare(connection, identity)
+        self._compare(connection, identity, unchecked=version == _UNCHECKED)
 
-    def _compare(self, connection: sqlite3.Connection, identity: Identity) -> None:
+    def _compare(
+        self, connection: sqlite3.Connection, identity: Identity, *, unchecked: bool
+    ) -> None:
         """Refuse another function than the one it was begun with; write, so that what cannot be written is told."""
         facts = dict(connection.execute("SELECT name, value FROM facts"))
-        known = json.loads(facts["function"])
-        kept = Identity(**known) if known else identity
-        _same_function(self.path, kept, identity)
+        try:
+            if not unchecked and int(facts["checksum"]) != _checksum_of_facts(facts):
+                facts = {}  # which is damage as well
+            known = json.loads(facts["function"])
+            kept = Identity(**known) if known else identity
+            runs = int(facts["runs"])
+        except (AttributeError, LookupError, TypeError, ValueError) as error:
+            raise damaged(self.path, "what it says of its function") from error
+        same_function(self.path, kept, identity, self._with_version)
         with transaction(connection):
             now = identity
             if kept.version is None and identity.version is None:
-                now = kept  # the code it was begun with, should Python have changed meanwhile
-            rows = [
-                ("function", json.dumps(attrs.asdict(now))),
-                ("runs", str(int(facts["runs"]) + 1)),
-            ]
-            connection.executemany("REPLACE INTO facts VALUES (?, ?)", rows)
+                # The code it was begun with, should Python have changed meanwhile.
+                now = attrs.evolve(kept, options=identity.options)
+            if unchecked:
+                connection.execute("ALTER TABLE items ADD COLUMN checksum INTEGER")
+                connection.execute(f"PRAGMA user_version = {FORMAT}")
+            facts = {"function": json.dumps(attrs.asdict(now)), "runs": str(runs + 1)}
+            facts["checksum"] = str(_checksum_of_facts(facts))
+            connection.executemany("REPLACE INTO facts VALUES (?, ?)", facts.items())
 
     # ------------------------------------------------------------------------ items
 
     def known(self, start: int, count: int) -> list[Row]:
-        """Give what is kept of so many neighbouring items."""
+        """Give what is kept of so many neighbouring items; JournalError if it is not what was written."""
         with self._lock, explained(self.path, "be read"):
-            return self._connection.execute(
-                "SELECT position, digest, result FROM items WHERE position BETWEEN ? AND ?",
+            rows = self._connection.execute(
+                "SELECT position, digest, result, checksum FROM items WHERE position BETWEEN ? AND ?",
                 (start, start + count - 1),
             ).fetchall()
+        return [self._checked(*row) for row in rows]
+
+    def _checked(self, position: int, digest: Any, result: Any, checksum: Any) -> Row:
+        whole = type(digest) is bytes and type(result) is bytes
+        if whole and checksum is not None:  # a row of format 1 has none
+            whole = checksum == _checksum(position, digest, result)
+        if not whole:
+            raise damaged(self.path, f"the result of item {position}")
+        return position, digest, result
+
+    def confirm(self, position: int, digest: object) -> None:
+        """See that a row whose item is to be refused is no damaged one; JournalError if it is."""
+        rows = self.known(position, 1)
+        if not rows or digest != rows[0][1]:
+            raise damaged(self.path, f"the result of item {position}")
 
     def digests(self) -> Iterator[tuple[int, bytes]]:
-        """Go through the digests of all items that are kept."""
+        """Go through the digests of all items that are kept, unchecked: those that differ are for ``confirm``."""
         with self._lock, explained(self.path, "be read"):
-            yield from self._connection.execute("SELECT position, digest FROM items")
+            yield from self._connection.execute(
+                "SELECT position, digest FROM items WHERE position >= 0"
+            )
 
     def last(self) -> int:
         """Give the last position that is kept; -1 when there is none."""
@@ -135,7 +177,10 @@ class Store:
     def write(self, rows: list[Row]) -> None:
         """Keep results; on return no death of this process can lose them."""
         with self._lock, explained(self.path, "be written"), transaction(self._connection):
-            self._connection.executemany("REPLACE INTO items VALUES (?, ?, ?)", rows)
+            self._connection.executemany(
+                "REPLACE INTO items VALUES (?, ?, ?, ?)",
+                [(*row, _checksum(*row)) for row in rows],
+            )
 
     def close(self) -> None:
         """Let go of the file; the log is folded into it."""
@@ -145,6 +190,14 @@ class Store:
                 self._connection.close()
             except sqlite3.Error:
                 pass  # what was committed stays in the log, and is read from there
+
+
+def _checksum(position: int, digest: bytes, result: bytes) -> int:
+    return zlib.crc32(result, zlib.crc32(digest, position))
+
+
+def _checksum_of_facts(facts: dict[str, str]) -> int:
+    return zlib.crc32(f"{facts['runs']} {facts['function']}".encode())
 
 
 @contextmanager
@@ -160,48 +213,6 @@ def transaction(connection: sqlite3.Connection) -> Generator[None]:
         except sqlite3.Error:
             pass  # SQLite has rolled back by itself
         raise
-
-
-@contextmanager
-def explained(path: str, what: str) -> Generator[None]:
-    """Say in our words what SQLite could not do."""
-    try:
-        yield
-    except sqlite3.Error as error:
-        code = getattr(error, "sqlite_errorcode", 0) & 0xFF
-        if code == _BUSY:
-            message = (
-                f"journal {path!r} is in use by another process. One map call at a time can go on with it: "
-                "wait for that one to end, or give this one a journal of its own."
-            )
-            raise JournalInUse(message, path=path) from error
-        hint = {
-            _FULL: "Make room, and make the same call again: what was kept before stays.",
-            _CANTOPEN: f"Its folder, {os.path.dirname(path)!r}, must be there and allow files to be made.",
-            _NOTADB: "It is no SQLite file, and was left as it is: give the journal a file of its own.",
-        }.get(code, "What was kept before stays; see the cause.")
-        message = f"journal {path!r} cannot {what}: {error}. {hint}"
-        raise JournalError(message, path=path) from error
-
-
-def _same_function(path: str, kept: Identity, given: Identity) -> None:
-    if kept.name != given.name:
-        what = f"was begun with the function {kept.name}, and this call is about {given.name}"
-    elif kept.star != given.star:
-        what = f"was begun by {'starmap' if kept.star else 'map'}, and this call is the other one"
-    elif kept.version is not None and kept.version != given.version:
-        what = f"was begun with version {kept.version!r} of {kept.name}, and this call has version {given.version!r}"
-    elif given.version is None and kept.python == given.python and kept.code != given.code:
-        what = (
-            f"was begun with another code of {kept.name} (or of what it closes over). If its results are good "
-            f"all the same, say so: journal=Journal({path!r}, version='2')"
-        )
-    else:
-        return
-    message = (
-        f"journal {path!r} {what}. Else begin anew: delete it, or give this call another file."
-    )
-    raise JournalMismatch(message, path=path, changed="function")
 
 
 # ------------------------------------------------------------------------- forks
