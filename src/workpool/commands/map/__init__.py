@@ -18,7 +18,7 @@ from workpool.commands.map.source import Source, unreadable
 from workpool.commands.map.target import CannotLoad, load
 from workpool.commands.map.work import Work
 from workpool.errors import WorkpoolError
-from workpool.journal.settings import Journal
+from workpool.journal.settings import CommandJournal
 from workpool.naming import function_name
 from workpool.pool import Pool
 
@@ -169,7 +169,9 @@ def _map(
         "progress": progress,
     }
     if arguments.journal is not None:
-        how["journal"] = Journal(arguments.journal, version=arguments.journal_version)
+        how["journal"] = CommandJournal(
+            arguments.journal, version=arguments.journal_version, options=work.options
+        )
     failed = False
     call: Any = work.call
     with options.map(call, source.items, return_exceptions=True, **how) as results:

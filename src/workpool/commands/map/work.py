@@ -26,6 +26,7 @@ class Work:
     """How the function is called."""
 
     call: Callable[[str], str]
+    options: str  # those that change what it writes, as they are given
 
     @classmethod
     def of(cls, fn: Callable[..., Any], arguments: argparse.Namespace) -> Work:
@@ -38,7 +39,12 @@ class Work:
             with_input=arguments.with_input,
         )
         call.__qualname__ = function_name(fn)  # for messages, and for a journal
-        return cls(call)
+        options = {
+            "--jsonl": arguments.jsonl,
+            "--repr": arguments.repr,
+            "--with-input": arguments.with_input,
+        }
+        return cls(call, " ".join(option for option, given in options.items() if given))
 
 
 def _call(
