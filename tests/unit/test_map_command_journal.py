@@ -62,6 +62,16 @@ def test_a_changed_function_is_told_in_the_words_of_the_command(
     )
 
 
+def test_another_function_is_refused_with_the_same_version(
+    folder: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """The function has its own name, not that of what the command wraps it in."""
+    command = ["map", "--journal", "run.sqlite", "--journal-version", "1", "--files", "a", "--"]
+    assert main([*command, "mapped_tools:upper"]) == 0
+    assert main([*command, "builtins:len"]) == 2
+    assert "function upper, and this call is about len" in capsys.readouterr().err
+
+
 def test_a_journal_of_a_program_is_none_of_the_command(
     folder: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:

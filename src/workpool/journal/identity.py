@@ -42,11 +42,12 @@ def identify(
     *,
     star: bool,
     version: str | None,
+    name: str | None = None,
     options: str | None = None,
     way_out: str = "journal=Journal(path, version='1')",
 ) -> Identity:
     """Tell by what a function is to be known again; NotPicklable if that cannot be told."""
-    name = function_name(fn)
+    name = name or function_name(fn)
     code = ""
     if version is None:
         try:

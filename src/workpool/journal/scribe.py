@@ -70,11 +70,13 @@ class Scribe:
         self._awaited: list[Callable[[], object]] = []
         self._over = False  # what still comes is not kept; guarded by the scheduler's lock
         self._broken = False  # the file cannot be written
+        command = journal if isinstance(journal, CommandJournal) else None
         identity = identify(
             fn,
             star=star,
             version=journal.version,
-            options=journal.options if isinstance(journal, CommandJournal) else None,
+            name=command.function if command else None,
+            options=command.options if command else None,
             way_out=journal.with_version("1"),
         )
         with _lock:

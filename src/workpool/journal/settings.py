@@ -66,6 +66,7 @@ class Journal:
 class CommandJournal(Journal):
     """The journal of a command, whose results depend on some of its options, too."""
 
+    function: str = attrs.field(kw_only=True)  # its name: the map call is given what wraps it
     options: str = attrs.field(
         default="", kw_only=True
     )  # those that are given, with spaces between

@@ -170,7 +170,10 @@ def _map(
     }
     if arguments.journal is not None:
         how["journal"] = CommandJournal(
-            arguments.journal, version=arguments.journal_version, options=work.options
+            arguments.journal,
+            version=arguments.journal_version,
+            function=work.function,
+            options=work.options,
         )
     failed = False
     call: Any = work.call

@@ -26,6 +26,7 @@ class Work:
     """How the function is called."""
 
     call: Callable[[str], str]
+    function: str  # its name
     options: str  # those that change what it writes, as they are given
 
     @classmethod
@@ -38,13 +39,13 @@ class Work:
             any_result=arguments.repr,
             with_input=arguments.with_input,
         )
-        call.__qualname__ = function_name(fn)  # for messages, and for a journal
         options = {
             "--jsonl": arguments.jsonl,
             "--repr": arguments.repr,
             "--with-input": arguments.with_input,
         }
-        return cls(call, " ".join(option for option, given in options.items() if given))
+        given = " ".join(option for option in options if options[option])
+        return cls(call, function_name(fn), given)
 
 
 def _call(
