@@ -88,10 +88,11 @@ def _end_tracker() -> None:
 
 
 def _end_memory() -> None:
-    """Close the files of shared state that tasks made here: nothing else does it, for the process lives on.
+    """Let go of what tasks had in hand, and close the files of shared state that they made: the process lives on.
 
     Another interpreter of it may use the file of record locks, by its number, where the state was passed on.
     """
+    lives.leave()
     module = sys.modules.get("workpool.ipc.memory")
     arena = getattr(module, "_own", None)
     if arena is None:

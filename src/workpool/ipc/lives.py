@@ -6,8 +6,10 @@ it when the process ends, however it ends. So what a process has written its
 number on can be taken from it when it is dead. Process ids would not do: they
 are used again.
 
-The interpreters of one process have one number, for the kernel sees one process: who makes
-another interpreter tells it (`shared_number`, `adopt`).
+An interpreter is a process here: it has a number of its own. Its record lock is the process's, so it says itself
+when it ends (`leave`). A process cannot try a lock that it has itself, but it can ask who has it, in the name of
+the open file (``F_OFD_GETLK``). Where the kernel does not answer that, all interpreters of a process have one
+number: who makes another interpreter tells it (`shared_number`, `adopt`).
 
 Order: a process holds its byte before it writes its number anywhere.
 """
@@ -16,10 +18,12 @@ from __future__ import annotations
 
 import os
 import random
+import struct
 import sys
+from contextlib import suppress
 from typing import TYPE_CHECKING
 
-from workpool._compat import Lock
+from workpool._compat import LINUX, Lock
 
 if sys.platform != "win32":
     import fcntl
@@ -27,10 +31,12 @@ if sys.platform != "win32":
 if TYPE_CHECKING:
     from workpool.ipc.memory import Arena
 
-__all__ = ["adopt", "ended", "kept", "our_number", "shared_number"]
+__all__ = ["NOBODY", "adopt", "ended", "kept", "leave", "our_number", "shared_number"]
 
 # Far beyond the bytes that record locks take, which are offsets of an arena; and below 2**63.
 _FIRST, _LAST = 1 << 61, (1 << 62) - 1
+#: A number that no process has: its owner has ended, whoever asks.
+NOBODY = _LAST + 1
 
 _lock = Lock()  # guards _number and _announced
 _number = 0  # 0: not drawn yet
@@ -56,17 +62,29 @@ def our_number(arena: Arena) -> int:
 
 
 def shared_number() -> int:
-    """Return this process's number, to be given to another interpreter of it."""
+    """Return what another interpreter of this process has to `adopt`: this one's number, or 0 if it draws its own."""
+    if _ASKS:
+        return 0
     with _lock:
         _draw()
         return _number
 
 
 def adopt(number: int) -> None:
-    """Be of the process that has this number; in a new interpreter of it."""
+    """Be known by that number; in a new interpreter. 0: by one that is yet to be drawn."""
     global _number  # noqa: PLW0603 - one a process
     with _lock:
         _number = number
+
+
+def leave() -> None:
+    """Be one that has ended, though the process lives on: the last thing that an interpreter does with shared state."""
+    with _lock:
+        if not _ASKS:
+            return  # the number is that of others, too
+        for fd in kept.values():
+            with suppress(OSError):  # one of another interpreter, and closed: so the byte is let go
+                fcntl.lockf(fd, fcntl.LOCK_UN, 1, _number)
 
 
 def _draw() -> None:
@@ -80,12 +98,38 @@ def ended(arena: Arena, number: int) -> bool:
     """Tell whether the process of that number has ended. When in doubt it has not: ask again."""
     if number == _number:
         return False
+    if _ASKS:
+        return not _held(arena.locks_fd, number)
     try:
         fcntl.lockf(arena.locks_fd, fcntl.LOCK_EX | fcntl.LOCK_NB, 1, number)
     except OSError:
         return False  # it holds its byte, or someone else is looking right now
     fcntl.lockf(arena.locks_fd, fcntl.LOCK_UN, 1, number)
     return True
+
+
+def _held(fd: int, byte: int) -> bool:
+    """Ask whether any process has a lock on that byte, this one included."""
+    asked = _FLOCK.pack(fcntl.F_WRLCK, os.SEEK_SET, byte, 1, 0)
+    kind: int = _FLOCK.unpack(fcntl.fcntl(fd, fcntl.F_OFD_GETLK, asked))[0]
+    return kind != fcntl.F_UNLCK
+
+
+def _asks() -> bool:
+    """Find out whether the kernel answers that."""
+    if not LINUX or not hasattr(fcntl, "F_OFD_GETLK"):
+        return False
+    fd = os.open(os.devnull, os.O_RDWR | os.O_CLOEXEC)
+    try:
+        return not _held(fd, 0)
+    except OSError:
+        return False
+    finally:
+        os.close(fd)
+
+
+_FLOCK = struct.Struct("hhqqi")  # Linux's struct flock: kind, whence, start, length, process
+_ASKS = _asks()
 
 
 def _after_fork_in_child() -> None:
