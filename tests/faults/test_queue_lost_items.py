@@ -6,10 +6,13 @@ what the dead had in hand can be told and taken over.
 
 from __future__ import annotations
 
+import gc
 import multiprocessing
+import pickle
 import random
 import signal
 from collections.abc import Callable
+from functools import partial
 from multiprocessing.process import BaseProcess
 
 import pytest
@@ -18,6 +21,7 @@ from tests.support.dying import die
 from tests.support.gates import DEADLINE, Gate, in_background, stop
 from tests.support.queues import until_asleep
 from workpool.errors import JoinTimeout, WorkerLost
+from workpool.ipc import shared_queue
 from workpool.queues import Queue
 
 fork = multiprocessing.get_context("fork")
@@ -95,6 +99,52 @@ def test_what_is_taken_over_is_as_if_taken() -> None:
     for _ in range(3):
         queue.task_done()
     queue.join(timeout=0)
+
+
+def again(data: bytes) -> Queue[int]:
+    """Reach a queue anew, as the next task does."""
+    gc.collect()
+    queue: Queue[int] = pickle.loads(data)
+    return queue
+
+
+def test_what_was_taken_over_is_marked_by_a_later_task() -> None:
+    """A task takes it over and ends; the next, with a queue unpickled anew, marks it done."""
+
+    def child(data: bytes) -> None:
+        shared_queue._known.clear()  # what came with the fork is none of ours
+        assert next(again(data).reclaim()) == 0
+        again(data).task_done()
+
+    queue: Queue[int] = Queue(scope="process")
+    queue.put(0)
+    with Gate() as gate:
+        holder = start(hold, queue, 1, gate.path)
+        gate.arrival()
+        kill(holder)
+    process = start(child, pickle.dumps(queue))
+    process.join(DEADLINE)
+    assert process.exitcode == 0
+    process.close()
+    queue.join(timeout=0)
+
+
+def take_over(queue: Queue[int], gate: str) -> None:
+    assert next(queue.reclaim()) == 0
+    stop(gate, "taken over")
+
+
+def test_what_was_taken_over_is_told_of_who_took_it_over() -> None:
+    """When that one dies too, its process id is named, not the first one's."""
+    queue: Queue[int] = Queue(scope="process")
+    queue.put(0)
+    for call in (partial(hold, queue, 1), partial(take_over, queue)):
+        with Gate() as gate:
+            holder = start(call, gate.path)
+            gate.arrival()
+            assert queue.abandoned() == {}
+            pid = kill(holder)
+        assert queue.abandoned() == {pid: 1}
 
 
 def test_sleepers_are_killed() -> None:

@@ -41,7 +41,7 @@ def others(queue: Queue[Any]) -> list[Queue[Any]]:
     shared = inner(queue)
     copies = [SharedQueue(shared._region, shared.maxsize) for _ in range(2)]
     for copy in copies:
-        copy._ledger, copy._mine = shared._ledger, shared._mine
+        copy._hands = shared._hands
     return [_attach(copy) for copy in copies]
 
 

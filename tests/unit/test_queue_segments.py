@@ -3,15 +3,16 @@
 from __future__ import annotations
 
 import os
+from collections import deque
 from collections.abc import Iterator
 
 import pytest
 
 from workpool.errors import SharedStateLost
-from workpool.ipc import memory
+from workpool.ipc import lives, memory
 from workpool.ipc.chain import Segment
 from workpool.ipc.memory import Region
-from workpool.ipc.segments import BASE_SIZE, RESERVE, Record, Segments, _first_record
+from workpool.ipc.segments import BASE_SIZE, RESERVE, Mark, Record, Segments, _first_record
 
 UNIT = 1 << 16
 OURS, PID = 1 << 61, 4711
@@ -37,9 +38,12 @@ def put(segments: Segments, payload: bytes) -> None:
 
 
 def take(segments: Segments) -> Record:
-    record = segments.take(OURS, PID)
-    assert record is not None
-    return record
+    held: deque[Mark] = deque()
+    payload = segments.take(OURS, PID, held)
+    assert payload is not None
+    ((places, place, done),) = held
+    assert done == 0
+    return payload, places, place
 
 
 def take_done(segments: Segments) -> bytes:
@@ -89,7 +93,7 @@ def test_one_who_remembers_old_bounds_finds_the_new_ones(region: Region) -> None
         assert here.sweep() == 1  # where it says that it has taken is where others look
         places[place] = 0
         assert here.sweep() == 0
-    assert here.take(OURS, PID) is None
+    assert here.take(OURS, PID, deque()) is None
 
 
 def test_one_who_wrote_within_old_bounds_keeps_to_the_new_ones(region: Region) -> None:
@@ -198,7 +202,7 @@ def test_a_tail_that_went_ahead_shows_nothing_to_take(region: Region) -> None:
     put(segments, b"x" * 50_000)
     take_done(segments)
     segments.prepare(50_000)
-    assert segments.take(OURS, PID) is None
+    assert segments.take(OURS, PID, deque()) is None
     assert segments.empty()
     assert segments.queued() == 0
     put(segments, b"y" * 50_000)
@@ -229,3 +233,55 @@ def test_memory_that_someone_else_wrote_to_is_told(region: Region) -> None:
     segments._words[2] += 1 << 20  # the tail is in no segment
     with pytest.raises(SharedStateLost, match="was written to by something else"):
         put(segments, b"x")
+
+
+def test_what_is_put_back_is_the_next_to_be_taken(region: Region) -> None:
+    """As if it had not been taken, also where it was the first of a segment."""
+    segments = Segments(region, 0, fresh=True)
+    for item in (b"x" * 50_000, b"y" * 50_000, b"z"):
+        put(segments, item)
+    for left in (3, 2, 1):
+        held: deque[Mark] = deque()
+        payload = segments.take(OURS, PID, held)
+        assert payload is not None
+        expected = bytes(payload)
+        segments.put_back(held)
+        assert not held
+        assert segments.queued() == left
+        assert take_done(segments) == expected
+    assert segments.sweep() == 0
+    segments.put_back(deque())  # there may be nothing: another thread has marked it
+    assert segments.empty()
+
+
+def test_what_cannot_be_put_back_is_nobodys(region: Region) -> None:
+    """When the next one is taken, its taker is one that has ended, whoever asks."""
+    segments = Segments(region, 0, fresh=True)
+    put(segments, b"a")
+    put(segments, b"b")
+    held: deque[Mark] = deque()
+    segments.take(OURS, PID, held)
+    assert take_done(segments) == b"b"
+    segments.put_back(held)
+    assert not held
+    (record,) = segments.taken()
+    number, pid = segments.taker(record) or (0, 0)
+    assert pid == PID
+    assert lives.ended(region.arena, number)
+    segments.hand_over(record, OURS + 1, PID + 1, held)
+    assert segments.taker(record) == (OURS + 1, PID + 1)
+    assert [(memory, place) for memory, place, _ in held] == [record[1:]]
+
+
+def test_the_newest_of_what_is_not_done_is_found(region: Region) -> None:
+    """Of several segments, and none when all is done."""
+    segments = Segments(region, 0, fresh=True)
+    assert segments.newest() is None
+    for _ in range(3):
+        put(segments, b"x" * 30_000)
+    records = [take(segments) for _ in range(3)]
+    for record in reversed(records):
+        assert segments.newest() == record[1:]
+        _, places, place = record
+        places[place] = 0
+    assert segments.newest() is None

@@ -15,12 +15,18 @@ from __future__ import annotations
 from time import monotonic
 from typing import TYPE_CHECKING, Final
 
+from workpool.errors import WouldDeadlock
 from workpool.ipc.futex import Word
+from workpool.ipc.robust_lock import locked
+from workpool.ipc.shortage import is_shortage
 
 if TYPE_CHECKING:
-    from workpool.ipc.memory import Region
+    from collections.abc import Callable
 
-__all__ = ["BELL_SIZE", "LOOK", "Bell"]
+    from workpool.ipc.memory import Region
+    from workpool.ipc.robust_lock import RobustLock
+
+__all__ = ["BELL_SIZE", "LOOK", "Bell", "told"]
 
 BELL_SIZE: Final = 64  # bytes of the region that a bell takes: a cache line
 LOOK: Final = 0.2  # seconds; the longest anyone sleeps without looking
@@ -61,3 +67,18 @@ class Bell:
         self._word.value += 1
         self._word.wake()
         self.awaited[0] = 0
+
+
+def told(lock: RobustLock, ring: Callable[[], object]) -> None:
+    """Ring with the lock held; where that cannot be, those who sleep look for themselves.
+
+    So a call that has done its work does not fail for it: because there is no memory to look at things,
+    or because this very thread has that lock, and a finalizer calls in the middle.
+    """
+    try:
+        locked(lock, ring)
+    except WouldDeadlock:
+        pass
+    except (OSError, MemoryError) as error:
+        if not is_shortage(error):
+            raise

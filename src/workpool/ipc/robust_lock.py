@@ -30,7 +30,7 @@ import errno
 import os
 import threading
 from collections.abc import Callable
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING, Final, TypeVar
 
 from workpool.errors import WouldDeadlock
 from workpool.ipc import mutex
@@ -40,7 +40,9 @@ from workpool.ipc.record_lock import RecordLock
 if TYPE_CHECKING:
     from workpool.ipc.memory import Region
 
-__all__ = ["LOCK_SIZE", "OWNER_DIED", "SLICE", "RobustLock"]
+__all__ = ["LOCK_SIZE", "OWNER_DIED", "SLICE", "RobustLock", "locked"]
+
+R = TypeVar("R")
 
 LOCK_SIZE: Final = 64  # bytes of the region that a lock takes
 
@@ -222,6 +224,18 @@ class RobustLock:
     def undo(self, code: int) -> None:
         """Give the lock back if `code`, from `take` or `settle`, means that it may be ours."""
         self._latch.undo(code)
+
+
+def locked(lock: RobustLock, act: Callable[[], R]) -> R:
+    """Call with the lock held, the second way."""
+    code = 0
+    try:
+        code = lock.take()
+        if code:
+            code = lock.settle(code)
+        return act()
+    finally:
+        lock.undo(code) if code else lock.give()
 
 
 def _thread_identity() -> int:

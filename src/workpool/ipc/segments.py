@@ -29,9 +29,17 @@ eight bytes, and what was written before it is out of reach until then.
     the map, then HEAD. Before HEAD: a queued record; what says otherwise is not
     looked at, and written again.
     Done: one store, of a byte.
+    `put_back`: one store, of HEAD or of the taker's number.
+    `hand_over`: the new taker's process id, then its number. Before the number:
+    the record is the dead one's still, for the number alone tells whose it is; the
+    process id is for people.
     `prepare`: a segment at the end of the chain, a jump behind the last record,
     WRITTEN, then TAIL. Before TAIL: a jump that no one comes to, and that the
     next record is written over.
+
+What an exception leaves behind (there is no memory, or Ctrl-C strikes) is what a
+kill at that line does, with one thing more: who takes a record notes it, too. Both
+are done, or none is: `take` and `hand_over` undo what they have begun.
 
 HEAD and TAIL hold a count and a position together, so that both change at once:
 how many were ever taken, or put, modulo 2**33, and below it a cell in 31 bits.
@@ -40,24 +48,28 @@ how many were ever taken, or put, modulo 2**33, and below it a cell in 31 bits.
 from __future__ import annotations
 
 import struct
-import sys
 from typing import TYPE_CHECKING, Final, TypeAlias
 
 from workpool._compat import ShutDown
+from workpool.ipc import lives
 from workpool.ipc.chain import CELL, CELLS, Chain, Segment
+from workpool.ipc.shortage import is_shortage
 
 if TYPE_CHECKING:
+    from collections import deque
     from collections.abc import Callable
 
     from workpool.ipc.memory import Region
 
-__all__ = ["BASE_SIZE", "RESERVE", "Record", "Segments"]
+__all__ = ["BASE_SIZE", "RESERVE", "Mark", "Record", "Segments"]
 
 BASE_SIZE: Final = 64  # bytes of the region for the words below
 RESERVE: Final = 1 << 35  # bytes of address space behind it; positions end there
 
 #: A taken record: its payload, valid until it is done; the map of its segment, and its place in it.
 Record: TypeAlias = "tuple[memoryview[int], memoryview[int], int]"
+#: What its taker notes: the arguments of the `operator.setitem` that marks it done.
+Mark: TypeAlias = "tuple[memoryview[int], int, int]"
 
 # Words; two more are the chain's.
 _READ, _HEAD, _TAIL, _WRITTEN, _CLOSED, _CHAIN = range(6)
@@ -163,8 +175,14 @@ class Segments:
         words[_WRITTEN] = self._written = _bounds(segment)
         words[_TAIL] = words[_TAIL] & ~_AT | cell
 
-    def take(self, number: int, pid: int) -> Record | None:
-        """Take the record at the head, if there is one, in the name of a process."""
+    def take(self, number: int, pid: int, held: deque[Mark]) -> memoryview[int] | None:
+        """Take the record at the head, if there is one, in the name of a process, and note it as held.
+
+        Raises
+        ------
+        OSError
+            There is no memory to look at it; it is queued still.
+        """
         head: int
         read, head, tail = _read_three(self._base)
         if head == tail:
@@ -186,11 +204,36 @@ class Segments:
         begin = place << 4
         _write_two(memory, begin, pid << _SIZE_BITS | size, number)
         memory[place] = 1
-        self._words[_HEAD] = (head + (((size + 31) >> 4) + _ONE)) & _ALL
-        if crossed:
-            self.sweep()
         begin += CELL
-        return memory[begin : begin + size], memory, place
+        payload, mark = memory[begin : begin + size], (memory, place, 0)
+        try:
+            self._words[_HEAD] = (head + (((size + 31) >> 4) + _ONE)) & _ALL
+            held.append(mark)
+            if crossed:
+                self._tidy()
+        except BaseException:
+            # Nobody was told. The head is held, so no one took the next one; and it has crossed.
+            if held and held[-1] is mark:
+                held.pop()
+            self._words[_HEAD] = head
+            raise
+        return payload
+
+    def put_back(self, held: deque[Mark]) -> None:
+        """Give up what was taken last of those held: it is the next to be taken, or else as if its taker had died."""
+        if not held:
+            return
+        memory, place, _ = held[-1]
+        words = memory[place << 4 : (place << 4) + CELL].cast("Q")
+        cells = ((words[0] & _SIZE) + 31) >> 4
+        head = self._words[_HEAD]
+        # The last step takes it off the list: nothing can strike between the two.
+        if memory is self._reading.memory and head & _AT == self._reading.start + place + cells:
+            self._words[_HEAD] = (head - (cells + _ONE)) & _ALL
+            held.pop()
+        else:
+            words[1] = lives.NOBODY
+            held.pop()
 
     def _read_in(self, segment: Segment) -> Segment:
         """Take from that segment from now on."""
@@ -222,12 +265,15 @@ class Segments:
         # A taker may have been killed before it moved on; from now on this byte would mean something.
         segment.memory[cell - segment.start] = 0
         words[_HEAD] = words[_TAIL]
-        self.sweep()
+        self._tidy()
 
     # ---------------------------------------------------------------- the taken ones
 
-    def sweep(self, see: Callable[[Record], None] | None = None) -> int:
-        """Count the taken records that are not done, and let go of segments that have none."""
+    def sweep(self, look: Callable[[memoryview[int], bytes], None] | None = None) -> int:
+        """Count the taken records that are not done, and let go of segments that have none.
+
+        Where there are some, ``look`` is shown the segment's memory, and the map as far as it counts.
+        """
         head = self._words[_HEAD] & _AT
         segment, before = self._chain.oldest(), None
         count = 0
@@ -238,8 +284,8 @@ class Segments:
             places = bytes(memory[: head - start if reached else end - start])
             found = places.count(1)
             count += found
-            if see is not None:
-                _see(memory, places, see)
+            if found and look is not None:
+                look(memory, places)
             if reached:
                 return count
             follower = self._chain.behind(segment)
@@ -249,6 +295,35 @@ class Segments:
                 self._chain.unlink(segment, before)
             segment = follower
 
+    def _tidy(self) -> None:
+        """Let go of segments that have no taken record; if there is no memory to look, the next sweep will."""
+        try:
+            self.sweep()
+        except (OSError, MemoryError) as error:
+            if not is_shortage(error):
+                raise
+
+    def taken(self) -> list[Record]:
+        """List the taken records that are not done, oldest first."""
+        found: list[Record] = []
+
+        def look(memory: memoryview[int], places: bytes) -> None:
+            place = places.find(1)
+            while place >= 0:
+                begin = (place << 4) + CELL
+                size = _read_two(memory, place << 4)[0] & _SIZE
+                found.append((memory[begin : begin + size], memory, place))
+                place = places.find(1, place + 1)
+
+        self.sweep(look)
+        return found
+
+    def newest(self) -> tuple[memoryview[int], int] | None:
+        """Find the record that was taken last of those that are not done: the map of its segment, and its place."""
+        found: list[tuple[memoryview[int], int]] = []
+        self.sweep(lambda memory, places: found.append((memory, places.rfind(1))))
+        return found[-1] if found else None
+
     @staticmethod
     def taker(record: Record) -> tuple[int, int] | None:
         """Tell which process has a taken record, by number and process id; None if it is done."""
@@ -257,11 +332,22 @@ class Segments:
         return (number, word >> _SIZE_BITS) if memory[place] else None
 
     @staticmethod
-    def hand_over(record: Record, number: int) -> None:
-        """Give a record to another process; the one that has it must be dead."""
-        _, memory, place = record
-        begin = (place << 4) + 8
-        memory[begin : begin + 8] = number.to_bytes(8, sys.byteorder)
+    def hand_over(record: Record, number: int, pid: int, held: deque[Mark]) -> None:
+        """Give a record to another process, which notes it as held; the one that has it must be dead."""
+        payload, memory, place = record
+        mark = memory, place, 0
+        begin = place << 4
+        words = memory[begin : begin + CELL].cast("Q")
+        before = words.tolist()
+        words[0] = pid << _SIZE_BITS | len(payload)
+        try:
+            words[1] = number
+            held.append(mark)
+        except BaseException:
+            if held and held[-1] is mark:
+                held.pop()
+            words[1], words[0] = before[1], before[0]
+            raise
 
 
 def _bounds(segment: Segment) -> int:
@@ -271,13 +357,3 @@ def _bounds(segment: Segment) -> int:
 def _first_record(segment: Segment) -> int:
     """Tell the cell where a segment's records begin: behind its map."""
     return segment.start + (segment.end - segment.start) // CELLS * _MAP_CELLS
-
-
-def _see(memory: memoryview[int], places: bytes, see: Callable[[Record], None]) -> None:
-    """Show the records that begin where the map says 1."""
-    place = places.find(1)
-    while place >= 0:
-        begin = (place << 4) + CELL
-        size = _read_two(memory, place << 4)[0] & _SIZE
-        see((memory[begin : begin + size], memory, place))
-        place = places.find(1, place + 1)

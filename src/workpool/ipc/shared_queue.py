@@ -2,18 +2,25 @@
 
 Payloads lie in shared memory as `Segments` of records, under one `RobustLock`.
 Who must wait sleeps on the word of a `Bell`. Which records this process has
-taken and not marked done is also noted here, in a list for each thread, so that
-`done` needs no lock: it stamps the thread's oldest, or else another thread's.
+taken and not marked done is also noted here (`Hands`), so that `done` needs no
+lock: it stamps the thread's oldest, or else another thread's.
 
 Guarantees
     *A kill leaves each call before or after*, never between: see `Segments` for
     the steps. The kernel frees the lock, and what it guards is sound as it is.
 
     *No one sleeps on because of a dead one*: who was to wake others and died
-    first delays them by `LOOK` seconds; then each looks for itself.
+    first delays them by `LOOK` seconds; then each looks for itself. So does
+    whoever could not ring, and a call that has done its work never fails for that.
+
+    *A call that fails has taken nothing*: a `get` that finds no memory, or that
+    an exception strikes, leaves the item in the queue. If another has taken the
+    next one meanwhile, it is abandoned, as what a dead process had.
 
     *What a dead process had taken can be told*, and taken over. Others touch no
-    record but of the dead, so a living taker may stamp whenever it likes.
+    record but of the dead, so a living taker may stamp whenever it likes. An
+    interpreter is a process here: it has a number of its own, and what it had is
+    a dead one's when it has ended (see `lives`).
 
     *No one waits for the dead*: `join` returns what they left.
 """
@@ -21,20 +28,19 @@ Guarantees
 from __future__ import annotations
 
 import os
-import threading
-from collections import Counter, deque
-from contextlib import suppress
+from collections import Counter
 from queue import Empty, Full
-from threading import get_ident
 from time import monotonic
-from typing import TYPE_CHECKING, Final, NamedTuple, TypeAlias, TypeVar
+from typing import TYPE_CHECKING, Final, NamedTuple, TypeVar
 from weakref import WeakValueDictionary
 
 from workpool._compat import Lock, ShutDown
 from workpool.ipc import lives
-from workpool.ipc.bell import BELL_SIZE, Bell
+from workpool.ipc.bell import BELL_SIZE, Bell, told
+from workpool.ipc.hands import Hands
+from workpool.ipc.joiners import Joiners
 from workpool.ipc.memory import SPARE_LIMIT, allocate
-from workpool.ipc.robust_lock import LOCK_SIZE, RobustLock
+from workpool.ipc.robust_lock import LOCK_SIZE, RobustLock, locked
 from workpool.ipc.segments import BASE_SIZE, RESERVE, Record, Segments
 
 if TYPE_CHECKING:
@@ -45,7 +51,6 @@ if TYPE_CHECKING:
 __all__ = ["Remains", "SharedQueue"]
 
 R = TypeVar("R")
-_Ledger: TypeAlias = "dict[int, deque[Record]]"
 
 # Where in the region: the locks of head and tail, the segments, and the bells of three kinds of waiters.
 _HEAD, _TAIL, _SEGMENTS = 0, LOCK_SIZE, 2 * LOCK_SIZE
@@ -57,10 +62,7 @@ _SIZE: Final = _JOIN + BELL_SIZE
 _ORDERED: Final = hasattr(os, "uname") and os.uname().machine in {"x86_64", "i686", "s390x"}
 
 _known: WeakValueDictionary[tuple[str, int, int], SharedQueue] = WeakValueDictionary()
-_left: dict[
-    tuple[str, int, int], _Ledger
-] = {}  # what a thread has of a queue that no one holds here
-_lock = Lock()  # guards the two
+_lock = Lock()  # guards _known
 _pid = os.getpid()
 
 
@@ -95,18 +97,16 @@ class SharedQueue:
         self.maxsize = maxsize
         self._region = region
         self._segments = Segments(region, _SEGMENTS, fresh=fresh)
-        self._getters, self._putters, self._joiners = (
-            Bell(region, offset) for offset in (_GET, _PUT, _JOIN)
-        )
-        self._ledger: _Ledger = {}
-        self._mine = _Mine(self._ledger)
+        self._hands = Hands({})
         self._number = 0  # this process's, once it has taken something
-        self._awaited_by_getters = self._getters.awaited
-        self._awaited_by_putters = self._putters.awaited
-        self._awaited_by_joiners = self._joiners.awaited
         make = RobustLock.create if fresh else RobustLock
         self._head = make(region, _HEAD)
         self._tail = make(region, _TAIL) if _ORDERED else self._head
+        self._getters, self._putters = Bell(region, _GET), Bell(region, _PUT)
+        self._joiners = Joiners(region, _JOIN, self._head, self._segments)
+        self._awaited_by_getters = self._getters.awaited
+        self._awaited_by_putters = self._putters.awaited
+        self._awaited_by_joiners = self._joiners.awaited
 
     @classmethod
     def create(cls, maxsize: int) -> SharedQueue:
@@ -121,7 +121,7 @@ class SharedQueue:
         def make() -> SharedQueue:
             queue = cls(region, maxsize)
             # A task may take an item and end; the next, with a queue unpickled anew, marks it done.
-            _locked(queue._head, queue._recall)
+            locked(queue._head, queue._recall)
             return queue
 
         return _intern(region, make)
@@ -156,39 +156,51 @@ class SharedQueue:
             # before we look whether they sleep.
             if seen < 0:
                 if self._awaited_by_getters[0]:
-                    _locked(self._head, self._getters.ring)
+                    told(self._head, self._getters.ring)
                 return
             if segments.queued() >= self.maxsize:
                 self._putters.wait(seen, deadline)
 
-    def get(self, block: bool, timeout: float | None) -> Record:
-        """Take the next record in this process's name; raises Empty or ShutDown."""
+    def get(self, block: bool, timeout: float | None) -> memoryview[int]:
+        """Take the next record in this process's name; raises Empty, ShutDown, or OSError when there is no memory."""
         segments, lock = self._segments, self._head
         number = self._number or self._enrol()
+        held = self._hands.held
         deadline = None if timeout is None else monotonic() + timeout
-        while True:
-            seen = -1
-            code = 0
-            try:
-                code = lock.take()
-                if code:
-                    code = lock.settle(code)
-                record = segments.take(number, _pid)
-                if record is not None:
-                    self._mine.held.append(record)
-                else:
-                    seen = self._nothing(block, deadline)
-            finally:
-                if code:
-                    lock.undo(code)
-                else:
-                    lock.give()
-            if record is not None:
-                if self._awaited_by_putters[0]:
-                    _locked(self._tail, self._putters.ring)
-                return record
-            if segments.empty():
-                self._getters.wait(seen, deadline)
+        payload = None
+        try:
+            while True:
+                seen = -1
+                code = 0
+                try:
+                    code = lock.take()
+                    if code:
+                        code = lock.settle(code)
+                    payload = segments.take(number, _pid, held)
+                    if payload is None:
+                        seen = self._nothing(block, deadline)
+                finally:
+                    if code:
+                        lock.undo(code)
+                    else:
+                        lock.give()
+                if payload is not None:
+                    if self._awaited_by_putters[0]:
+                        told(self._tail, self._putters.ring)
+                    return payload
+                if segments.empty():
+                    self._getters.wait(seen, deadline)
+        except BaseException:
+            if payload is not None:
+                self.put_back()
+            raise
+
+    def put_back(self) -> None:
+        """Give up the record that this thread took last: its `get` is about to fail."""
+        held = self._hands.held
+        locked(self._head, lambda: self._segments.put_back(held))
+        if self._awaited_by_getters[0]:
+            told(self._head, self._getters.ring)
 
     def _append_further(self, payload: bytes) -> None:
         """Append where it takes a look at the chain."""
@@ -231,11 +243,11 @@ class SharedQueue:
             for bell in (self._getters, self._putters, self._joiners):
                 bell.ring_all()
 
-        _locked(self._tail, lambda: self._with_head(act))
+        locked(self._tail, lambda: self._with_head(act))
 
     def _with_head(self, act: Callable[[], R]) -> R:
         """Call with the head lock held too; the tail lock is."""
-        return act() if self._head is self._tail else _locked(self._head, act)
+        return act() if self._head is self._tail else locked(self._head, act)
 
     # ---------------------------------------------------------------- the ledger
 
@@ -248,18 +260,17 @@ class SharedQueue:
             There is none.
         """
         try:
-            _, places, place = self._mine.held.popleft()
+            next(self._hands.marking)
         except IndexError:
-            _, places, place = self._anyones()
-        places[place] = 0
+            self._hands.mark_anyones()
         if self._awaited_by_joiners[0] and self._segments.empty():
-            _locked(self._head, self._tell_joiners)
+            self._joiners.look()
 
     def drop(self) -> None:
         """Mark done the record that this thread took last."""
-        _, places, place = self._mine.held.pop()
-        places[place] = 0
-        _locked(self._head, self._tell_joiners)
+        self._hands.mark_newest()
+        if self._awaited_by_joiners[0] and self._segments.empty():
+            self._joiners.look()
 
     def queued(self) -> int:
         """Count the records that were not taken."""
@@ -272,64 +283,59 @@ class SharedQueue:
 
     def remains(self) -> Remains:
         """Count what is not done."""
-        return _locked(self._head, self._look)
+        return locked(self._head, self._look)
 
     def join(self, timeout: float | None) -> Remains:
         """Wait until all is done, or the time is up, or a dead process has some of it."""
         deadline = None if timeout is None else monotonic() + timeout
 
         def look() -> tuple[Remains, int]:
-            return self._look(), self._joiners.enlist()
-
-        while True:
-            remains, seen = _locked(self._head, look)
+            remains = self._look()
             late = deadline is not None and deadline <= monotonic()
             if late or remains.abandoned or not remains.queued + remains.taken:
+                return remains, -1
+            return remains, self._joiners.enlist()
+
+        while True:
+            remains, seen = locked(self._head, look)
+            if seen < 0:
                 return remains
             self._joiners.wait(seen, deadline)
 
-    def take_over(self) -> Record | None:
+    def take_over(self) -> memoryview[int] | None:
         """Take one record that a dead process has, in our name; None when there is no more."""
         number = self._number or self._enrol()
+        held = self._hands.held
+        payload = None
 
-        def act() -> Record | None:
-            taken: list[Record] = []
-            self._segments.sweep(taken.append)
-            dead = self._dead(taken)
-            if not dead:
-                return None
-            record = dead[0][0]
-            self._segments.hand_over(record, number)
-            self._mine.held.append(record)
-            return record
+        def act() -> None:
+            nonlocal payload
+            dead = self._dead(self._segments.taken())
+            if dead:
+                record = dead[0][0]
+                self._segments.hand_over(record, number, _pid, held)
+                payload = record[0]
 
-        return _locked(self._head, act)
+        try:
+            locked(self._head, act)
+        except BaseException:
+            if payload is not None:
+                self.put_back()
+            raise
+        return payload
 
     def _recall(self) -> None:
         """Find what this process has in hand, by its number; the head lock is held."""
-        ours: deque[Record] = deque()
-        number = self._number or self._enrol()
-
-        def see(record: Record) -> None:
-            if self._segments.taker(record) == (number, _pid):
-                ours.append(record)
-
-        self._segments.sweep(see)
-        self._ledger[0] = ours  # no thread's own
-
-    def _anyones(self) -> Record:
-        """Find a record that another thread of this process has."""
-        for held in list(self._ledger.values()):
-            with suppress(IndexError):  # it was faster
-                return held.popleft()
-        raise LookupError
+        ours = (self._number or self._enrol(), _pid)
+        segments = self._segments
+        mine = [record for record in segments.taken() if segments.taker(record) == ours]
+        self._hands.recall((places, place, 0) for _, places, place in mine)
 
     def _look(self) -> Remains:
         """Count what is not done; the lock is held."""
-        taken: list[Record] = []
-        count = self._segments.sweep(taken.append)
+        taken = self._segments.taken()
         dead = Counter(pid for _, pid in self._dead(taken))
-        return Remains(self._segments.queued(), count, dict(dead))
+        return Remains(self._segments.queued(), len(taken), dict(dead))
 
     def _dead(self, taken: list[Record]) -> list[tuple[Record, int]]:
         """Tell which of these records a dead process has, and its process id."""
@@ -346,30 +352,6 @@ class SharedQueue:
             if ended[number]:
                 found.append((record, pid))
         return found
-
-    def _tell_joiners(self) -> None:
-        """Wake those who join, if all is done; the lock is held."""
-        if self._awaited_by_joiners[0] and self._segments.empty() and not self._segments.sweep():
-            self._joiners.ring_all()
-
-
-class _Mine(threading.local):
-    """The records that this thread has, oldest first; listed in the queue's ledger."""
-
-    def __init__(self, ledger: _Ledger) -> None:
-        self.held = ledger.setdefault(get_ident(), deque())
-
-
-def _locked(lock: RobustLock, act: Callable[[], R]) -> R:
-    """Call with the lock held."""
-    code = 0
-    try:
-        code = lock.take()
-        if code:
-            code = lock.settle(code)
-        return act()
-    finally:
-        lock.undo(code) if code else lock.give()
 
 
 def _key(region: Region) -> tuple[str, int, int]:
@@ -392,8 +374,7 @@ def _after_fork_in_child() -> None:
     _pid = os.getpid()
     for queue in list(_known.values()):
         queue._number = 0
-        for held in queue._ledger.values():
-            held.clear()
+        queue._hands.empty()
 
 
 if hasattr(os, "register_at_fork"):

@@ -12,9 +12,10 @@ from typing import TYPE_CHECKING, Any, TypeVar, cast
 
 from typing_extensions import override
 
-from workpool.errors import NotPicklable, WorkerLost, brief
+from workpool.errors import NotPicklable, TimeLimitExceeded, WorkerLost, brief
 from workpool.ipc import pickling
 from workpool.ipc.shared_queue import SharedQueue
+from workpool.ipc.shortage import is_shortage
 from workpool.queues.calls import checked_maxsize, join_timeout, wait_of
 from workpool.queues.thread import Queue, Scope
 
@@ -48,7 +49,8 @@ class ProcessQueue(Queue[T]):
     marked, or else one that another thread of the process has. It is a
     ``ValueError`` in a process that has none, unlike between threads: an item
     that another process took is that one's to mark, and so stays known as its
-    own should it die.
+    own should it die. An interpreter is a process here, but `abandoned` tells the
+    process id.
     """
 
     __slots__ = ("_shared",)
@@ -80,20 +82,25 @@ class ProcessQueue(Queue[T]):
     def get(self, block: bool = True, timeout: float | None = None) -> T:
         if timeout is not None and block:
             timeout = wait_of(timeout)
-        payload = self._shared.get(block, timeout)[0]
+        payload = self._shared.get(block, timeout)
         try:
             return cast("T", _loads(payload))
-        except Exception as error:
-            raise self._dropped(payload, error) from error
+        except BaseException as error:
+            self._refuse(payload, error)
+            raise
 
-    def _dropped(self, payload: memoryview[int], error: Exception) -> NotPicklable:
-        """Mark done what this thread took last, which no one can use here, and tell of it."""
+    def _refuse(self, payload: memoryview[int], error: BaseException) -> None:
+        """Put back what this thread took last; or, if no one can use it here, mark it done and raise that."""
+        struck = not isinstance(error, Exception) or isinstance(error, TimeLimitExceeded)
+        if struck or is_shortage(error):
+            self._shared.put_back()
+            return
         self._shared.drop()
-        return NotPicklable(
+        message = (
             f"an item of {len(payload)} bytes cannot be unpickled in this process: "
-            f"{brief(error)}. It is out of the queue and counts as done; put what this process can import.",
-            part="item",
+            f"{brief(error)}. It is out of the queue and counts as done; put what this process can import."
         )
+        raise NotPicklable(message, part="item") from error
 
     # ---------------------------------------------------------------- the ledger
 
@@ -140,11 +147,12 @@ class ProcessQueue(Queue[T]):
 
     @override
     def reclaim(self) -> Iterator[T]:
-        while (record := self._shared.take_over()) is not None:
+        while (payload := self._shared.take_over()) is not None:
             try:
-                item = cast("T", _loads(record[0]))
-            except Exception as error:
-                raise self._dropped(record[0], error) from error
+                item = cast("T", _loads(payload))
+            except BaseException as error:
+                self._refuse(payload, error)
+                raise
             yield item
 
     # ---------------------------------------------------------------- how full it is

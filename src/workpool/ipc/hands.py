@@ -1,0 +1,80 @@
+"""What this process has in hand of one queue: each thread's records, oldest first.
+
+Noted here is what marks a record done (`Mark`), so that no lock is needed for that. A
+thread marks its own first, and without any, what another thread has.
+
+An exception may strike between any two steps of Python (Ctrl-C, a time limit). So a
+record is taken off the list and marked done in one step of C: it never is off the list
+and not done, and so for ever in the hands of a living process that does not know of it.
+"""
+
+from __future__ import annotations
+
+import threading
+from collections import deque
+from itertools import repeat, starmap
+from operator import setitem
+from threading import get_ident
+from typing import TYPE_CHECKING, Any, Final, TypeAlias
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterable, Iterator
+
+    from workpool.ipc.segments import Mark
+
+__all__ = ["Hands", "Ledger"]
+
+#: What each thread has, by its number; under 0, what no thread of now has taken.
+Ledger: TypeAlias = "dict[int, deque[Mark]]"
+
+_NOBODYS: Final = 0
+
+
+class Hands(threading.local):
+    """The hands of the thread that looks at it.
+
+    Parameters
+    ----------
+    ledger : dict
+        Those of all threads, of which there is one for each queue.
+
+    Attributes
+    ----------
+    held : deque
+        What this thread has, oldest first.
+    marking : iterator
+        Each ``next`` marks the oldest done; an IndexError if there is none.
+    """
+
+    def __init__(self, ledger: Ledger) -> None:
+        self._ledger = ledger
+        self.held: deque[Mark] = ledger.setdefault(get_ident(), deque())
+        self.marking = _marking(deque[Any].popleft, repeat(self.held))
+
+    def mark_newest(self) -> None:
+        """Mark done what this thread took last."""
+        next(_marking(deque[Any].pop, (self.held,)))
+
+    def mark_anyones(self) -> None:
+        """Mark done the oldest that another thread has; a LookupError if none has any."""
+        for held in list(self._ledger.values()):
+            try:
+                next(_marking(deque[Any].popleft, (held,)))
+            except IndexError:  # nothing, or it was faster
+                continue
+            return
+        raise LookupError
+
+    def recall(self, marks: Iterable[Mark]) -> None:
+        """Note what was taken by no thread that is known here."""
+        self._ledger[_NOBODYS] = deque(marks)
+
+    def empty(self) -> None:
+        """Have nothing in hand, in no thread."""
+        for held in self._ledger.values():
+            held.clear()
+
+
+def _marking(off: Callable[[deque[Mark]], Mark], held: Iterable[deque[Mark]]) -> Iterator[None]:
+    """Take one off each list, in that way, and mark it done: both in one step."""
+    return starmap(setitem, map(off, held))

@@ -1,0 +1,299 @@
+"""Calls of a queue between processes that an exception strikes, or that find no memory: no item goes astray.
+
+What is promised: after a get that failed the item is queued still, and what is in hand can be marked done.
+"""
+
+from __future__ import annotations
+
+import errno
+import multiprocessing
+import signal
+from collections.abc import Callable, Iterator
+from functools import partial
+from typing import Any, ClassVar, NoReturn
+
+import pytest
+
+from tests.support.dying import die
+from tests.support.gates import DEADLINE, in_background
+from tests.support.interrupts import interrupted_at
+from tests.support.queues import empty_hands, inner, until_asleep
+from workpool.errors import NotPicklable, TimeLimitExceeded
+from workpool.ipc import memory
+from workpool.queues import Queue
+
+fork = multiprocessing.get_context("fork")
+
+LARGE = bytes(50_000)  # two do not fit into one segment
+
+
+pytestmark = pytest.mark.usefixtures("arena")
+
+
+@pytest.fixture
+def queue() -> Iterator[Queue[Any]]:
+    made: Queue[Any] = Queue(scope="process")
+    yield made
+    empty_hands(made)
+
+
+class Eventful:
+    """An item; while one is unpickled, something happens."""
+
+    events: ClassVar[list[Callable[[], object]]] = []
+
+    def __reduce__(self) -> tuple[object, ...]:
+        return _unpickle, ()
+
+
+def _unpickle() -> str:
+    while Eventful.events:
+        Eventful.events.pop()()
+    return "unpickled"
+
+
+def fail_by(error: BaseException) -> Callable[[], NoReturn]:
+    def fail() -> NoReturn:
+        raise error
+
+    return fail
+
+
+def no_memory(*_: object) -> NoReturn:
+    raise OSError(errno.ENOMEM, "Cannot allocate memory")
+
+
+def in_hand(queue: Queue[Any]) -> int:
+    """Count what this process knows to have taken."""
+    return sum(len(held) for held in inner(queue)._hands._ledger.values())
+
+
+def get_into(got: list[Any], queue: Queue[Any]) -> None:
+    got.append(queue.get())
+
+
+def next_into(got: list[Any], items: Iterator[Any]) -> None:
+    got.append(next(items))
+
+
+def drained(queue: Queue[Any]) -> list[Any]:
+    """Take all that is queued, and mark it done."""
+    items: list[Any] = []
+    while queue.qsize():
+        items.append(queue.get(timeout=DEADLINE))
+        queue.task_done()
+    return items
+
+
+def leave_behind(queue: Queue[Any]) -> None:
+    """Have a process die with one item in hand."""
+
+    def child() -> None:
+        queue.get()
+        die()
+
+    process = fork.Process(target=child)
+    process.start()
+    process.join(DEADLINE)
+    assert process.exitcode == -signal.SIGKILL
+    process.close()
+
+
+# ------------------------------------------------------------------ struck by an exception
+
+
+@pytest.mark.parametrize("crossing", [False, True], ids=["within", "between-segments"])
+def test_a_get_may_be_interrupted_anywhere(crossing: bool) -> None:
+    """The item is queued as before, for the next one to take; or it came just in time."""
+    number = 0
+    struck = True
+    while struck:
+        queue: Queue[Any] = Queue(2, scope="process")
+        if crossing:
+            queue.put(LARGE)
+            queue.get()
+            queue.task_done()
+        queue.put(b"a" + LARGE)
+        queue.put(b"b")
+        inner(queue)._putters.enlist()  # as if someone slept
+        got: list[Any] = []
+        struck = interrupted_at(number, partial(get_into, got, queue))
+        assert in_hand(queue) == len(got), number
+        assert queue.qsize() == 2 - len(got), number
+        assert queue.unfinished == 2, number
+        for _ in got:
+            queue.task_done()
+        assert [*got, *drained(queue)] == [b"a" + LARGE, b"b"], number
+        queue.join(timeout=0)
+        empty_hands(queue)
+        number += 1
+    assert number > 10
+
+
+def test_a_task_done_may_be_interrupted_anywhere() -> None:
+    """The item is done, or in hand still and can be marked again."""
+    outcomes: set[int] = set()
+    number = 0
+    struck = True
+    while struck:
+        queue: Queue[int] = Queue(scope="process")
+        queue.put(1)
+        queue.get()
+        inner(queue)._joiners.enlist()  # as if someone slept
+        struck = interrupted_at(number, queue.task_done)
+        left = queue.unfinished
+        assert in_hand(queue) == left, number
+        for _ in range(left):
+            queue.task_done()
+        queue.join(timeout=0)
+        outcomes.add(left)
+        empty_hands(queue)
+        number += 1
+    assert outcomes == {0, 1}
+
+
+def test_a_reclaim_may_be_interrupted_anywhere() -> None:
+    """The item of the dead is abandoned as before; or it came just in time."""
+    queue: Queue[str] = Queue(scope="process")
+    queue.put("x")
+    leave_behind(queue)
+    number = 0
+    got: list[str] = []
+    taking = queue.reclaim()
+    while interrupted_at(number, partial(next_into, got, taking)):
+        taking = queue.reclaim()
+        assert len(got) == in_hand(queue) == 0, number
+        assert sum(queue.abandoned().values()) == queue.unfinished == 1, number
+        number += 1
+    assert number > 10
+    assert got == ["x"]
+    queue.task_done()
+    queue.join(timeout=0)
+
+
+@pytest.mark.parametrize(
+    "make",
+    [
+        KeyboardInterrupt,
+        MemoryError,
+        partial(OSError, errno.EMFILE, "Too many open files"),
+        partial(TimeLimitExceeded, "task 1 ran too long", time_limit=1.0, task="1"),
+    ],
+    ids=["interrupt", "memory", "descriptors", "time-limit"],
+)
+def test_an_item_that_could_not_be_unpickled_just_now_stays(
+    queue: Queue[Any], make: Callable[[], BaseException]
+) -> None:
+    """The get fails with that error, and the next one takes the item."""
+    queue.put(Eventful())
+    queue.put(2)
+    Eventful.events.append(fail_by(make()))
+    with pytest.raises(type(make())):
+        queue.get()
+    assert queue.qsize() == queue.unfinished == 2
+    assert drained(queue) == ["unpickled", 2]
+
+
+def test_an_item_that_cannot_go_back_is_abandoned(queue: Queue[Any]) -> None:
+    """Where another has taken the next one meanwhile, it can be taken over, as what a dead process had."""
+
+    def overtaken() -> NoReturn:
+        in_background(lambda: [queue.get(), queue.task_done()]).result()
+        raise KeyboardInterrupt
+
+    queue.put(Eventful())
+    queue.put(2)
+    Eventful.events.append(overtaken)
+    with pytest.raises(KeyboardInterrupt):
+        queue.get()
+    assert queue.qsize() == 0
+    assert sum(queue.abandoned().values()) == queue.unfinished == 1
+    with pytest.raises(ValueError, match="task_done"):
+        queue.task_done()
+    assert list(queue.reclaim()) == ["unpickled"]
+    queue.task_done()
+    queue.join(timeout=0)
+
+
+# ------------------------------------------------------------------ short of memory
+
+
+def crossed(queue: Queue[Any]) -> None:
+    """Have the next get go on in another segment, with nothing mapped, and the one before in use."""
+    queue.put(LARGE)
+    queue.put(b"a" + LARGE)
+    assert queue.get() == LARGE
+    inner(queue)._segments._chain._mapped.clear()
+
+
+@pytest.mark.parametrize("maps", [0, 1])
+def test_a_get_that_finds_no_memory_loses_nothing(
+    queue: Queue[Any], monkeypatch: pytest.MonkeyPatch, maps: int
+) -> None:
+    """Without memory to look at the item it stays queued; without any to tidy up, the get succeeds."""
+    crossed(queue)
+    reopen = memory.Region.open
+
+    def open_some(region: memory.Region, start: int, size: int) -> memoryview[int]:
+        nonlocal maps
+        maps -= 1
+        return reopen(region, start, size) if maps >= 0 else no_memory()
+
+    with monkeypatch.context() as broken:
+        broken.setattr(memory.Region, "open", open_some)
+        if maps:
+            assert queue.get() == b"a" + LARGE
+        else:
+            with pytest.raises(OSError, match="Cannot allocate"):
+                queue.get()
+    assert queue.qsize() + in_hand(queue) == queue.unfinished == 2
+    for _ in range(queue.qsize()):
+        assert queue.get() == b"a" + LARGE
+    for _ in range(2):
+        queue.task_done()
+    queue.join(timeout=0)
+
+
+def test_a_shutdown_that_finds_no_memory_to_tidy_up_is_whole(
+    queue: Queue[Any], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """What was queued is gone, and who sleeps in join is told."""
+    crossed(queue)
+    with monkeypatch.context() as broken:
+        broken.setattr(inner(queue)._segments, "sweep", no_memory)
+        queue.shutdown(immediate=True)
+    assert queue.qsize() == 0
+    assert queue.unfinished == 1
+
+
+def test_a_task_done_that_finds_no_memory_is_done(
+    queue: Queue[Any], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Who joins looks for itself a moment later; so it is with an item that is refused."""
+    queue.put(1)
+    queue.put(Eventful())
+    joining = in_background(queue.join)
+    until_asleep(queue, "joiners")
+    assert queue.get() == 1
+    Eventful.events.append(fail_by(LookupError("no such thing here")))
+    with monkeypatch.context() as broken:
+        broken.setattr(inner(queue)._segments, "newest", no_memory)
+        with pytest.raises(NotPicklable, match="no such thing here"):
+            queue.get()
+        queue.task_done()
+    joining.result()
+
+
+def test_a_get_in_the_middle_of_a_put_of_its_thread_returns(queue: Queue[Any]) -> None:
+    """A finalizer may get: that it cannot wake a putter, for want of the lock, costs it nothing."""
+    shared = inner(queue)
+    if shared._tail is shared._head:
+        pytest.skip("there is one lock for both ends here")
+    queue.put(1)
+    shared._putters.enlist()  # as if someone slept
+    assert shared._tail.take() == 0
+    try:
+        assert queue.get() == 1
+    finally:
+        shared._tail.give()
+    queue.task_done()
