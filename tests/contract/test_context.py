@@ -70,7 +70,7 @@ class Proxy:
         raise RuntimeError
 
     @property
-    def __dict__(self) -> Any:  # type: ignore[override]
+    def __dict__(self) -> Any:  # type: ignore[override]  # lies
         raise RuntimeError
 
     def __getattr__(self, name: str) -> Any:
