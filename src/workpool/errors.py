@@ -55,8 +55,10 @@ __all__ = [
     "WorkerTraceback",
     "WorkpoolError",
     "WouldDeadlock",
+    "anew",
     "brief",
     "could_not_begin",
+    "without_frames",
 ]
 
 _LONGEST_TEXT = 1_000  # characters of another's text in a message of ours
@@ -263,6 +265,46 @@ class WorkerTraceback(Exception):
 
     def __str__(self) -> str:
         return f'\n"""\n{self.text}"""'
+
+
+def anew(error: BaseException) -> BaseException:
+    """Give an error like this one: what many are told of is raised, by each of them, as one of his own.
+
+    An error keeps the frames that it is raised through, and so the arguments and locals of callers. One that a pool
+    keeps is raised never, and given anew each time.
+    """
+    try:
+        kind, args = error.__reduce__()[:2]
+        another: BaseException = kind(*args)
+        another.__dict__.update(error.__dict__)
+    except Exception:
+        return error  # one of another's, which can be made only by who knows how
+    if hasattr(error, "__notes__"):
+        another.__notes__ = list(error.__notes__)
+    another.__cause__ = error.__cause__
+    another.__context__ = error.__context__
+    another.__suppress_context__ = error.__suppress_context__
+    return another.with_traceback(error.__traceback__)
+
+
+def without_frames(error: BaseException) -> BaseException:
+    """Give an error like this one to be kept for long: where its cause was raised is text, and holds no caller's frame.
+
+    A frame keeps the one that called it, up to the program's own, with all their locals.
+    """
+    from traceback import format_exception
+
+    another, cause = anew(error), error.__cause__
+    if another is error or cause is None:
+        return another
+    bare = anew(cause)
+    text = WorkerTraceback("".join(format_exception(cause)))
+    if bare is cause:
+        another.__cause__ = text
+    else:
+        bare.__cause__, bare.__context__ = text, None
+        another.__cause__ = bare.with_traceback(None)
+    return another.with_traceback(None)
 
 
 def brief(error: BaseException) -> str:

@@ -18,7 +18,7 @@ from workpool.backends.base import Capabilities
 from workpool.backends.local import LocalRunner
 from workpool.backends.reports import begin_reports, end_reports
 from workpool.calm import Listening, calmly
-from workpool.errors import WouldDeadlock, could_not_begin
+from workpool.errors import WouldDeadlock, could_not_begin, without_frames
 from workpool.scheduling import scheduler, state, waiting
 from workpool.scheduling.worker import describe
 from workpool.situation import here
@@ -150,7 +150,8 @@ class InlineWorker(LocalRunner):
                 self._backend.entered.pop_all()  # it is begun anew by the next task
                 raise
             failed = could_not_begin(self.scheduler.name, self.index, error)
-            self.scheduler.fail_all(failed, for_good=True)
+            # Raised in a caller's thread: the pool itself must not keep the frames of that for its whole life.
+            self.scheduler.fail_all(failed, for_good=True, later=without_frames(failed))
             return False
         self._backend.resource = self.situation.resource
         self._backend.ready = True

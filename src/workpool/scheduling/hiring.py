@@ -11,7 +11,7 @@ import threading
 from itertools import count
 from typing import TYPE_CHECKING, Any
 
-from workpool.errors import WorkerLost
+from workpool.errors import WorkerLost, anew
 from workpool.scheduling.mapjob import Chunk, MapJob, Piece
 from workpool.scheduling.settling import Settling
 from workpool.task import PENDING, RUNNING, Task
@@ -187,13 +187,13 @@ class Hiring(Settling):
                     self.queue.waiting += 1
                     self.queue.push(unit, unit._terms.priority, front=front)
                 elif gone:
-                    unit.job.close(self.broken)
+                    unit.job.close(None if self.broken is None else anew(self.broken))
                     unit.job.drop(unit.size)
                 else:
                     self.queue.push(unit, unit.job.terms.priority, front=front)
             self._rouse(len(units))
         for task in failed:
-            self.settle(task, None, self.broken)
+            self.settle(task, None, self._refusal())
         for task in cancelled:
             self.tell_cancelled(task)
         self.hire()
@@ -208,11 +208,13 @@ class Hiring(Settling):
                     self.queue.waiting -= 1
         self.give_back(list(delayed), front=False)
 
-    def fail_all(self, reason: BaseException, *, for_good: bool = False) -> None:
-        """Fail everything that waits; with ``for_good``, also whatever comes later."""
+    def fail_all(
+        self, reason: BaseException, *, for_good: bool = False, later: BaseException | None = None
+    ) -> None:
+        """Fail everything that waits; with ``for_good``, also what comes later (with ``later``, if that is given)."""
         with self.lock:
             if for_good and self.broken is None:
-                self.broken = reason
+                self.broken = reason if later is None else later
             entries = self.queue.clear()
             tasks: list[Task[Any]] = []
             for entry in entries:
@@ -226,32 +228,34 @@ class Hiring(Settling):
                     self._fail_job(job, entry, reason)
             if for_good:
                 for job in self.ledger.open_jobs:
-                    job.cut_off(reason)
+                    job.cut_off(anew(reason))
             self._wake_putters()
         self.sweep()
         for task in tasks:
-            self.settle(task, None, reason)
+            self.settle(task, None, anew(reason))
         if for_good:
             self._hurry_delayed()
             with self.lock:
                 self._rouse()
 
     def _fail_job(self, job: MapJob, entry: Any, reason: BaseException) -> None:
-        """Give every undrawn item of a map call the same error; lock held."""
+        """Give every undrawn item of a map call the error, each one of its own; lock held."""
         if entry.__class__ is Chunk:
-            job.deliver(
-                Piece(entry.start, [None] * entry.size, dict.fromkeys(range(entry.size), reason))
-            )
+            job.deliver(Piece(entry.start, [None] * entry.size, _for_each(entry.size, reason)))
             return
-        job.cut_off(reason)
+        job.cut_off(anew(reason))
         chunk, more = job.draw(1)
         while chunk is not None:
             self.litter.append(chunk)
             size = chunk.size
-            job.deliver(Piece(chunk.start, [None] * size, dict.fromkeys(range(size), reason)))
+            job.deliver(Piece(chunk.start, [None] * size, _for_each(size, reason)))
             if not more:
                 break
             chunk, more = job.draw(1)
+
+
+def _for_each(size: int, reason: BaseException) -> dict[int, BaseException]:
+    return {offset: anew(reason) for offset in range(size)}
 
 
 def _is_refusal(error: BaseException, worker: Worker | None) -> bool:

@@ -157,10 +157,9 @@ class Scheduler(Taking, Retrying, Ending):
             self.enter_late()
             while self.late:
                 refused.append(self.late.popleft())
-            reason = self._refusal()
         for task in refused:
             with suppress(InvalidStateError):  # cancelled meanwhile
-                task.set_exception(reason)
+                task.set_exception(self._refusal())
         self.hire()
 
     def _queue_late(self, task: Task[Any]) -> None:

@@ -31,7 +31,7 @@ from itertools import count
 from typing import TYPE_CHECKING, Any
 
 from workpool.calm import calmly
-from workpool.errors import PoolClosed, WouldDeadlock
+from workpool.errors import PoolClosed, WouldDeadlock, anew
 from workpool.midway import held_here
 from workpool.scheduling.later import Later
 from workpool.scheduling.ledger import Ledger
@@ -85,7 +85,8 @@ class State:
         self.workers: dict[int, Worker] = {}
         self.closed = False  # accepts nothing more
         self.killed = False
-        self.broken: BaseException | None = None  # why no worker can live
+        # Why no worker can live. Never raised or handed out itself: it would keep the frames of all callers.
+        self.broken: BaseException | None = None
         # Called once, when the last worker has left for good; None from then on.
         self.on_end: Callable[[], object] | None = int  # nothing to give back
         # Whose thread it is that makes that call, and what is set when it is through.
@@ -139,8 +140,9 @@ class State:
         )
 
     def _refusal(self) -> BaseException:
-        if self.broken is not None:
-            return self.broken
+        broken = self.broken
+        if broken is not None:
+            return anew(broken)
         return PoolClosed("cannot schedule new futures after shutdown")
 
     def listen(self) -> None:

@@ -6,7 +6,7 @@ from time import monotonic
 from typing import TYPE_CHECKING, Any
 
 from workpool.backends.engine import remote
-from workpool.errors import NotPicklable
+from workpool.errors import NotPicklable, anew
 from workpool.ipc import pickling
 from workpool.scheduling.mapjob import Chunk, Piece
 from workpool.scheduling.worker import describe, describe_item
@@ -100,7 +100,7 @@ def fail_unit(scheduler: Scheduler, unit: Any, error: BaseException, by: Any, be
         scheduler.tally.ran(by.index, chunk.job, chunk.start, chunk.size, chunk.size, times)
     for offset in range(chunk.size):
         if not scheduler.fail_item(chunk, offset, chunk.items[offset], error):
-            scheduler.deliver(chunk.job, Piece(chunk.start + offset, [None], {0: error}))
+            scheduler.deliver(chunk.job, Piece(chunk.start + offset, [None], {0: anew(error)}))
 
 
 def put_back(scheduler: Scheduler, unit: Any) -> None:

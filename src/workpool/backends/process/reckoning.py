@@ -22,6 +22,7 @@ from workpool.errors import (
     TimeLimitExceeded,
     WorkerLost,
     WorkerStartFailed,
+    anew,
 )
 from workpool.ipc.outbox import VALUES
 from workpool.scheduling.mapjob import Piece
@@ -200,11 +201,10 @@ class Reckoning(Feeding):
     def _fail_flights(self, error: BaseException) -> None:
         for unit in self._flights.take_from(0):
             if unit.__class__ is Task:
-                self.scheduler.settle(unit, None, error)
+                self.scheduler.settle(unit, None, anew(error))
             else:
-                piece = Piece(
-                    unit.start, [None] * unit.size, dict.fromkeys(range(unit.size), error)
-                )
+                errors = {offset: anew(error) for offset in range(unit.size)}
+                piece = Piece(unit.start, [None] * unit.size, errors)
                 self.scheduler.deliver(unit.job, piece)
 
     def _end_process(self) -> None:

@@ -1,0 +1,80 @@
+"""A pool whose workers cannot begin: each who is refused, or waits, gets an error of his own, and nothing stays."""
+
+from __future__ import annotations
+
+import gc
+import weakref
+from types import TracebackType
+
+import pytest
+
+from tests.contract.conftest import MakePool
+from tests.support import tasks
+from tests.support.backends import Kind
+from tests.support.gates import DEADLINE
+from tests.support.queues import until
+from workpool import InitializerFailed, Pool
+
+
+class Request:
+    """What a caller has at hand while it uses a pool."""
+
+
+def depth(trace: TracebackType | None) -> int:
+    """Count the frames that an error was raised through."""
+    count = 0
+    while trace is not None:
+        count, trace = count + 1, trace.tb_next
+    return count
+
+
+def refusal(pool: Pool) -> InitializerFailed:
+    """Submit a task that is refused, and give the reason."""
+    with pytest.raises(InitializerFailed) as caught:
+        pool.submit(tasks.double, 1)
+    return caught.value
+
+
+def test_each_refusal_is_an_error_of_its_own(make_pool: MakePool) -> None:
+    """It tells the same each time, and does not grow by the frames of those who were refused before."""
+    pool = make_pool(1, initializer=tasks.fail_at, initargs=(1,))
+    told = pool.submit(tasks.double, 1).exception(DEADLINE)
+    assert isinstance(told, InitializerFailed)
+    first, second, third = (refusal(pool) for _ in range(3))
+    assert len({id(error) for error in (told, first, second, third)}) == 4
+    assert depth(first.__traceback__) == depth(third.__traceback__)
+    assert {str(error) for error in (first, second, third)} == {str(told)}
+    assert {type(error.__cause__) for error in (told, first, third)} == {LookupError}
+
+
+def test_each_task_and_item_has_an_error_of_its_own(make_pool: MakePool) -> None:
+    """What waits for a worker that never comes does not share its errors with others."""
+    pool = make_pool(1, initializer=tasks.fail_at, initargs=(1,))
+    results = pool.map(tasks.double, range(3), chunksize=3, return_exceptions=True)
+    errors: list[object] = list(results)
+    assert {type(error) for error in errors} == {InitializerFailed}
+    assert len({id(error) for error in errors}) == 3
+
+
+def test_nothing_of_a_caller_is_kept_by_a_pool_that_refused_it(kind: Kind) -> None:
+    """Neither by the pool, as long as that is kept, nor by anything else when it is let go without a shutdown."""
+
+    def use(pool: Pool) -> weakref.ref[Request]:
+        mine = Request()
+        with pytest.raises(InitializerFailed):
+            pool.submit(tasks.double, 1).result(DEADLINE)
+        refusal(pool)
+        with pytest.raises(InitializerFailed):
+            list(pool.map(tasks.double, iter(range(3))))
+        return weakref.ref(mine)
+
+    def gone(kept: weakref.ref[object]) -> bool:
+        gc.collect()
+        return kept() is None
+
+    pool = Pool(1, **kind.settings, initializer=tasks.fail_at, initargs=(1,))
+    request = use(pool)
+    until(lambda: gone(request))
+    books = weakref.ref(pool._scheduler)
+    del pool
+    until(lambda: gone(books))
