@@ -46,7 +46,7 @@ class Block:
     token : str
         What it is known by, in all processes.
     fd : int
-        Its file, which belongs to this object from now on.
+        Its file, which belongs to this object from now on, also if it cannot be made.
     size : int
         Its bytes.
 
@@ -62,7 +62,11 @@ class Block:
         self.token = token
         self.fd = fd
         self.size = size
-        self.view = nameless.map_part(fd, 0, size)
+        try:
+            self.view = nameless.map_part(fd, 0, size)
+        except BaseException:
+            self._close()  # not only when whoever is told of the error has let go of it
+            raise
 
     def __repr__(self) -> str:
         return f"<Block {self.token} size={self.size}>"
@@ -80,7 +84,13 @@ class Block:
         with suppress(
             OSError, AttributeError, TypeError
         ):  # half made, or an interpreter on its way out
-            os.close(self.fd)
+            self._close()
+
+    def _close(self) -> None:
+        """Close the file, once: its number is somebody else's afterwards."""
+        fd, self.fd = self.fd, -1
+        if fd >= 0:
+            os.close(fd)
 
 
 def make(size: int) -> Block | Region:
@@ -102,13 +112,14 @@ def make(size: int) -> Block | Region:
     fd = nameless.make(f"workpool-{token}")
     try:
         nameless.grow(fd, 0, size)
-        return _known(token, fd, size)
     except BaseException:
         os.close(fd)
         raise
+    return _known(token, fd, size)
 
 
 def _known(token: str, fd: int, size: int) -> Block:
+    """Make a block that is found by its token; the file is the block's, whatever becomes of that."""
     block = Block(token, fd, size)
     with _lock:
         _blocks[token] = block
@@ -145,8 +156,4 @@ def _find(token: str, sender: int, fd: int, size: int) -> Block:
             f"{os.getpid()} ({error}). Keep the array in the process that made it as long as others are to get it."
         )
         raise SharedStateLost(message) from None
-    try:
-        return _known(token, mine, size)
-    except BaseException:
-        os.close(mine)
-        raise
+    return _known(token, mine, size)
