@@ -34,6 +34,7 @@ from __future__ import annotations
 
 from concurrent.futures import BrokenExecutor
 from pickle import PicklingError
+from typing import Any
 
 __all__ = [
     "BrokenWorker",
@@ -274,8 +275,8 @@ def anew(error: BaseException) -> BaseException:
     keeps is raised never, and given anew each time.
     """
     try:
-        kind, args = error.__reduce__()[:2]
-        another: BaseException = kind(*args)
+        parts: Any = error.__reduce__()
+        another: BaseException = parts[0](*parts[1])
         another.__dict__.update(error.__dict__)
     except Exception:
         return error  # one of another's, which can be made only by who knows how

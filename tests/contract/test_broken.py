@@ -5,6 +5,7 @@ from __future__ import annotations
 import gc
 import weakref
 from types import TracebackType
+from typing import Any
 
 import pytest
 
@@ -68,7 +69,7 @@ def test_nothing_of_a_caller_is_kept_by_a_pool_that_refused_it(kind: Kind) -> No
             list(pool.map(tasks.double, iter(range(3))))
         return weakref.ref(mine)
 
-    def gone(kept: weakref.ref[object]) -> bool:
+    def gone(kept: weakref.ref[Any]) -> bool:
         gc.collect()
         return kept() is None
 

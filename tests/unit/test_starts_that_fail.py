@@ -7,6 +7,7 @@ fails when the test says so, at each place where one can.
 from __future__ import annotations
 
 import errno
+import mmap
 import os
 import signal
 import socket
@@ -20,7 +21,7 @@ import pytest
 from tests.support import tasks
 from tests.support.gates import DEADLINE, Gate
 from workpool import NotPicklable, Pool, TimeLimitExceeded, WorkerLost
-from workpool.ipc import keeper
+from workpool.ipc import keeper, launch
 
 pytestmark = pytest.mark.skipif(not hasattr(os, "fork"), reason="keepers are of POSIX systems")
 
@@ -119,6 +120,35 @@ def test_a_setup_that_cannot_travel_is_refused_by_name(part: str) -> None:
     assert refused.value.part == part
 
 
+@pytest.mark.parametrize("method", ["forkserver", "spawn", "fork"])
+@pytest.mark.parametrize("step", ["journal", "control", "boot"])
+def test_a_start_that_fails_late_leaves_no_process(
+    monkeypatch: pytest.MonkeyPatch, method: Any, step: str
+) -> None:
+    """Without memory to map, or to say the first word with, no worker and no descriptor stays; the leak check looks."""
+    told: list[int] = []
+
+    def refuse_word(handle: launch.WorkerHandle, _: object) -> None:
+        told.append(handle.pid)
+        raise NONE_LEFT
+
+    where = {
+        "journal": (launch, "Journal", refuse),
+        "control": (mmap, "mmap", refuse),
+        "boot": (launch.WorkerHandle, "post", refuse_word),
+    }
+    with Pool(1, backend="process", start_method=method) as pool:
+        with monkeypatch.context() as none_left:
+            none_left.setattr(*where[step])
+            error = pool.submit(tasks.double, 1).exception(DEADLINE)
+        assert isinstance(error, WorkerLost)
+        assert error.__cause__ is NONE_LEFT
+        for pid in told:
+            with pytest.raises(ProcessLookupError):
+                os.kill(pid, 0)
+        assert pool.submit(tasks.double, 2).result(DEADLINE) == 4
+
+
 # ---------------------------------------------------------------------------- keepers
 
 
@@ -143,7 +173,7 @@ def broken_socket() -> int:
 def test_a_keeper_that_was_killed_has_a_successor(
     fresh: keeper.Keeper, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Whether its death is seen before or after the request is sent, the next keeper starts the worker."""
+    """Whether its death is seen before or after the request is sent, the next call has another one."""
     fresh.warm()
     first = fresh._pid
     os.kill(first, signal.SIGKILL)
@@ -163,23 +193,26 @@ def test_a_keeper_that_was_killed_has_a_successor(
         return fresh._fd
 
     monkeypatch.setattr(fresh, "_ensure", ensure_one_that_is_gone)
-    pid, status = fresh.start_worker(keeper.FORK, [])
+    with pytest.raises(keeper.KeeperLost):
+        fresh.start_worker(keeper.FORK, [])
+    pid, status, third = fresh.start_worker(keeper.FORK, [])
     assert pid > 0
+    assert third == fresh._pid not in {first, second}
     assert keeper.read_status(status) is not None  # nothing to run with: it ends at once
     os.close(status)
 
 
-def test_two_keepers_that_are_gone_are_enough(
+def test_a_keeper_that_is_gone_leaves_nothing_open(
     fresh: keeper.Keeper, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """When the successor dies as well, the start fails, and leaves no descriptor open."""
+    """Also when somebody else has waited for it: the start fails, and leaves no descriptor open."""
 
     def ensure() -> int:
         fresh._fd, fresh._pid = broken_socket(), os.getpid()  # which is no child of this process
         return fresh._fd
 
     monkeypatch.setattr(fresh, "_ensure", ensure)
-    with pytest.raises((BrokenPipeError, ConnectionResetError)):
+    with pytest.raises(keeper.KeeperLost):
         fresh.start_worker(keeper.FORK, [])
 
 

@@ -40,6 +40,7 @@ from workpool.ipc.streams import occupy_standard_streams
 __all__ = [
     "START_METHODS",
     "Keeper",
+    "KeeperLost",
     "death_of",
     "default_start_method",
     "die_with",
@@ -52,6 +53,7 @@ __all__ = [
 
 START_METHODS = ("forkserver", "spawn", "fork") if hasattr(os, "fork") else ()
 
+_DIED = "a worker process could not be started: the process that starts workers died meanwhile"
 _WORD = struct.Struct("<q")
 _INT = struct.Struct("i")
 _MOST_FDS = 250
@@ -67,6 +69,10 @@ def default_start_method() -> str:
     return "forkserver"
 
 
+class KeeperLost(OSError):
+    """The process that was to start a worker died meanwhile; with other pipes, another can be asked."""
+
+
 class Keeper:
     """The parent's end: one keeper process for all pools of this process."""
 
@@ -76,11 +82,14 @@ class Keeper:
         self._pid = 0
         self._owner = 0  # the process it was started by: a fork starts its own
 
-    def start_worker(self, method: bytes, fds: list[int]) -> tuple[int, int]:
-        """Start a worker with these descriptors; gives its pid and its status pipe.
+    def start_worker(self, method: bytes, fds: list[int]) -> tuple[int, int, int]:
+        """Start a worker with these descriptors; gives its pid, its status pipe and the pid of its keeper.
 
         Raises
         ------
+        KeeperLost
+            The keeper was killed, or died at its start. It is forgotten: the next call starts another. A worker
+            that it had forked ends with it, but may live for a moment, and have these descriptors.
         OSError
             No keeper or no process could be started, or too many descriptors are open.
         """
@@ -90,18 +99,13 @@ class Keeper:
         status_r, status_w = os.pipe()
         try:
             with self._lock:
-                for attempt in (1, 2):
-                    fd = self._ensure()
-                    try:
-                        _send(fd, method, [status_w, *fds])
-                        break
-                    except (BrokenPipeError, ConnectionResetError):
-                        # The keeper was killed since. Its successor starts this worker.
-                        self._forget()
-                        with suppress(ChildProcessError):
-                            os.waitpid(self._pid, 0)  # its socket is closed: it is all but gone
-                        if attempt == 2:
-                            raise
+                fd = self._ensure()
+                asked = self._pid
+                try:
+                    _send(fd, method, [status_w, *fds])
+                except (BrokenPipeError, ConnectionResetError):
+                    self._bury(asked)
+                    raise KeeperLost(_DIED) from None
         except BaseException:
             os.close(status_r)
             raise
@@ -110,8 +114,11 @@ class Keeper:
         pid = read_status(status_r)
         if pid is None or pid <= 0:
             os.close(status_r)
-            raise not_started(pid, "the process that starts workers died meanwhile")
-        return pid, status_r
+            if pid is None:
+                with self._lock:
+                    self._bury(asked)
+            raise not_started(pid, _DIED)
+        return pid, status_r, asked
 
     def warm(self) -> None:
         """Have a keeper started, so that it gets ready while the caller does other things."""
@@ -153,6 +160,17 @@ class Keeper:
         self._owner = os.getpid()
         return self._fd
 
+    def _bury(self, pid: int) -> None:
+        """Let go of a keeper whose end of a pipe is closed, and which is all but gone; lock held.
+
+        It may look alive for a moment yet. When it has been waited for, the kernel has killed its workers. Not
+        one that another thread has started since.
+        """
+        if pid == self._pid and self._fd >= 0:
+            self._forget()
+            with suppress(ChildProcessError):
+                os.waitpid(pid, 0)
+
     def _forget(self) -> None:
         if self._fd >= 0:
             os.close(self._fd)
@@ -186,14 +204,11 @@ def read_status(fd: int) -> int | None:
     return int(_WORD.unpack(data)[0])
 
 
-def not_started(word: int | None, otherwise: str) -> OSError:
-    """Make the error of a start that failed: by the errno that was told instead of a pid, or else for that reason."""
-    message = "a worker process could not be started"
-    return (
-        OSError(-word, f"{message}: {os.strerror(-word)}")
-        if word
-        else OSError(f"{message}: {otherwise}")
-    )
+def not_started(word: int | None, died: str) -> OSError:
+    """Make the error of a start that failed: by the errno that was told instead of a pid, or who died before that."""
+    if word:
+        return OSError(-word, f"a worker process could not be started: {os.strerror(-word)}")
+    return KeeperLost(died)
 
 
 def write_status(fd: int, word: int) -> None:

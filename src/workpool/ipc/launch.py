@@ -11,7 +11,7 @@ import errno
 import mmap
 import os
 import weakref
-from contextlib import suppress
+from contextlib import ExitStack, suppress
 from typing import TYPE_CHECKING, Any
 
 from workpool._compat import LINUX
@@ -34,6 +34,7 @@ __all__ = ["WorkerHandle", "launch", "pickle_setup"]
 
 _PIPE_SIZE = 1 << 20  # bytes asked of the kernel for the pipes of a worker; it may give less
 _F_SETPIPE_SZ = 1031  # Linux
+_MOST_KEEPERS = 4  # that may die during one start
 _PIPE_BUF = 512  # bytes that every system writes whole or not at all
 
 _handles: weakref.WeakSet[WorkerHandle] = weakref.WeakSet()
@@ -48,27 +49,28 @@ class WorkerHandle:
         self,
         pid: int,
         fds: tuple[int, int, int, int],
-        journal_fd: int,
+        journal: Journal,
         stack_r: int,
         depot_fd: int = -1,
+        control: mmap.mmap | None = None,
     ) -> None:
+        # The worker is there: nothing in here asks the system for anything that it may not have.
         self.pid = pid
         self.stacks = Stacks(stack_r, self._ask_for_stacks)
         self._task_w, self.result_r, self._control_w, self.status_r = fds
-        self.journal = Journal(journal_fd)
-        os.close(journal_fd)
+        self.journal = journal
         self.reader = FrameReader(self.result_r)
         self._outbox: list[Any] = []  # pieces of frames that did not fit into the pipe yet
         self.reports = NO_REPORTS  # the pipe that they come up, if any were asked for
         self.exitcode: int | None = None
         self.watcher = 0  # our child that looks after the worker, if it was forked from here
+        self.keeper = 0  # the process that tells of the worker's end: that one, or the keeper
         self.dead = False
         # Where the worker lays large results down, and which of ours it has, and we of its.
         self.depot_fd = depot_fd
         self.argument_slots: Slots | None = None
         self.result_slots: Slots | None = None
-        if depot_fd >= 0:
-            control = mmap.mmap(depot_fd, CONTROL_SIZE)
+        if control is not None:
             self.result_slots = Slots(control, 0)
             self.argument_slots = self.SLOTS(control, Slots.SIZE)
         os.set_blocking(self._task_w, False)
@@ -203,7 +205,25 @@ def pickle_setup(setup: Setup, pool: str, far: str) -> None:
             raise
 
 
-def launch(
+def launch(method: str, setup: Setup, **details: Any) -> WorkerHandle:
+    """Start a worker process and send it what it begins with; ``details`` are those of ``_launch``.
+
+    A keeper that dies meanwhile has a successor, which starts the worker. One that was forked, and not yet
+    told anything, has pipes of its own, whose other ends are closed: wherever the kernel does not kill it
+    with its keeper, it ends at the end of those. So no worker begins twice.
+
+    Raises
+    ------
+    OSError
+        The system has no process, memory or file descriptor to give, or each keeper in a row has died.
+    """
+    for _ in range(_MOST_KEEPERS - 1):
+        with suppress(keeper.KeeperLost):
+            return _launch(method, setup, **details)
+    return _launch(method, setup, **details)
+
+
+def _launch(
     method: str,
     setup: Setup,
     *,
@@ -213,14 +233,9 @@ def launch(
     reporting: dict[str, Any] | None = None,
     blas_threads: int | None = None,
 ) -> WorkerHandle:
-    """Start a worker process and send it what it begins with.
+    """Try once. With ``reporting`` the worker gets one pipe more, and is told what to report through it.
 
-    With ``reporting`` it gets one pipe more, and is told what to report through it.
-
-    Raises
-    ------
-    OSError
-        The system has no process, memory or file descriptor to give.
+    Whatever the system may have none of is asked for before there is a process.
     """
     with inheritance.spawning() as inheriting:
         setup_pickle = pickling.dumps(setup)
@@ -242,64 +257,64 @@ def launch(
         ),
         [setup_pickle],
     )
-    theirs: list[int] = []
-    ours: list[int] = []
-    journal_fd = depot_fd = report_r = stack_r = -1
-    try:
-        for mine_is_write in (True, False, True):
-            r, w = os.pipe()
-            mine, other = (w, r) if mine_is_write else (r, w)
-            ours.append(mine)
-            theirs.append(other)
-        stack_r, stack_w = os.pipe()
-        theirs.append(stack_w)
-        journal_fd = make_journal()
-        for fd in (ours[0], ours[1]):
-            _widen(fd)
-        lent: list[int] = []
+    # What the worker gets is closed here in any case; what is ours, if there will be none.
+    with ExitStack() as theirs, ExitStack() as ours:
+        task_r, task_w = _pipe(theirs, ours)
+        result_r, result_w = _pipe(ours, theirs)
+        control_r, control_w = _pipe(theirs, ours)
+        stack_r, stack_w = _pipe(ours, theirs)
+        journal_fd = _kept(theirs, make_journal())
+        journal = Journal(journal_fd)
+        ours.callback(journal.close)
+        _widen(task_w)
+        _widen(result_r)
+        given = [task_r, result_w, control_r, journal_fd, stack_w]
+        depot_fd, control = -1, None
         if depot is not None:
-            depot_fd = nameless.make("depot")
+            depot_fd = _kept(ours, nameless.make("depot"))
             nameless.grow(depot_fd, 0, CONTROL_SIZE)
-            lent = [depot_fd, depot.fd]
-        tracker = _tracker()
-        theirs += tracker
-        given = [
-            *theirs[:3],
-            journal_fd,
-            stack_w,
-            *lent,
-            *(fd for _, fd in exported),
-            *inheriting.fds,
-            *tracker,
-        ]
+            control = mmap.mmap(depot_fd, CONTROL_SIZE)
+            ours.callback(control.close)
+            # One of the worker's own: a fork closes what is ours.
+            given += [_kept(theirs, os.dup(depot_fd)), depot.fd]
+        given += [fd for _, fd in exported]
+        given += inheriting.fds
+        given += [_kept(theirs, fd) for fd in _tracker()]
+        reports = NO_REPORTS
         if reporting is not None:
-            report_r, report_w = os.pipe()
-            theirs.append(report_w)
+            report_r, report_w = _pipe(ours, theirs)
+            reports = ReportPipe(report_r)
             given.append(report_w)
-        watcher = 0
         if method == "fork":
-            private = [fd for fd in (*ours, report_r, stack_r) if fd >= 0]
-            pid, status_r, watcher = _fork(given, private)
+            pid, status_r, kept_by = _fork(given, ours)
         else:
-            pid, status_r = keeper.keeper.start_worker(
+            pid, status_r, kept_by = keeper.keeper.start_worker(
                 keeper.SPAWN if method == "spawn" else keeper.FORK, given
             )
-    except BaseException:
-        for fd in (*ours, journal_fd, depot_fd, report_r, stack_r):
-            if fd >= 0:
-                os.close(fd)
-        raise
-    finally:
-        for fd in theirs:
-            os.close(fd)
-    task_w, result_r, control_w = ours
+        ours.pop_all()
     fds = (task_w, result_r, control_w, status_r)
-    handle = WorkerHandle(pid, fds, journal_fd, stack_r, depot_fd)
-    handle.watcher = watcher
-    if report_r >= 0:
-        handle.reports = ReportPipe(report_r)
-    handle.post(boot)
+    handle = WorkerHandle(pid, fds, journal, stack_r, depot_fd, control)
+    handle.keeper, handle.watcher = kept_by, kept_by if method == "fork" else 0
+    handle.reports = reports
+    try:
+        handle.post(boot)
+    except BaseException:
+        handle.kill()
+        handle.reap()
+        handle.close()
+        raise
     return handle
+
+
+def _pipe(reads: ExitStack, writes: ExitStack) -> tuple[int, int]:
+    """Make a pipe, whose ends are closed with these."""
+    r, w = os.pipe()
+    return _kept(reads, r), _kept(writes, w)
+
+
+def _kept(by: ExitStack, fd: int) -> int:
+    by.callback(os.close, fd)
+    return fd
 
 
 def _tracker() -> list[int]:
@@ -344,7 +359,7 @@ def _widen(fd: int) -> None:
             fcntl.fcntl(fd, _F_SETPIPE_SZ, _PIPE_SIZE)
 
 
-def _fork(given: list[int], ours: list[int]) -> tuple[int, int, int]:
+def _fork(given: list[int], ours: ExitStack) -> tuple[int, int, int]:
     """Fork this very process, with a watcher between the two that does a keeper's duty for one worker."""
     parent = os.getpid()
     status_r, status_w = os.pipe()
@@ -354,8 +369,8 @@ def _fork(given: list[int], ours: list[int]) -> tuple[int, int, int]:
             if watcher == 0:
                 code = 1
                 try:
-                    for fd in (status_r, *ours):
-                        os.close(fd)
+                    os.close(status_r)
+                    ours.close()
                     code = watch_fork(given, status_w, parent)
                 finally:
                     os._exit(code)
@@ -368,7 +383,8 @@ def _fork(given: list[int], ours: list[int]) -> tuple[int, int, int]:
     if pid is None or pid <= 0:
         os.close(status_r)
         _, status = os.waitpid(watcher, 0)
-        raise keeper.not_started(pid, f"its watcher {_how_ended(status)} before it had forked it")
+        message = f"its watcher {_how_ended(status)} before it had forked it"
+        raise keeper.not_started(pid, f"a worker process could not be started: {message}")
     return pid, status_r, watcher
 
 

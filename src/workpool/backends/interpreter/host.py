@@ -13,11 +13,12 @@ from then on (`strays`), keeps its own descriptors and destroys its interpreter 
 from __future__ import annotations
 
 import logging
+import mmap
 import os
 import select
 import sys
 import threading
-from contextlib import suppress
+from contextlib import ExitStack, suppress
 from importlib import import_module
 from time import monotonic
 from typing import TYPE_CHECKING, Any
@@ -27,10 +28,10 @@ from workpool.backends.interpreter import strays
 from workpool.ipc import guest, inheritance, lives, mainmodule, nameless, pickling, serving
 from workpool.ipc.depot import CONTROL_SIZE
 from workpool.ipc.frames import pack
-from workpool.ipc.journal import make_journal
+from workpool.ipc.journal import Journal, make_journal
 from workpool.ipc.launch import WorkerHandle
 from workpool.ipc.loans import Tenancy
-from workpool.ipc.reportpipe import ReportPipe
+from workpool.ipc.reportpipe import NO_REPORTS, ReportPipe
 from workpool.waits import Event
 
 if TYPE_CHECKING:
@@ -121,11 +122,12 @@ class InterpreterHandle(WorkerHandle):
         self,
         host: Host,
         fds: tuple[int, int, int, int],
-        journal_fd: int,
+        journal: Journal,
         stack_r: int,
         depot_fd: int,
+        control: mmap.mmap | None,
     ) -> None:
-        super().__init__(os.getpid(), fds, journal_fd, stack_r, depot_fd)
+        super().__init__(os.getpid(), fds, journal, stack_r, depot_fd, control)
         self.host = host
         self._heard: list[tuple[Any, memoryview]] = []  # while we waited for an answer
         self._barrier = Lock()
@@ -217,57 +219,48 @@ def launch(
     boot = pack(
         (serving.BOOT, plain, len(extras), len(setup_pickle), depot is not None), [setup_pickle]
     )
-    ours: list[int] = []
-    theirs: list[int] = []
-    try:
-        task_r, task_w = _pipe(theirs, ours)
-        result_w, result_r = _pipe(ours, theirs)[::-1]
-        control_r, control_w = _pipe(theirs, ours)
-        theirs.append(os.dup(control_w))
-        stack_w, stack_r = _pipe(ours, theirs)[::-1]
-        journal_fd = make_journal()
-        ours.append(journal_fd)
-        guests = [task_r, result_w, control_r, theirs[3], _dup(journal_fd, theirs), stack_w]
-        depot_fd = -1
+    with ExitStack() as undo:  # once the thread has begun, it closes what is the guest's
+        task_r, task_w = _pipe(undo)
+        result_r, result_w = _pipe(undo)
+        control_r, control_w = _pipe(undo)
+        own_control_w = _kept(undo, os.dup(control_w))
+        stack_r, stack_w = _pipe(undo)
+        journal_fd = _kept(undo, make_journal())
+        journal = Journal(journal_fd)
+        undo.callback(journal.close)
+        guests = [task_r, result_w, control_r, own_control_w, journal_fd, stack_w]
+        depot_fd, control = -1, None
         if depot is not None:
-            depot_fd = nameless.make("depot")
-            ours.append(depot_fd)
+            depot_fd = _kept(undo, nameless.make("depot"))
             nameless.grow(depot_fd, 0, CONTROL_SIZE)
-            guests += [_dup(depot_fd, theirs), _dup(depot.fd, theirs)]
-        guests += [_dup(fd, theirs) for fd in extras]
-        reports_r = -1
+            control = mmap.mmap(depot_fd, CONTROL_SIZE)
+            undo.callback(control.close)
+            guests += [_kept(undo, os.dup(fd)) for fd in (depot_fd, depot.fd)]
+        guests += [_kept(undo, os.dup(fd)) for fd in extras]
+        reports = NO_REPORTS
         if reporting is not None:
-            report_w, reports_r = _pipe(ours, theirs)[::-1]
+            report_r, report_w = _pipe(undo)
+            reports = ReportPipe(report_r)
             guests.append(report_w)
-        status_r, status_w = _pipe(ours, theirs)
-        theirs.remove(status_w)
+        status_r, status_w = _pipe(undo)
         host = Host(f"{pool}-{index}-interpreter", guests, status_w)
         try:
             host.thread.start()
         except RuntimeError as error:  # no thread to be had
-            os.close(status_w)
             raise OSError(str(error)) from error
-    except BaseException:
-        for fd in (*ours, *theirs):
-            with suppress(OSError):
-                os.close(fd)
-        raise
+        undo.pop_all()
     fds = (task_w, result_r, control_w, status_r)
-    handle = InterpreterHandle(host, fds, journal_fd, stack_r, depot_fd)
-    if reports_r >= 0:
-        handle.reports = ReportPipe(reports_r)
+    handle = InterpreterHandle(host, fds, journal, stack_r, depot_fd, control)
+    handle.reports = reports
     handle.post(boot)
     return handle
 
 
-def _pipe(reads: list[int], writes: list[int]) -> tuple[int, int]:
-    """Make a pipe, and note whose its ends are."""
+def _pipe(undo: ExitStack) -> tuple[int, int]:
     r, w = os.pipe()
-    reads.append(r)
-    writes.append(w)
-    return r, w
+    return _kept(undo, r), _kept(undo, w)
 
 
-def _dup(fd: int, into: list[int]) -> int:
-    into.append(os.dup(fd))
-    return into[-1]
+def _kept(undo: ExitStack, fd: int) -> int:
+    undo.callback(os.close, fd)
+    return fd
