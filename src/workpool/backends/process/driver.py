@@ -313,8 +313,11 @@ class ProcessWorker(Reckoning):
                     handle.kill()
                     return False
             if handle.status_r in ready:
-                if entering and self._doomed is None and self._backend.setup.does_something:
-                    handle.reap()
+                handle.reap()
+                # One that went with its keeper was not ended by what it was doing.
+                forsaken = handle.exitcode is None
+                in_setup = entering and self._backend.setup.does_something
+                if in_setup and not forsaken and self._doomed is None:
                     why, _ = self._cause(handle)
                     died = InitializerFailed(
                         f"worker {self.index} of {self.scheduler.name} died of {why} in its initializer or "

@@ -80,7 +80,11 @@ class Reckoning(Feeding):
         self._recall_at = None
         while self._put_off:
             answer(self._put_off.pop())  # what had not begun was given back above
-        self._consider(why, barren=not ordered and self._doomed is None and begun < 0)
+        barren = not ordered and self._doomed is None and begun < 0
+        if barren and exitcode is None:
+            self._consider_keeper(handle.keeper)
+        else:
+            self._consider(why, barren=barren)
         with scheduler.lock:
             return not (self.leaving or scheduler.should_leave())
 
@@ -99,20 +103,36 @@ class Reckoning(Feeding):
         if not barren or monotonic() - self._started_at > SOON:
             starts.lived()
             return
-        with scheduler.lock:
-            done = scheduler.tally.done + scheduler.tally.failed
-        pause = starts.died(done)
+        pause = starts.died(self._done())
         if pause is None:
-            scheduler.fail_all(
-                WorkerStartFailed(
-                    f"{starts.barren} workers of {scheduler.name} in a row died before they began any task, the last "
-                    f"one (worker {self.index}) of {why}; the pool takes no more tasks. Look at what __main__ and the "
-                    "initializer do."
-                ),
-                for_good=True,
+            self._no_more_lives(
+                f"{starts.barren} workers of {scheduler.name} in a row died before they began any task, the last "
+                f"one (worker {self.index}) of {why}; the pool takes no more tasks. Look at what __main__ and the "
+                "initializer do."
             )
         elif pause:
             self._rest(pause)
+
+    def _consider_keeper(self, keeper: int) -> None:
+        """Decide the same when the worker went with its keeper, whose death is not the worker's doing."""
+        starts = self._backend.starts
+        pause = starts.went_with(keeper, self._done())
+        if pause is None:
+            self._no_more_lives(
+                f"{starts.keepers} keepers in a row, the processes that start the workers of {self.scheduler.name}, "
+                "died before a worker began any task; the pool takes no more tasks. See in the system's log what "
+                "kills them."
+            )
+        elif pause:
+            self._rest(pause)
+
+    def _done(self) -> int:
+        """Tell how much the pool has done so far."""
+        with self.scheduler.lock:
+            return self.scheduler.tally.done + self.scheduler.tally.failed
+
+    def _no_more_lives(self, message: str) -> None:
+        self.scheduler.fail_all(WorkerStartFailed(message), for_good=True)
 
     def _rest(self, seconds: float) -> None:
         """Wait so long before the next life, unless there is to be none."""
