@@ -82,3 +82,46 @@ def test_dying_at_some_starts_is_made_good(tmp_path: Path) -> None:
     printed, starts = run(tmp_path, "forkserver", deaths=3)
     assert printed == ["0", "2", "4", "[0, 2, 4]", "10"]
     assert starts == 4
+
+
+GONE = """\
+import os
+import shutil
+import sys
+
+if __name__ == "__main__":
+    shutil.rmtree(os.getcwd())
+    if sys.argv[2] == "path":
+        sys.path.insert(0, "")
+
+from workpool import Pool
+
+
+def double(n):
+    return 2 * n
+
+
+if __name__ == "__main__":
+    with Pool(1, backend="process", start_method=sys.argv[1]) as pool:
+        print(list(pool.map(double, range(3))), pool.submit(lambda n: n + 1, 4).result(30))
+"""
+
+
+@pytest.mark.parametrize("method", ["forkserver", "spawn", "fork"])
+@pytest.mark.parametrize("path", ["path", "no path"])
+def test_a_folder_that_is_gone_is_no_obstacle(tmp_path: Path, method: str, path: str) -> None:
+    """A program whose current folder is deleted before its first worker starts works, wherever it imports from."""
+    folder = tmp_path / "gone"
+    folder.mkdir()
+    (folder / "program.py").write_text(GONE, encoding="utf-8")
+    done = subprocess.run(
+        [sys.executable, "program.py", method, path],
+        cwd=folder,
+        capture_output=True,
+        text=True,
+        timeout=50,
+        check=False,
+    )
+    assert (done.returncode, done.stdout) == (0, "[0, 2, 4] 5\n")
+    # Python 3.13.0 cannot start its own resource tracker there.
+    assert "workpool" not in done.stderr

@@ -21,7 +21,7 @@ import pytest
 from tests.support import tasks
 from tests.support.gates import DEADLINE, Gate
 from workpool import NotPicklable, Pool, TimeLimitExceeded, WorkerLost
-from workpool.ipc import keeper, launch
+from workpool.ipc import keeper, launch, requests
 
 pytestmark = pytest.mark.skipif(not hasattr(os, "fork"), reason="keepers are of POSIX systems")
 
@@ -226,7 +226,7 @@ def test_a_keeper_that_dies_at_the_request_is_told(
         theirs.close()
 
     monkeypatch.setattr(fresh, "_ensure", ours.fileno)
-    monkeypatch.setattr(keeper, "_send", send)
+    monkeypatch.setattr(requests, "send", send)
     with ours, pytest.raises(OSError, match=r"could not be started: .* died"):
         fresh.start_worker(keeper.FORK, [])
 

@@ -15,7 +15,7 @@ What it promises
   are killed.
 - When the keeper itself is killed, all status pipes end without an exit code, and
   on Linux the kernel kills the workers (``PR_SET_PDEATHSIG``). The parent
-  starts a new keeper for the next worker.
+  starts a new keeper for the next worker, and for one that was being started (``launch.py``).
 """
 
 from __future__ import annotations
@@ -24,7 +24,6 @@ import _socket  # what is behind ``socket``, which takes a twentieth of the time
 import os
 import select
 import signal
-import struct
 import sys
 from contextlib import suppress
 from importlib import import_module
@@ -33,8 +32,10 @@ from typing import Any
 from workpool import _compat
 from workpool._compat import Lock, daemon_threads_allowed
 from workpool.calm import deaf_to_ctrl_c
+from workpool.ipc import requests
 from workpool.ipc.family import end_children, take_dead
 from workpool.ipc.prctl import prctl
+from workpool.ipc.requests import read_status, write_status
 from workpool.ipc.streams import occupy_standard_streams
 
 __all__ = [
@@ -54,9 +55,6 @@ __all__ = [
 START_METHODS = ("forkserver", "spawn", "fork") if hasattr(os, "fork") else ()
 
 _DIED = "a worker process could not be started: the process that starts workers died meanwhile"
-_WORD = struct.Struct("<q")
-_INT = struct.Struct("i")
-_MOST_FDS = 250
 _PR_SET_PDEATHSIG = 1
 FORK, SPAWN = b"f", b"s"
 
@@ -93,8 +91,8 @@ class Keeper:
         OSError
             No keeper or no process could be started, or too many descriptors are open.
         """
-        if len(fds) >= _MOST_FDS:
-            message = f"a worker can be given {_MOST_FDS} file descriptors at most, not {len(fds)}"
+        if len(fds) >= requests.MOST_FDS:
+            message = f"a worker can be given {requests.MOST_FDS} file descriptors at most, not {len(fds)}"
             raise OSError(message)
         status_r, status_w = os.pipe()
         try:
@@ -102,7 +100,7 @@ class Keeper:
                 fd = self._ensure()
                 asked = self._pid
                 try:
-                    _send(fd, method, [status_w, *fds])
+                    requests.send(fd, method, [status_w, *fds])
                 except (BrokenPipeError, ConnectionResetError):
                     self._bury(asked)
                     raise KeeperLost(_DIED) from None
@@ -177,31 +175,20 @@ class Keeper:
             self._fd = -1
 
 
-def _send(fd: int, method: bytes, fds: list[int]) -> None:
-    """Send one request: one byte, and descriptors with it."""
-    conn = _socket.socket(fileno=fd)
-    try:
-        rights = _socket.SOL_SOCKET, _socket.SCM_RIGHTS, struct.pack(f"{len(fds)}i", *fds)
-        conn.sendmsg([method], [rights])
-    finally:
-        conn.detach()
-
-
 def _sys_path() -> list[str]:
+    """Give where to import from, by names that hold in every folder."""
     from multiprocessing import process
 
-    return [path or getattr(process, "ORIGINAL_DIR", None) or os.getcwd() for path in sys.path]
+    # Where the folder is gone, nothing can be imported from there.
+    here = getattr(process, "ORIGINAL_DIR", None) or _current_folder()
+    return [path or here for path in sys.path if path or here]
 
 
-def read_status(fd: int) -> int | None:
-    """Read a word from a status pipe, or None at its end."""
-    data = b""
-    while len(data) < _WORD.size:
-        more = os.read(fd, _WORD.size - len(data))
-        if not more:
-            return None
-        data += more
-    return int(_WORD.unpack(data)[0])
+def _current_folder() -> str:
+    """Give the current folder; nothing if it is gone."""
+    with suppress(OSError):
+        return os.getcwd()
+    return ""
 
 
 def not_started(word: int | None, died: str) -> OSError:
@@ -209,11 +196,6 @@ def not_started(word: int | None, died: str) -> OSError:
     if word:
         return OSError(-word, f"a worker process could not be started: {os.strerror(-word)}")
     return KeeperLost(died)
-
-
-def write_status(fd: int, word: int) -> None:
-    """Write a word to a status pipe: a pid, an exit code, or minus an errno."""
-    os.write(fd, _WORD.pack(word))
 
 
 keeper = Keeper()
@@ -235,7 +217,7 @@ if hasattr(os, "register_at_fork"):
 # ------------------------------------------------------------------ the keeper's side
 
 # What workers need is loaded once for all of them; nothing of the user's. The first is for every one.
-_NEEDED = ("multiprocessing.spawn", "multiprocessing.resource_tracker")
+_NEEDED = ("multiprocessing.spawn", "multiprocessing.resource_tracker", "resource")
 # A program that makes a pool imports workpool.Pool, and its workers import the program's __main__ and so
 # the same. The first worker does not wait for that.
 _PRELOADED = ("runpy", "ctypes", "logging", "concurrent.futures", "workpool.task", "workpool.pool")
@@ -266,6 +248,7 @@ def main(conn_fd: int, parent: int) -> None:
     parent_fd = death_of(parent)
     if parent_fd is not None:
         poller.register(parent_fd, select.POLLIN)
+    spare = [os.dup(wake_w)]  # see requests.receive
     workers: dict[int, int] = {}  # pid to the write end of its status pipe
     left = list(_PRELOADED)
     pause = 0  # milliseconds to wait before the next is loaded
@@ -285,14 +268,15 @@ def main(conn_fd: int, parent: int) -> None:
                 import_module(left.pop(0))
                 continue
             if conn_fd in ready:
-                method, fds = _receive(conn)
+                method, fds = requests.receive(conn, spare, parent)
                 if not method:
                     return
                 pause = _QUIET
-                private = [conn_fd, wake_r, wake_w, *workers.values()]
+                private = [conn_fd, wake_r, wake_w, *spare, *workers.values()]
                 if parent_fd is not None:
                     private.append(parent_fd)
-                _start(worker, method, fds, workers, private)
+                if fds:
+                    _start(worker, method, fds, workers, private)
     finally:
         # In a forked worker this is never reached: it leaves by os._exit.
         conn.detach()
@@ -314,22 +298,6 @@ def death_of(pid: int) -> int | None:
         sys.exit(0)
     except OSError:
         return None
-
-
-def _receive(conn: _socket.socket) -> tuple[bytes, list[int]]:
-    """Take one request: one byte, and the descriptors that came with it."""
-    flags = getattr(_socket, "MSG_CMSG_CLOEXEC", 0)
-    try:
-        method, ancillary, _, _ = conn.recvmsg(1, _socket.CMSG_SPACE(_INT.size * _MOST_FDS), flags)
-    except ConnectionResetError:
-        return b"", []
-    fds: list[int] = []
-    for level, kind, data in ancillary:
-        if (level, kind) == (_socket.SOL_SOCKET, _socket.SCM_RIGHTS):
-            fds += (fd for (fd,) in _INT.iter_unpack(data[: len(data) // _INT.size * _INT.size]))
-    for fd in fds:
-        os.set_inheritable(fd, False)
-    return method, fds
 
 
 def _reap(workers: dict[int, int]) -> None:
@@ -392,6 +360,11 @@ def _run_python(code: str, fds: list[int]) -> int:
 
     executable = spawn.get_executable()
     given: Any = vars(util)["_args_from_interpreter_flags"]()  # in no stub
+    if not _current_folder() and "-P" not in given:
+        given = [
+            *given,
+            "-P",
+        ]  # Python 3.13.0 fails at many an import if it is to look for that folder
     return util.spawnv_passfds(os.fsencode(executable), [executable, *given, "-c", code], fds)
 
 

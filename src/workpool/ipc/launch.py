@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING, Any
 from workpool._compat import LINUX
 from workpool.calm import deaf_to_ctrl_c, is_ctrl_c
 from workpool.errors import NotPicklable, brief
-from workpool.ipc import blas, inheritance, keeper, memory, nameless, pickling, serving
+from workpool.ipc import inheritance, keeper, memory, nameless, pickling, serving
 from workpool.ipc.depot import CONTROL_SIZE, Depot, Slots
 from workpool.ipc.family import kill_family
 from workpool.ipc.frames import FrameReader, drop_written, pack
@@ -25,6 +25,7 @@ from workpool.ipc.journal import Journal, make_journal
 from workpool.ipc.reportpipe import NO_REPORTS, ReportPipe
 from workpool.ipc.stacks import Stacks
 from workpool.ipc.stacksignal import SIGNAL
+from workpool.ipc.surroundings import surroundings
 from workpool.ipc.watcher import watch_fork
 
 if TYPE_CHECKING:
@@ -244,7 +245,7 @@ def _launch(
         "pool": pool,
         "index": index,
         "reporting": reporting,
-        **_surroundings(f"{pool}-{index}", method, blas_threads),
+        **surroundings(f"{pool}-{index}", method, blas_threads),
     }
     boot = pack(
         (
@@ -329,25 +330,6 @@ def _tracker() -> list[int]:
         if fd is not None:
             return [os.dup(fd)]
     return []
-
-
-def _surroundings(name: str, method: str, blas_threads: int | None) -> dict[str, Any]:
-    """Tell a worker how to become a process like this one."""
-    from multiprocessing import spawn
-
-    environ = dict(os.environ)
-    share = {} if blas_threads is None else blas.shares(environ, blas_threads)
-    return {
-        "environ": {**environ, **share},
-        # What is loaded here is loaded in a fork, and has looked at the environment already.
-        "blas": (blas_threads, share) if method == "fork" else (None, {}),
-        "preparation": {
-            key: bytes(value) if key == "authkey" else value
-            for key, value in spawn.get_preparation_data(name).items()
-            # No file is behind "<stdin>": what is in there travels by value.
-            if key != "start_method" and (key != "init_main_from_path" or os.path.exists(value))
-        },
-    }
 
 
 def _widen(fd: int) -> None:

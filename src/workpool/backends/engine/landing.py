@@ -91,7 +91,7 @@ def fail_unit(scheduler: Scheduler, unit: Any, error: BaseException, by: Any, be
     """Fail a unit that began then as a whole: each of its calls runs again if its terms say so."""
     if unit.__class__ is Task:
         unit._ended_at = monotonic()
-        scheduler.fail(unit, error, by=by)
+        scheduler.fail(unit, anew(error), by=by)
         return
     chunk: Chunk = unit
     now = monotonic()

@@ -28,7 +28,6 @@ from typing import TYPE_CHECKING, Any
 from workpool.backends.engine import landing, orders, reasons, remote
 from workpool.backends.engine.clerk import Flight
 from workpool.calm import calmly
-from workpool.errors import anew
 from workpool.scheduling.mapjob import Chunk
 from workpool.situation import here
 from workpool.task import RUNNING, Task
@@ -377,7 +376,7 @@ class Slot:
         if flight is not None:
             self.flight = None
             flight.stop_clock()
-            landing.fail_unit(self.scheduler, flight.unit, anew(reason), self, flight.began)
+            landing.fail_unit(self.scheduler, flight.unit, reason, self, flight.began)
             _tell(flight)
         self._left()
 
