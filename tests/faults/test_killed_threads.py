@@ -5,6 +5,7 @@ from __future__ import annotations
 import threading
 from collections.abc import Callable, Generator, Iterator
 from contextlib import contextmanager
+from functools import partial
 from typing import Any
 
 import pytest
@@ -35,6 +36,44 @@ def test_a_killed_map_call_counts_as_done(terms: dict[str, Any]) -> None:
     in_background(pool.shutdown).result()
     thread._thread.join()  # type: ignore[attr-defined]  # it is a ThreadWorker
     assert pool.unfinished == 0
+
+
+@pytest.mark.parametrize(
+    ("terms", "step"),
+    [
+        ({}, "deliver"),
+        ({"time_limit": 30.0}, "deliver"),
+        ({"retries": 1, "retry_on": ValueError}, "fail_item"),
+        ({"retries": 1, "retry_on": ValueError, "time_limit": 30.0}, "fail_item"),
+    ],
+    ids=str,
+)
+def test_a_thread_killed_as_it_delivers_has_delivered(terms: dict[str, Any], step: str) -> None:
+    """Results in its hands are nobody else's to count: it is torn out of its thread afterwards."""
+    pool = Pool(1)
+    with stopped_before(pool._scheduler, step) as delivering:
+        _results = pool.options(**terms).map(tasks.fail_if_odd, [1, 3], chunksize=2)
+        delivering.arrival()
+        worker: Any = next(iter(pool._scheduler.workers.values()))
+        pool.kill()
+    worker._thread.join(DEADLINE)
+    pool.join(DEADLINE)
+    assert pool.unfinished == 0
+    in_background(pool.shutdown).result()
+
+
+def test_items_taken_and_not_begun_are_counted_once_by_a_kill() -> None:
+    """A thread that is to end after one more call gives back the rest of a chunk, which the kill has counted."""
+    pool = Pool(1, max_tasks_per_worker=1)
+    with stopped_after(pool._scheduler, "next_unit", here=bool) as taken:
+        _results = pool.map(tasks.double, range(4), chunksize=4)
+        taken.arrival()
+        worker: Any = next(iter(pool._scheduler.workers.values()))
+        pool.kill()
+        assert pool.unfinished == 0
+    worker._thread.join(DEADLINE)
+    assert pool.unfinished == 0
+    in_background(pool.shutdown).result()
 
 
 def test_a_shutdown_that_waits_returns_when_the_pool_is_killed() -> None:
@@ -173,6 +212,34 @@ def test_a_thread_killed_between_two_calls_does_not_go_back_to_the_outer_one() -
         assert isinstance(outer.exception(DEADLINE), WorkerLost)
         telling.open()
         assert after.arrival() == "struck"
+        assert inner.result(0) == 2
+
+
+def _wait_in_an_item(pool: Pool, gate: str, after: str, _: int) -> None:
+    _wait_for(pool, gate, after)
+
+
+def test_a_thread_that_tells_of_an_end_inside_an_item_is_not_torn_out_of_it() -> None:
+    """The item waits for a task that ran in its thread: who waits for that one is told, and it counts as done."""
+    pool = Pool(1)
+    with Gate() as gate, Gate() as telling, Gate() as after:
+        fn = partial(_wait_in_an_item, pool, gate.path, after.path)
+        results = pool.map(fn, [0, 1], chunksize=2)
+        gate.arrival()
+        inner = next(iter(pool._scheduler.queue))
+        with inner._lock:
+            inner._more().sleepers.append(_Slow(telling))
+        called: list[Any] = []
+        inner.add_done_callback(called.append)
+        gate.open()
+        telling.arrival()
+        pool.kill()
+        with pytest.raises(WorkerLost):
+            list(results)
+        telling.open()
+        assert after.arrival() == "struck"
+        pool.join(DEADLINE)
+        assert called == [inner]
         assert inner.result(0) == 2
 
 

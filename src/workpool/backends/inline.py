@@ -17,7 +17,7 @@ from workpool import _compat, facts, naming, task, waiters
 from workpool.backends.base import Capabilities
 from workpool.backends.local import LocalRunner
 from workpool.backends.reports import begin_reports, end_reports
-from workpool.calm import Listening, calmly
+from workpool.calm import Listening
 from workpool.errors import WouldDeadlock, could_not_begin, without_frames
 from workpool.scheduling import scheduler, state, waiting
 from workpool.scheduling.worker import describe
@@ -26,7 +26,6 @@ from workpool.task import Task
 from workpool.waits import Event
 
 if TYPE_CHECKING:
-    from workpool.scheduling.mapjob import Chunk
     from workpool.scheduling.scheduler import Scheduler
     from workpool.situation import Setup
 
@@ -231,15 +230,6 @@ class InlineWorker(LocalRunner):
         """Say that a caller's thread cannot be ended."""
         del task
         return False
-
-    def _deliver(
-        self,
-        chunk: Chunk,
-        out: list[Any],
-        errors: dict[int, BaseException],
-        kept: list[Any] | None,
-    ) -> None:
-        calmly(super()._deliver, chunk, out, errors, kept)
 
 
 def _keeps_books(frame: Any) -> bool:

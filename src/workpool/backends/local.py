@@ -13,6 +13,7 @@ from itertools import repeat, starmap
 from time import monotonic
 from typing import TYPE_CHECKING, Any
 
+from workpool.calm import calmly
 from workpool.ipc.stacktext import stack_of_thread
 from workpool.naming import function_name
 from workpool.scheduling.chunk import Chunk, Item, Piece
@@ -198,7 +199,8 @@ class LocalRunner:
             with lock:
                 self.scheduler.pace.measured(fn, seconds, len(out))
                 self.scheduler.tally.ran(self.index, job, chunk.start, len(out), len(errors), times)
-        self._deliver(chunk, out, errors, kept)
+        # In one step, whatever strikes: what counts as handed out is counted done by nobody else.
+        calmly(self._deliver, chunk, out, errors, kept)
         if raised is not None and not isinstance(raised, IndexError):
             with lock:
                 rest = chunk.take_back(chunk.size)
@@ -261,11 +263,10 @@ class LocalRunner:
         try:
             timer = scheduler.timers.after(limit, partial(self.overdue_item, item))
         except RuntimeError as none:
-            item.settled = True
             failed = no_clock(describe_item(chunk, item.offset), none)
-            scheduler.deliver(chunk.job, Piece(chunk.start + item.offset, [None], {0: failed}))
+            calmly(self._settle_item, item, None, failed, 0.0)
             return
-        began = item.began = monotonic()
+        item.began = monotonic()
         error: BaseException | None = None
         result: Any = None
         try:
@@ -273,19 +274,26 @@ class LocalRunner:
         except BaseException as raised:
             error = raised.with_traceback(raised.__traceback__ and raised.__traceback__.tb_next)
         timer.cancel()
-        ended = monotonic()
+        # In one step, as above: an item that is settled is nobody else's to count.
+        calmly(self._settle_item, item, result, error, monotonic())
+        del item, chunk, value, fn, timer, result, error  # as in run_task
+
+    def _settle_item(
+        self, item: Item, result: Any, error: BaseException | None, ended: float
+    ) -> None:
+        """Store what came of an item, unless it was given up; it ended at 0.0 if it was not begun."""
+        scheduler, chunk, offset = self.scheduler, item.chunk, item.offset
         with scheduler.lock:
             if item.settled:
                 return
             item.settled = True
-            scheduler.pace.measured(fn, ended - began, 1)
-            scheduler.tally.ran(*item.ran(self.index, ended, failed=error is not None))
-        if error is None:
-            scheduler.deliver(chunk.job, Piece(chunk.start + item.offset, [result], None))
+            if ended:
+                scheduler.pace.measured(chunk.job.fn, ended - item.began, 1)
+                scheduler.tally.ran(*item.ran(self.index, ended, failed=error is not None))
+        if error is not None and ended and scheduler.fail_item(chunk, offset, item.value, error):
             return
-        if not scheduler.fail_item(chunk, item.offset, value, error):
-            scheduler.deliver(chunk.job, Piece(chunk.start + item.offset, [None], {0: error}))
-        del item, chunk, value, fn, timer, error  # as in run_task
+        errors = None if error is None else {0: error}
+        scheduler.deliver(chunk.job, Piece(chunk.start + offset, [result], errors))
 
     def finished_part(self) -> Piece | None:
         """Take out what is finished of a chunk in which an item takes long; lock held.

@@ -185,8 +185,10 @@ class ThreadWorker(LocalRunner):
                 took = self.run_task(unit, and_take=self._most is None)
                 done += 1
             else:
-                if self._most is not None and (rest := unit.cut(self._most - done)) is not None:
-                    scheduler.give_back([rest])
+                if self._most is not None:
+                    with scheduler.lock:  # a kill counts what is taken, as large as it is then
+                        rest = None if self.written_off else unit.cut(self._most - done)
+                    scheduler.give_back([] if rest is None else [rest])
                 count = unit.size
                 self.run_chunk(unit)
                 done += count
@@ -262,6 +264,8 @@ class ThreadWorker(LocalRunner):
             super().run_nested(task)
         finally:
             self._outer.pop()
+        with self.scheduler.lock:
+            pass  # who writes it off has seen that it popped, or is seen here
         if self.written_off:  # while it was in no call, but about to go back to one
             message = f"thread {self.index} of {self.scheduler.name} was written off"
             raise TimeLimitExceeded(message)
@@ -374,11 +378,13 @@ class ThreadWorker(LocalRunner):
 
         With the lock held, because then that call is not over for the books: the thread has to pass the lock
         before it settles anything, which it will find is not its to do any more. A thread that has settled,
-        and tells who waits for that, or that leaves, is in no call and must not be torn out of it.
+        and tells who waits for that, or that leaves, is in no call and must not be torn out of it. What it has
+        settled may have run inside a call, also of an item: that one ends when the thread comes back to it.
         """
         taken = self.taken
         begins = taken.__class__ is Task and taken._stage is RUNNING
-        if not begins and self.task is None and self.chunk is None:
+        item = self.chunk is not None and not self._outer
+        if not begins and self.task is None and not item:
             return
         ident = self._thread.ident
         if ident is None or ident == threading.get_ident() or not self._strikes:
