@@ -48,8 +48,8 @@ def _withdraw(task: Any, midway: bool, kill: bool) -> bool | None:
             extras = task._extras
             call = task._call  # kept beyond the lock: finalizers of arguments are user code
             task._drop_call()
-            if owner is not None and extras is None and not midway:
-                owner.withdrew(task)
+            if owner is not None and not midway:
+                _leave(task, owner)
         elif stage in (CANCELLED, CANCELLED_AND_NOTIFIED):
             return True
         else:
@@ -64,12 +64,23 @@ def _withdraw(task: Any, midway: bool, kill: bool) -> bool | None:
     if stage != PENDING:
         return None
     if extras is not None:
-        extras.tell(task)
-        if owner is not None:
-            with task._lock:  # callbacks first, then the count: join() must not overtake them
-                owner.withdrew(task)
+        if owner is None:
+            extras.tell(task)
+        else:
+            owner.tell(task, extras)
     del call
     return True
+
+
+def _leave(task: Any, owner: Owner) -> None:
+    """Have a cancelled task leave the queue; lock held.
+
+    In the step that cancels it, before anybody is told: a callback may wait for its place in a full queue. The
+    count comes after the callbacks, where there are any: join() must not overtake them.
+    """
+    owner.withdrew(task)
+    if task._extras is None:
+        owner.count_done(task)
 
 
 def _end_running(task: Any, owner: Owner, *, kill: bool) -> bool:
@@ -89,7 +100,6 @@ def _finish(task: Any, owner: Owner, *, withdrawn: bool, kill: bool) -> None:
         return
     with task._lock:
         extras = task._extras
+        _leave(task, owner)
     if extras is not None:
-        extras.tell(task)
-    with task._lock:
-        owner.withdrew(task)
+        owner.tell(task, extras)

@@ -16,7 +16,13 @@ class Owner(Protocol):
     lock: Any  # guards the state of all its tasks
 
     def withdrew(self, task: Any) -> None:
-        """Count a task that was cancelled before it started; called with the lock held."""
+        """Give back the place of a task that was cancelled before it started; called with the lock held."""
+
+    def count_done(self, task: Any) -> None:
+        """Count a task done; called with the lock held."""
+
+    def tell(self, task: Any, extras: Any) -> None:
+        """Tell who waits for a task that is over, and then count it done."""
 
     def without_lock(self, call: Callable[[], object]) -> None:
         """Make a call that takes the lock, or have it made when this very thread has let go of that."""

@@ -10,6 +10,7 @@ import pytest
 from tests.contract.conftest import Busy, MakePool
 from tests.support import tasks
 from tests.support.gates import DEADLINE, Gate, in_background
+from tests.support.queues import until
 from workpool import Pool, PoolClosed, Task
 
 
@@ -36,6 +37,36 @@ def test_a_full_queue_makes_submit_wait(small: Pool, busy: Busy) -> None:
         gate.open()
         assert waiting.result().result(DEADLINE) == 42
     assert [task.result(DEADLINE) for task in queued] == [0, 2]
+
+
+@pytest.mark.parametrize("how", ["cancel", "finalizer"])
+def test_a_callback_may_put_another_task_in_the_place_of_a_cancelled_one(
+    small: Pool, busy: Busy, how: str
+) -> None:
+    """By the time that it is told, the place is free; and a join waits for the callback all the same."""
+    with busy(small) as gate:
+        queued = fill(small)
+        instead: list[Task[int]] = []
+        seen: list[int] = []
+
+        def replace(_: Task[int]) -> None:
+            instead.append(small.options(queue_timeout=DEADLINE / 2).submit(tasks.double, 21))
+            seen.append(small.unfinished)
+
+        queued[0].add_done_callback(replace)
+        if how == "cancel":
+            assert in_background(queued[0].cancel).result()
+        else:
+            with small._scheduler.lock:  # where one strikes
+                assert queued[0].cancel()
+            until(lambda: bool(seen))
+        gate.open()
+        assert instead[0].result(DEADLINE) == 42
+        small.join(DEADLINE)
+    assert seen == [
+        4
+    ]  # the busy one, the other queued one, the new one, and the one that is told of
+    assert small.unfinished == 0
 
 
 def test_a_full_queue_can_be_told_to_give_up(small: Pool, busy: Busy) -> None:

@@ -136,17 +136,16 @@ class Ending(Waiting):
                     entry._stage = CANCELLED_AND_NOTIFIED
                     self.litter.append(entry._call)
                     entry._drop_call()
+                    self.withdrew(entry)
                     if entry._extras is None:
-                        self.withdrew(entry)
+                        self.count_done(entry)
                     else:
                         announce.append(entry)
             cancelled = before - self.ledger.unfinished
             for worker in self.workers.values():
                 worker.ask_to_end(None)
         for task in announce:
-            task._extras.tell(task)  # type: ignore[union-attr]  # it had extras, and they stay
-            with self.lock:
-                self.withdrew(task)
+            self.tell(task, task._extras)  # type: ignore[arg-type]  # it had extras, and they stay
         self.sweep()
         return cancelled + len(announce)
 

@@ -41,9 +41,7 @@ class Settling(State):
                 if not epoch.left:
                     self._emptied(epoch)
                 return True
-        extras.tell(task)
-        with self.lock:
-            self.dismiss(task._epoch, 1)
+        self.tell(task, extras)
         return True
 
     def settle_measured(
@@ -80,9 +78,7 @@ class Settling(State):
                 else:
                     waited_for.append(task)
         for task in waited_for:
-            task._extras.tell(task)  # type: ignore[union-attr]  # it had extras, and they stay
-            with self.lock:
-                self.dismiss(task._epoch, 1)
+            self.tell(task, task._extras)  # type: ignore[arg-type]  # it had extras, and they stay
 
     def assign(self, tasks: list[Task[Any]], index: int) -> list[Task[Any]]:
         """Have tasks be with the worker that is about to send them; those cancelled on their way are not.
@@ -127,10 +123,10 @@ class Settling(State):
         self.sweep()
         with self.lock:
             extras = task._extras
+            if extras is None:
+                self.count_done(task)
         if extras is not None:
-            extras.tell(task)
-        with self.lock:
-            self.dismiss(task._epoch, 1)
+            self.tell(task, extras)
 
     def deliver(self, job: MapJob, piece: Piece, ran: tuple[Any, ...] | None = None) -> None:
         """Store results of a map call and count its items done; ``ran`` is for ``Tally.ran``."""

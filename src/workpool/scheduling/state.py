@@ -50,6 +50,7 @@ if TYPE_CHECKING:
     from workpool.scheduling.submitjob import SubmitJob
     from workpool.scheduling.worker import Worker
     from workpool.task import Task
+    from workpool.waiters import Extras
     from workpool.waits import Event
 
 __all__ = ["State"]
@@ -222,17 +223,28 @@ class State:
         return False
 
     def withdrew(self, task: Task[Any]) -> None:
-        """Count a task done that was cancelled while it waited; lock held (task.Owner)."""
+        """Give back the place of a task that was cancelled while it waited; lock held (task.Owner).
+
+        It is counted done when that is told. But its place is free before: a callback may put another task there.
+        """
         self.tally.withdrew(task)
-        epoch = task._epoch
-        if epoch is None:
-            return  # one of the late, which never comes on the books now
-        self.queue.waiting -= 1
-        if self._putters:
-            self._room()
-        epoch.left -= 1
-        if not epoch.left:
-            self._emptied(epoch)
+        if task._epoch is not None:  # else one of the late, which never comes on the books now
+            self.queue.waiting -= 1
+            if self._putters:
+                self._room()
+
+    def count_done(self, task: Task[Any]) -> None:
+        """Count a task done; lock held (task.Owner)."""
+        if task._epoch is not None:
+            self.dismiss(task._epoch, 1)
+
+    def tell(self, task: Task[Any], extras: Extras) -> None:
+        """Tell who waits for a task that is over, and count it done when they know; without the lock (task.Owner)."""
+        try:
+            extras.tell(task)
+        finally:
+            with self.lock:
+                self.count_done(task)
 
     def _emptied(self, epoch: Epoch) -> None:
         """Tell who waits that an epoch has nothing left; lock held."""
