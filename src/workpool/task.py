@@ -212,7 +212,8 @@ class Task(Facts, Future[R]):
         ----------
         fn : callable
             Runs in the thread that settles the task, before :meth:`Pool.join` counts
-            the task done. What it raises is logged.
+            the task done; that of a thread's task past its time limit, in a thread of its own.
+            What it raises is logged.
         """
         try:
             with self._lock:

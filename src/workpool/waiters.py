@@ -35,6 +35,12 @@ class Extras:
 
     def tell(self, task: Any) -> None:
         """Wake who waits for the task and run the callbacks; called once, without the lock."""
+        self.wake(task)
+        if self.callbacks:
+            self.call_back(task)
+
+    def wake(self, task: Any) -> None:
+        """Wake who waits for the task."""
         for sleeper in self.sleepers:
             sleeper.release()
         if self.waiters or self.listeners:
@@ -43,8 +49,9 @@ class Extras:
                 wake_all(self.listeners)
             for waiter in waiters:
                 tell(task, waiter)
-        if not self.callbacks:
-            return
+
+    def call_back(self, task: Any) -> None:
+        """Run the callbacks."""
         heard: BaseException | None = None
         before, here.calls_back = here.calls_back, task._owner
         try:

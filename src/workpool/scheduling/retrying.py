@@ -93,4 +93,7 @@ class Retrying(Hiring):
             else:
                 return
             self._rouse(1)
-        self.hire()
+        if self._borrows_callers:  # what is hired runs tasks in the thread that hires
+            self.aside(self.hire)
+        else:
+            self.hire()

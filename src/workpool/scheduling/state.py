@@ -26,10 +26,13 @@ classes that build on this one; each may use what those below it can do, and no 
 
 from __future__ import annotations
 
+import threading
 from collections import deque
+from functools import partial
 from itertools import count
 from typing import TYPE_CHECKING, Any
 
+from workpool._compat import daemon_threads_allowed
 from workpool.calm import calmly
 from workpool.errors import PoolClosed, WouldDeadlock, anew
 from workpool.midway import held_here
@@ -240,11 +243,32 @@ class State:
 
     def tell(self, task: Task[Any], extras: Extras) -> None:
         """Tell who waits for a task that is over, and count it done when they know; without the lock (task.Owner)."""
+        if extras.callbacks and self.timers.is_this_thread:
+            extras.wake(task)  # first, so that a limit is known of in time
+            self.aside(partial(self._tell, extras.call_back, task))
+        else:
+            self._tell(extras.tell, task)
+
+    def _tell(self, tell: Callable[[Task[Any]], None], task: Task[Any]) -> None:
         try:
-            extras.tell(task)
+            tell(task)
         finally:
             with self.lock:
                 self.count_done(task)
+
+    def aside(self, call: Callable[[], object]) -> None:
+        """Have a call of user code made by a thread that lives only for that, and not by the timers' thread.
+
+        There it would keep all time limits waiting; and for ever, if it waits for what only a
+        limit would end. Nor does one such call wait behind another: each has a thread to itself.
+        """
+        thread = threading.Thread(
+            target=call, name=f"{self.name}-aside", daemon=daemon_threads_allowed()
+        )
+        try:
+            thread.start()
+        except RuntimeError:  # the system has none to give: better here than never
+            call()
 
     def _emptied(self, epoch: Epoch) -> None:
         """Tell who waits that an epoch has nothing left; lock held."""

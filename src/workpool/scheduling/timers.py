@@ -2,7 +2,8 @@
 
 The thread sleeps until the earliest moment, or until an earlier one is added;
 it never polls. Moments are on the monotonic clock. No call may wait there for what a
-later one would bring about: ``is_this_thread`` is for calls that would wait elsewhere.
+later one would bring about: ``is_this_thread`` is for calls that would wait elsewhere, and user code
+runs in threads of its own (``State.aside``).
 """
 
 from __future__ import annotations
@@ -21,6 +22,13 @@ if TYPE_CHECKING:
     from collections.abc import Callable
 
 __all__ = ["Timer", "Timers"]
+
+
+class _Here(threading.local):
+    keeps_time = False
+
+
+_here = _Here()
 
 
 class Timer:
@@ -55,8 +63,8 @@ class Timers:
 
     @property
     def is_this_thread(self) -> bool:
-        """Whether the caller is one of these calls."""
-        return threading.current_thread() is self._thread
+        """Whether the caller is one of these calls, or of those of another pool."""
+        return _here.keeps_time
 
     def after(self, seconds: float, call: Callable[[], object]) -> Timer:
         """Make ``call`` in so many seconds, in the timers' thread; a RuntimeError if there can be none."""
@@ -84,6 +92,7 @@ class Timers:
             self._news.set()
 
     def _run(self) -> None:
+        _here.keeps_time = True
         while True:
             call = None
             with self._lock:
