@@ -42,6 +42,7 @@ def test_a_killed_map_call_counts_as_done(terms: dict[str, Any]) -> None:
     ("terms", "step"),
     [
         ({}, "deliver"),
+        ({"time_limit": 30.0}, "settle_item"),
         ({"time_limit": 30.0}, "deliver"),
         ({"retries": 1, "retry_on": ValueError}, "fail_item"),
         ({"retries": 1, "retry_on": ValueError, "time_limit": 30.0}, "fail_item"),

@@ -264,7 +264,7 @@ class LocalRunner:
             timer = scheduler.timers.after(limit, partial(self.overdue_item, item))
         except RuntimeError as none:
             failed = no_clock(describe_item(chunk, item.offset), none)
-            calmly(self._settle_item, item, None, failed, 0.0)
+            calmly(self._fail_item, item, failed, 0.0)
             return
         item.began = monotonic()
         error: BaseException | None = None
@@ -274,26 +274,19 @@ class LocalRunner:
         except BaseException as raised:
             error = raised.with_traceback(raised.__traceback__ and raised.__traceback__.tb_next)
         timer.cancel()
-        # In one step, as above: an item that is settled is nobody else's to count.
-        calmly(self._settle_item, item, result, error, monotonic())
+        if error is None:
+            scheduler.settle_item(item, [result], self.index, monotonic())
+        else:
+            calmly(self._fail_item, item, error, monotonic())  # in one step, as above
         del item, chunk, value, fn, timer, result, error  # as in run_task
 
-    def _settle_item(
-        self, item: Item, result: Any, error: BaseException | None, ended: float
-    ) -> None:
-        """Store what came of an item, unless it was given up; it ended at 0.0 if it was not begun."""
+    def _fail_item(self, item: Item, error: BaseException, ended: float) -> None:
+        """Have an item run again, or fail, unless it was given up; it ended at 0.0 if it was not begun."""
         scheduler, chunk, offset = self.scheduler, item.chunk, item.offset
-        with scheduler.lock:
-            if item.settled:
-                return
-            item.settled = True
-            if ended:
-                scheduler.pace.measured(chunk.job.fn, ended - item.began, 1)
-                scheduler.tally.ran(*item.ran(self.index, ended, failed=error is not None))
-        if error is not None and ended and scheduler.fail_item(chunk, offset, item.value, error):
+        if not scheduler.settle_item(item, None, self.index, ended):
             return
-        errors = None if error is None else {0: error}
-        scheduler.deliver(chunk.job, Piece(chunk.start + offset, [result], errors))
+        if not ended or not scheduler.fail_item(chunk, offset, item.value, error):
+            scheduler.deliver(chunk.job, Piece(chunk.start + offset, [None], {0: error}))
 
     def finished_part(self) -> Piece | None:
         """Take out what is finished of a chunk in which an item takes long; lock held.

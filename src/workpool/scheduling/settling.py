@@ -9,11 +9,13 @@ from __future__ import annotations
 from time import monotonic
 from typing import TYPE_CHECKING, Any
 
+from workpool.scheduling.chunk import Piece
 from workpool.scheduling.state import State
 from workpool.task import CANCELLED_AND_NOTIFIED, RUNNING
 
 if TYPE_CHECKING:
-    from workpool.scheduling.mapjob import MapJob, Piece
+    from workpool.scheduling.chunk import Item
+    from workpool.scheduling.mapjob import MapJob
     from workpool.task import Task
 
 __all__ = ["Settling"]
@@ -135,6 +137,30 @@ class Settling(State):
                 self.tally.ran(*ran)
             self.tally.items(len(piece.values), len(piece.errors) if piece.errors else 0)
             job.deliver(piece)
+
+    def settle_item(self, item: Item, values: list[Any] | None, worker: int, ended: float) -> bool:
+        """Store the result of an item under a time limit; None if it failed: then the rest is the caller's to do.
+
+        In one step, for whoever counts what is left in a thread that is given up: an item that is
+        settled was counted, or is about to be by a thread that is not torn out of that.
+
+        Returns
+        -------
+        bool
+            False if the item was given up before.
+        """
+        job = item.chunk.job
+        with self.lock:
+            if item.settled:
+                return False
+            item.settled = True
+            if ended:  # else it was not begun
+                self.pace.measured(job.fn, ended - item.began, 1)
+                self.tally.ran(*item.ran(worker, ended, failed=values is None))
+            if values is not None:
+                self.tally.items(1, 0)
+                job.deliver(Piece(item.chunk.start + item.offset, values, None))
+        return True
 
     def note_run(self, ran: tuple[Any, ...]) -> None:
         """Take in when items ran of which none is delivered; see ``Tally.ran``."""
