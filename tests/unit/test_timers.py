@@ -10,6 +10,7 @@ import pytest
 from tests.support import tasks
 from tests.support.gates import DEADLINE, Gate, in_background
 from workpool import Pool, Task, TimeLimitExceeded
+from workpool.scheduling.timers import Timers
 
 # The exception that is sent into a thread may hit it just as it opens its way to the gate.
 pytestmark = pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning")
@@ -86,3 +87,20 @@ def test_a_second_attempt_of_inline_does_not_run_in_the_timers_thread() -> None:
 
     with Pool(1, backend="inline", retries=1, retry_on=LookupError, backoff=0.001) as pool:
         assert pool.submit(wait_for_a_timer).result(DEADLINE)
+
+
+def test_cancelled_timers_are_let_go_of() -> None:
+    """Limits that were kept are not remembered until they would have struck; those that stand do strike."""
+    timers = Timers("timers")
+    struck = threading.Semaphore(0)
+    try:
+        for n in range(2_000):
+            timers.after(3600.0, int).cancel()
+            if n % 10 == 0:
+                timers.after(0.5, struck.release)
+        kept = len(timers._heap)
+        for _ in range(200):
+            assert struck.acquire(timeout=DEADLINE)
+    finally:
+        timers.close()
+    assert kept < 1_000

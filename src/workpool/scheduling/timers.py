@@ -23,6 +23,8 @@ if TYPE_CHECKING:
 
 __all__ = ["Timer", "Timers"]
 
+_FEW = 256  # timers that may be kept, whether or not they are cancelled
+
 
 class _Here(threading.local):
     keeps_time = False
@@ -57,6 +59,7 @@ class Timers:
         self._lock = Lock()  # guards all below, and is never held while _news is waited for
         self._news = Event()  # the first of the heap is another, or it is closed
         self._heap: list[Timer] = []
+        self._most = _FEW  # timers in the heap until it is looked through
         self._order = count()
         self._thread: threading.Thread | None = None
         self._closed = False
@@ -80,9 +83,21 @@ class Timers:
                 )
                 thread.start()  # it waits for the lock held here
                 self._thread = thread
+            if len(self._heap) >= self._most:
+                self._let_go()
             heapq.heappush(self._heap, timer)
             if self._heap[0] is timer:
                 self._news.set()
+
+    def _let_go(self) -> None:
+        """Let go of cancelled timers; lock held.
+
+        A limit that was kept is cancelled long before it is due. To look for those each time that the heap is
+        twice as large as what was left the last time costs a few steps a timer, however many there are.
+        """
+        self._heap = [timer for timer in self._heap if timer.call is not None]
+        heapq.heapify(self._heap)
+        self._most = max(_FEW, 2 * len(self._heap))
 
     def close(self) -> None:
         """End the thread; calls not yet due are not made."""
