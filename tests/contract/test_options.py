@@ -5,6 +5,7 @@ from __future__ import annotations
 import time
 from collections.abc import Callable
 from concurrent.futures import CancelledError
+from functools import partial
 from typing import Any
 
 import pytest
@@ -277,6 +278,37 @@ def test_closing_a_map_forgets_items_in_their_pause(pausing: Pool) -> None:
     assert pausing.submit(tasks.double, 1).result(DEADLINE) == 2
     results.close()
     pausing.join(DEADLINE)
+
+
+@pytest.mark.needs("concurrent")
+def test_an_item_of_a_closed_map_is_not_tried_again(pausing: Pool, gate: Gate) -> None:
+    """It runs as the call is closed, and fails afterwards: nobody waits for a pause of it."""
+    view = pausing.options(retries=1, retry_on=LookupError, backoff=LONG)
+    fail = partial(tasks.hold_or_fail, gate.path)
+    results = view.map(fail, [LookupError(n) for n in range(2)], chunksize=2)
+    gate.arrival()
+    results.close()
+    gate.open()
+    pausing.join(DEADLINE)
+
+
+@pytest.mark.needs("concurrent")
+@pytest.mark.parametrize("what", ["task", "item"])
+def test_after_cancel_futures_nothing_is_tried_again(pausing: Pool, gate: Gate, what: str) -> None:
+    """What runs has its outcome, and a failed attempt is the last."""
+    view = pausing.options(retries=1, retry_on=LookupError, backoff=LONG)
+    fail = partial(tasks.hold_or_fail, gate.path)
+    outcome: Callable[[], object]
+    if what == "task":
+        outcome = partial(view.submit(fail, LookupError(1)).result, 0)
+    else:
+        outcome = partial(next, view.map(fail, [LookupError(1)], chunksize=2))
+    gate.arrival()
+    pausing.shutdown(wait=False, cancel_futures=True)
+    gate.open()
+    in_background(pausing.shutdown).result()
+    with pytest.raises(LookupError):
+        outcome()
 
 
 def test_shutdown_waits_for_attempts_to_come(make_pool: MakePool) -> None:

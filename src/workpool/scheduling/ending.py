@@ -123,8 +123,11 @@ class Ending(Waiting):
         """Take all that waits off the queue, and settle it: in one step, or a part of it would be on no list."""
         with self.lock:
             self.enter_late()
-            entries = [*self.queue.clear(), *self._delayed]
-            self._delayed.clear()
+            self.called_off = True
+            pausing = [*self._delayed]
+            for unit in pausing:
+                self._end_pause(unit)
+            entries = [*self.queue.clear(), *pausing]
             before = self.ledger.unfinished
             announce: list[Task[Any]] = []
             for entry in entries:

@@ -201,12 +201,13 @@ class Hiring(Settling):
     def _hurry_delayed(self) -> None:
         """Bring to an end what waits for its next attempt, because none will come."""
         with self.lock:
-            delayed, self._delayed = self._delayed, set()
+            delayed = list(self._delayed)
             for unit in delayed:
+                self._end_pause(unit)
                 if unit.__class__ is Task and unit._stage is PENDING:
                     unit._stage = RUNNING  # claimed: settled by give_back
                     self.queue.waiting -= 1
-        self.give_back(list(delayed), front=False)
+        self.give_back(delayed, front=False)
 
     def fail_all(
         self, reason: BaseException, *, for_good: bool = False, later: BaseException | None = None

@@ -7,11 +7,15 @@ of it. A task that pauses is pending again, counted as waiting, and can be cance
 
 from __future__ import annotations
 
-from typing import Any
+from functools import partial
+from typing import TYPE_CHECKING, Any
 
 from workpool.scheduling.hiring import Hiring
 from workpool.scheduling.mapjob import Chunk
 from workpool.task import PENDING, RUNNING, Task
+
+if TYPE_CHECKING:
+    from workpool.scheduling.timers import Timer
 
 __all__ = ["Retrying"]
 
@@ -22,8 +26,7 @@ class Retrying(Hiring):
     def fail(self, task: Task[Any], error: BaseException, *, by: Any = None) -> None:
         """Run a task again if its terms say so, else settle it with the error."""
         terms = task._terms
-        ends = self.killed or self.broken is not None or task._unwanted
-        if ends or not terms.retries_after(error, task._attempts):
+        if self._gives_up() or task._unwanted or not terms.retries_after(error, task._attempts):
             self.settle(task, None, error, by=by)
             return
         with self.lock:
@@ -41,7 +44,8 @@ class Retrying(Hiring):
         """Run one item of a map call again if its terms say so; tell whether it will."""
         job = chunk.job
         attempts = chunk.attempts + 1
-        if not job.terms.retries_after(error, attempts) or self.killed or self.broken is not None:
+        # With its call closed nobody would see what comes of it; _again looks once more, with the lock.
+        if self._gives_up() or job.closed or not job.terms.retries_after(error, attempts):
             return False
         again = Chunk(job, chunk.start + offset, (item,), attempts)
         with self.lock:
@@ -49,43 +53,64 @@ class Retrying(Hiring):
         self._again(again, job.terms.pause_before(attempts))
         return True
 
+    def _gives_up(self) -> bool:
+        """Tell whether nothing is begun any more; lock held, or a hint without."""
+        return self.killed or self.broken is not None or self.called_off
+
     def _again(self, unit: Any, pause: float) -> None:
         """Queue a unit again after so many seconds."""
         if not pause:
             self.give_back([unit], front=False)
             return
-        unwanted = False
+        timers: list[Timer] = []
         with self.lock:
-            if unit.__class__ is Task:
-                if unit._stage is not RUNNING:
-                    return  # killed since it failed
-                # Looked at in this very step: who wanted it ended saw it running, and leaves the rest to us.
-                unwanted = unit._unwanted
-                if unwanted:
-                    self.cut(unit)
-                else:
-                    unit._stage = PENDING
-                    unit._worker = None
-                    self.queue.waiting += 1
-            if not unwanted:
-                self._delayed.add(unit)
+            if unit.__class__ is Task and unit._stage is not RUNNING:
+                return  # killed since it failed
+            pauses = self._begin_pause(unit, timers)
             gone = self.killed or self.broken is not None
-        if unwanted:
-            self.tell_cancelled(unit)
+        if not pauses:
+            self.sweep()
+            if unit.__class__ is Task:
+                self.tell_cancelled(unit)
         elif gone:
             self._hurry_delayed()
         else:
             try:
-                self.timers.after(pause, lambda: self._due(unit))
+                timer = self.timers.after(pause, partial(self._due, unit))
             except RuntimeError:  # the system has no thread to give: better too soon than never
                 self._due(unit)
+                return
+            with self.lock:
+                if self._delayed.get(unit) is timers:
+                    timers.append(timer)
+                else:
+                    timer.cancel()  # its pause has ended already
+
+    def _begin_pause(self, unit: Any, timers: list[Timer]) -> bool:
+        """Have a unit pause, or cancel it if nobody wants its next attempt: then it is to be told; lock held.
+
+        Looked at in the very step: who ended it meanwhile saw it running, and leaves the rest to us.
+        """
+        if unit.__class__ is not Task:
+            if self.called_off or unit.job.closed:
+                unit.job.close()
+                unit.job.drop(unit.size)
+                return False
+        elif self.called_off or unit._unwanted:
+            self.cut(unit)
+            return False
+        else:
+            unit._stage = PENDING
+            unit._worker = None
+            self.queue.waiting += 1
+        self._delayed[unit] = timers
+        return True
 
     def _due(self, unit: Any) -> None:
         """Queue a unit whose pause is over, unless somebody had it first, or it was cancelled."""
         with self.lock:
-            if unit not in self._delayed:
+            if not self._end_pause(unit):
                 return
-            self._delayed.remove(unit)
             if unit.__class__ is not Task:
                 self.queue.push(unit, unit.job.terms.priority)
             elif unit._stage is PENDING:

@@ -51,6 +51,7 @@ if TYPE_CHECKING:
     from workpool.scheduling.ledger import Epoch
     from workpool.scheduling.mapjob import MapJob
     from workpool.scheduling.submitjob import SubmitJob
+    from workpool.scheduling.timers import Timer
     from workpool.scheduling.worker import Worker
     from workpool.task import Task
     from workpool.waiters import Extras
@@ -103,7 +104,9 @@ class State:
         self.late: deque[Task[Any]] = deque()
         self._extra: int = 0  # workers beyond max_workers, one for each that waits for its own pool
         self._awaited: list[Any] = []  # weak references to what workers of other pools wait for
-        self._delayed: set[Any] = set()  # units that wait for their next attempt
+        # Units that wait for their next attempt, and the timer of each, when it is made.
+        self._delayed: dict[Any, list[Timer]] = {}
+        self.called_off = False  # what has not begun is cancelled, and so is each next attempt
         self._make_worker = make_worker
         self._borrows_callers = borrows_callers  # a worker runs tasks in the thread that starts it
         self._putters: deque[Any] = deque()  # held locks of submits that wait for room
@@ -193,11 +196,21 @@ class State:
     def abandon(self, job: MapJob) -> None:
         """Count items of a closed map call done that wait for another attempt, and tell those that run; lock held."""
         for unit in [unit for unit in self._delayed if getattr(unit, "job", None) is job]:
-            self._delayed.remove(unit)
+            self._end_pause(unit)
             self.litter.append(unit)
             job.drop(unit.size)
         for worker in self.workers.values():
             worker.ask_to_end(job)
+
+    def _end_pause(self, unit: Any) -> bool:
+        """Take a unit from those that pause; False if it is not among them; lock held, and the unit in hand.
+
+        Its timer lets go of it: that may be due in an hour, and the unit holds arguments.
+        """
+        timers = self._delayed.pop(unit, None)
+        for timer in timers or ():
+            timer.cancel()
+        return timers is not None
 
     def sweep(self) -> None:
         """Let go of what was dropped with the lock held; without the lock."""
@@ -232,6 +245,8 @@ class State:
         """
         self.tally.withdrew(task)
         if task._epoch is not None:  # else one of the late, which never comes on the books now
+            if self._delayed:
+                self._end_pause(task)
             self.queue.waiting -= 1
             if self._putters:
                 self._room()
