@@ -288,6 +288,11 @@ class LocalRunner:
         if not ended or not scheduler.fail_item(chunk, offset, item.value, error):
             scheduler.deliver(chunk.job, Piece(chunk.start + offset, [None], {0: error}))
 
+    @property
+    def finished(self) -> int:
+        """How many results of the chunk there are that may be handed out before it ends, or were; lock held."""
+        return len(self._out)
+
     def finished_part(self) -> Piece | None:
         """Take out what is finished of a chunk in which an item takes long; lock held.
 

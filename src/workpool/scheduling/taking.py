@@ -95,7 +95,9 @@ class Taking(State):
             chunk = getattr(other, "chunk", None)
             if other is worker or chunk is None:
                 continue
-            if chunk.todo or chunk.size - len(chunk.todo) - 1 > other.handed_out:
+            # What is finished is looked for where finished_part takes it: under a time limit, or with retries,
+            # nothing can be handed out, and who waited for that would look again each millisecond.
+            if chunk.todo or other.finished > other.handed_out:
                 found.append((other, chunk))
         return found
 
