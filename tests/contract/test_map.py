@@ -147,6 +147,29 @@ def test_a_stop_iteration_does_not_look_like_the_end(pool: Pool) -> None:
         list(pool.map(tasks.fail, [StopIteration(), StopIteration()]))
 
 
+@any_chunksize
+def test_a_stop_iteration_keeps_what_it_says(pool: Pool, chunksize: int | None) -> None:
+    """Its arguments arrive, as those of any error, and the items around it are told."""
+    items = [StopIteration(n, "mine") for n in range(9)]
+    errors = list(pool.map(tasks.fail, items, return_exceptions=True, chunksize=chunksize))
+    assert [error.args for error in errors if isinstance(error, StopIteration)] == [
+        (n, "mine") for n in range(9)
+    ]
+    spread = pool.starmap(
+        tasks.fail, [(item,) for item in items], return_exceptions=True, chunksize=chunksize
+    )
+    assert [error.args for error in spread if isinstance(error, StopIteration)] == [
+        (n, "mine") for n in range(9)
+    ]
+
+
+def test_next_as_a_task_tells_its_stop_iteration(pool: Pool) -> None:
+    """The one function in C that raises it of itself is heard as others are."""
+    with pytest.raises(RuntimeError) as caught:
+        list(pool.map(next, [iter([1]), iter([])], chunksize=2))
+    assert isinstance(caught.value.__cause__, StopIteration)
+
+
 def test_an_input_that_raises_is_heard(pool: Pool) -> None:
     """An error of the input is raised to who pulls it, and the pool goes on."""
 

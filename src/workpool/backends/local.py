@@ -1,6 +1,6 @@
 """Running tasks and chunks in this very thread: what the thread and inline workers share.
 
-A chunk runs at the speed of ``map``: one C loop takes an item off ``todo``, calls
+A chunk runs at the speed of ``map``: one loop takes an item off ``todo``, calls
 the function and appends the result. ``len(out)`` tells where it stopped. Items
 are taken one at a time, so that another worker can take back from the far end
 what has not started, even in the middle of the loop.
@@ -17,7 +17,7 @@ from workpool.calm import calmly
 from workpool.ipc.stacktext import stack_of_thread
 from workpool.naming import function_name
 from workpool.scheduling.chunk import Chunk, Item, Piece
-from workpool.scheduling.worker import describe, describe_item, no_clock, stack_is_deep
+from workpool.scheduling.worker import describe, describe_item, is_in_c, no_clock, stack_is_deep
 from workpool.situation import Situation
 
 if TYPE_CHECKING:
@@ -172,20 +172,29 @@ class LocalRunner:
             # With retries an item may still have to run again: nothing is handed out in parts.
             self._out, self._errors, self.handed_out = (out if kept is None else []), errors, 0
         error: BaseException | None = None
+        in_c = is_in_c(fn)
         while True:
             raised: BaseException | None = None
             items = starmap(todo.popleft, repeat((), len(todo)))
             try:
-                out.extend(starmap(fn, items) if job.star else map(fn, items))
+                if in_c:
+                    out.extend(starmap(fn, items) if job.star else map(fn, items))
+                elif job.star:
+                    for item in items:
+                        out.append(fn(*item))
+                else:
+                    for item in items:
+                        out.append(fn(item))
             except BaseException as caught:
                 raised = caught
+            item = None  # nobody here holds it when its result is told
             with lock:
                 started = chunk.size - len(todo)
             if started == len(out):
                 # What was started has its result: the chunk is done, the rest was taken
                 # back (IndexError of popleft), or a signal came between two items.
                 break
-            # A function that raises StopIteration looks like the end of the input.
+            # A StopIteration that comes through a function in C looked like the end of the items.
             error = raised if raised is not None else StopIteration()
             if error.__traceback__ is not None:
                 error = error.with_traceback(error.__traceback__.tb_next)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import sys
 import threading
 from time import monotonic
+from types import BuiltinFunctionType, MethodDescriptorType
 from typing import TYPE_CHECKING, Any, Protocol
 
 from workpool._compat import daemon_threads_allowed
@@ -19,7 +20,15 @@ if TYPE_CHECKING:
     from workpool.scheduling.mapjob import Chunk, MapJob
     from workpool.task import Task
 
-__all__ = ["Worker", "WorkerThread", "describe", "describe_item", "no_clock", "stack_is_deep"]
+__all__ = [
+    "Worker",
+    "WorkerThread",
+    "describe",
+    "describe_item",
+    "is_in_c",
+    "no_clock",
+    "stack_is_deep",
+]
 
 _DEEP = 0.6  # of the frames that Python allows
 
@@ -160,3 +169,14 @@ def stack_is_deep() -> bool:
     except ValueError:
         return False
     return True
+
+
+def is_in_c(fn: Callable[..., Any]) -> bool:
+    """Tell whether a function runs no code of its user's, and so is best called by a loop in C.
+
+    Such a loop takes a StopIteration for the end of its input, and drops what it says.
+    A function in Python is called as fast from a loop in Python, which hears it.
+    """
+    if fn.__class__ is type:
+        return fn.__module__ == "builtins"
+    return fn.__class__ in (BuiltinFunctionType, MethodDescriptorType) and fn is not next
