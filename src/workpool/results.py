@@ -2,19 +2,29 @@
 
 Input is pulled here, in the thread that consumes. A yielded result is no longer
 held by anybody but the consumer.
+
+Several may consume at once
+    Loops, ``next`` and ``async for``, in one thread or in many, take from one *run*: the values of
+    a piece, each let go of in the step that gives it. Who finds it empty looks for the next
+    piece under the scheduler's lock, and sleeps without it. Whoever sleeps is woken when a piece
+    comes, when there is input that nobody pulls, at the end, and when the results are closed.
+    So each result goes to one of them, and all come to the end; an error goes to one as well.
 """
 
 from __future__ import annotations
 
 import sys
 from concurrent.futures import CancelledError
+from functools import partial
 from itertools import chain, repeat, starmap
 from time import monotonic
-from typing import TYPE_CHECKING, Any, Generic, NoReturn, Self, TypeVar, cast
+from typing import TYPE_CHECKING, Any, Generic, Literal, NoReturn, Self, TypeVar
 
+from workpool._compat import gil_enabled
 from workpool.calm import calmly
 from workpool.errors import NotPicklable
 from workpool.midway import held_here
+from workpool.scheduling.ledger import rouse
 from workpool.waits import make_sleeper, sleep_on
 
 if TYPE_CHECKING:
@@ -33,7 +43,7 @@ class Results(Generic[R_co]):
 
     Iterate it, with ``for`` or ``async for``. Letting go of it half-way, or
     :meth:`close`, cancels what has not started; what was never begun to be
-    iterated runs to its end.
+    iterated runs to its end. Threads may share it: each result goes to one of them.
     """
 
     _closed = True
@@ -44,8 +54,10 @@ class Results(Generic[R_co]):
         self._timeout = timeout
         self._until = None if timeout is None else monotonic() + timeout
         self._return_exceptions = return_exceptions
+        # What follows is changed under the lock, but that the run empties itself.
         self._values: list[Any] = []  # fetched and not yielded, the next one last
-        self._errors: dict[int, BaseException] | None = None  # by number of values that follow
+        self._run: Iterator[R_co] = iter(())  # gives them, and lets go of them
+        self._error: BaseException | None = None  # to be raised behind them
         self._after = 0  # position of the item behind those fetched
         self._touched = False
         self._closed = False  # last: what is half made has nothing to close
@@ -60,21 +72,19 @@ class Results(Generic[R_co]):
         return chain.from_iterable(self._runs())
 
     def _runs(self) -> Iterator[Iterable[R_co]]:
-        """Give what is there, a piece at a time; each value is let go of as it is taken."""
-        while self._values or self._more():
-            values = self._values
-            if self._errors is None:
-                yield starmap(values.pop, repeat((), len(values)))
-            else:
-                yield (self._pop(),)
+        """Give what is there, a piece at a time."""
+        yield self._run
+        while self._more():
+            yield self._run
 
     def __next__(self) -> R_co:
         """Give the next result, or raise the item's error; waits if it must."""
-        if not self._values and not self._more():
-            raise StopIteration
-        if self._errors is None:
-            return cast("R_co", self._values.pop())
-        return self._pop()
+        for value in self._run:
+            return value
+        while self._more():
+            for value in self._run:  # unless others were there first
+                return value
+        raise StopIteration
 
     def close(self) -> None:
         """Cancel what has not started; there will be no more results."""
@@ -112,16 +122,12 @@ class Results(Generic[R_co]):
 
     async def __anext__(self) -> R_co:
         """Give the next result; the event loop goes on meanwhile."""
-        while not self._values:
-            if not await self._more_async():
-                raise StopAsyncIteration
-        if self._errors is None:
-            return cast("R_co", self._values.pop())
-        try:
-            return self._pop(patient=False)
-        except BaseException:
-            await self._farewell_async()
-            raise
+        for value in self._run:
+            return value
+        while await self._more_async():
+            for value in self._run:
+                return value
+        raise StopAsyncIteration
 
     def __reduce__(self) -> NoReturn:
         message = (
@@ -133,11 +139,13 @@ class Results(Generic[R_co]):
     # -------------------------------------------------------------------- below
 
     def _cancel(self) -> None:
-        self._closed = True
-        self._values = []
+        job = self._job
         with self._lock:
-            self._job.close()
-        self._job.host.sweep()
+            self._closed = True
+            job.host.litter.append(([*self._run], self._error))  # a loop that goes on ends, too
+            self._error = None
+            job.close()
+        job.host.sweep()
 
     def _farewell(self) -> None:
         """Let a display show the last of it, and a journal be closed, before what the consumer does next."""
@@ -168,67 +176,34 @@ class Results(Generic[R_co]):
             guests.append(job.scribe)
         return guests
 
-    def _pop(self, *, patient: bool = True) -> R_co:
-        """Give the next value, or raise its error; an event loop is not made to wait for a display."""
-        errors = self._errors
-        assert errors is not None
-        error = errors.pop(len(self._values) - 1, None)
-        value = self._values.pop()
-        if not errors:
-            self._errors = None
-        if error is None:
-            return cast("R_co", value)
-        if self._return_exceptions:
-            return cast("R_co", error)
-        self._cancel()
-        if patient:
-            self._farewell()
-        try:
-            raise error
-        finally:
-            del error, errors  # no cycle through the traceback
-
-    def _take(self, piece: Piece) -> None:
-        values = piece.values
-        self._after = piece.start + len(values)
-        values.reverse()  # yielded from the end, so that nothing yielded is held
-        self._values = values
-        if piece.errors is None:
-            self._errors = None
-        else:
-            last = len(values) - 1
-            self._errors = {last - offset: error for offset, error in piece.errors.items()}
-
-    def _fetch(self, listener: Callable[[], object]) -> bool:
-        """Take the next piece, or have ``listener`` called when there may be one."""
-        with self._lock:
-            piece = self._job.fetch()
-            if piece is None:
-                self._job.listener = listener
-                return False
-        self._take(piece)
-        return True
-
     def _more(self) -> bool:
         """Wait for the next piece; False at the end."""
         self._touched = True
         job = self._job
         job.host.refuse_midway("next")
         while not self._closed:
-            job.pull()
-            over = job.finished
-            if over:
-                self._farewell()
-                return self._end()
+            self._pull()
             job.host.assist_job(job)
             sleeper = make_sleeper()
-            if self._fetch(sleeper.release):
+            listener = partial(rouse, sleeper)
+            found = self._look(listener)
+            if found == "values":
                 return True
-            if job.finished:
-                continue
-            if not sleep_on(sleeper, None if self._until is None else self._until - monotonic()):
-                self.close()
-                raise self._too_late()
+            if found == "over":
+                error = self._last_words(StopIteration)
+                self._farewell()
+                return _raise(error)
+            if found == "later":
+                woken = False
+                try:
+                    left = None if self._until is None else self._until - monotonic()
+                    woken = sleep_on(sleeper, left)
+                finally:
+                    if not woken:
+                        self._unlisten(listener)
+                if not woken:
+                    self.close()
+                    raise self._too_late()
         return False
 
     async def _more_async(self) -> bool:
@@ -238,22 +213,112 @@ class Results(Generic[R_co]):
         self._touched = True
         job = self._job
         while not self._closed:
-            job.pull()
-            over = job.finished
-            if over:
-                await self._farewell_async()
-                return self._end()
+            self._pull()
             job.host.assist_job(job)
             waking = wakeup()
-            if self._fetch(waking.set):
+            found = self._look(waking.set)
+            if found == "values":
                 return True
-            if job.finished:
-                continue
-            left = None if self._until is None else max(0.0, self._until - monotonic())
-            if not await waking.wait(left):
-                self._cancel()
-                raise self._too_late()
+            if found == "over":
+                error = self._last_words(StopIteration, StopAsyncIteration)
+                await self._farewell_async()
+                return _raise(error)
+            if found == "later":
+                woken = False
+                try:
+                    left = None if self._until is None else max(0.0, self._until - monotonic())
+                    woken = await waking.wait(left)
+                finally:
+                    if not woken:
+                        self._unlisten(waking.set)
+                if not woken:
+                    self._cancel()
+                    raise self._too_late()
         return False
+
+    def _pull(self) -> None:
+        """Pull input; an error of it is told in its place, behind the results of the items before it."""
+        job = self._job
+        try:
+            job.pull()
+        except Exception as error:
+            if job.reason is not error:
+                raise
+            trace = error.__traceback__
+            for _ in range(
+                2
+            ):  # begin at the input: the frames of this call hold the job, which holds the error
+                trace = trace and trace.tb_next
+            error.__traceback__ = trace
+
+    def _look(self, listener: Callable[[], object]) -> Literal["values", "over", "again", "later"]:
+        """See what there is. "later": ``listener`` is called then; "again": there is input that nobody pulls."""
+        job = self._job
+        with self._lock:
+            if self._values:
+                return "values"
+            if self._closed or self._error is not None:
+                return "over"
+            piece = job.fetch()
+            if piece is not None:
+                self._take(piece)
+                return "values"
+            if job.finished:
+                return "over"
+            return "later" if job.listen(listener) else "again"
+
+    def _take(self, piece: Piece) -> None:
+        """Have the values of a piece be given next, up to its first error; lock held, and the run empty."""
+        values, errors = piece.values, piece.errors
+        if errors is not None and self._return_exceptions:
+            for offset, error in errors.items():
+                values[offset] = error
+        elif errors is not None:
+            first = min(errors)
+            self._error = errors[first]
+            self._job.host.litter.append((values[first:], errors))
+            del values[first:]
+        self._after = piece.start + len(values)
+        values.reverse()  # given from the end, so that nothing given is held
+        # The run first: struck in between, nobody takes an empty one for one that has these values.
+        self._run = _run_of(values)
+        self._values = values
+
+    def _unlisten(self, listener: Callable[[], object]) -> None:
+        """Wait no more, though nobody said that there is something."""
+        with self._lock:
+            if listener in self._job.listeners:
+                self._job.listeners.remove(listener)
+
+    def _last_words(self, *ends: type[BaseException]) -> BaseException | None:
+        """Take what the end has to say, once for all who consume: an error, or why no more will come.
+
+        What is one of ``ends`` itself would be taken for an end that has nothing to say.
+        """
+        job = self._job
+        with self._lock:
+            if self._closed:
+                return None
+            error, self._error = self._error, None
+            of_item = error is not None
+            if error is None:
+                error, job.reason = job.reason, None
+            if error is None and not job.closed:
+                return None
+            self._closed = True
+        if of_item:
+            self._cancel()
+        if error is None:
+            return CancelledError(
+                "the rest of this map call was cancelled: its pool was killed, or shut down with cancel_futures"
+            )
+        if isinstance(error, ends):
+            named = RuntimeError(
+                f"a map call was ended by {error!r}, which is no end of its results"
+            )
+            named.__cause__ = error
+            return named
+        return error
 
     def _too_late(self) -> TimeoutError:
         return TimeoutError(
@@ -261,10 +326,42 @@ class Results(Generic[R_co]):
             "is cancelled"
         )
 
-    def _end(self) -> bool:
-        """Come to the end: in order, or because the pool was closed under the consumer, or broke."""
-        job = self._job
-        if (job.closed or job.reason is not None) and not self._closed:
-            self._closed = True
-            raise job.reason if job.reason is not None else CancelledError
+
+def _raise(error: BaseException | None) -> bool:
+    """Raise what is to be raised at the end; False if that is nothing."""
+    if error is None:
         return False
+    try:
+        raise error
+    finally:
+        del error  # no cycle through the traceback
+
+
+def _counted(values: list[Any]) -> Iterator[Any]:
+    """Give values from the end, and let go of each.
+
+    Each step is one in C, in which one is counted and that one popped; others, who step
+    the same iterator in between, leave both as many. So it needs the GIL.
+    """
+    return starmap(values.pop, repeat((), len(values)))
+
+
+class _Popped:
+    """The same where threads run at once: nothing is counted, and to pop is one step."""
+
+    __slots__ = ("_pop",)
+
+    def __init__(self, values: list[Any]) -> None:
+        self._pop = values.pop
+
+    def __iter__(self) -> Self:
+        return self
+
+    def __next__(self) -> Any:
+        try:
+            return self._pop()
+        except IndexError:
+            raise StopIteration from None
+
+
+_run_of: Callable[[list[Any]], Iterator[Any]] = _counted if gil_enabled() else _Popped

@@ -142,11 +142,11 @@ class MapJob(Pulling):
                 if room <= 0:
                     return
                 began, wanted = monotonic(), min(batch, room)
+                items: list[Any] = []
                 try:
-                    items = list(islice(source, wanted))
-                except BaseException:
-                    with self.host.lock:
-                        self.end_of_source()
+                    items.extend(islice(source, wanted))
+                except BaseException as error:
+                    self._break_off(items, error)
                     raise
                 kept: dict[int, Any] | None = None
                 if self.scribe is not None:
@@ -165,14 +165,29 @@ class MapJob(Pulling):
                 self.puller = None
             self.end_pulling()
 
-    def _take_in(self, items: list[Any], wanted: int, kept: dict[int, Any] | None) -> bool:
+    def _break_off(self, items: list[Any], error: BaseException) -> None:
+        """Have the items run that came before an error of the input, and the consumer told of it behind them."""
+        kept = self.restore(items, last=False) if self.scribe is not None else None
+        calmly(self._take_in, items, len(items), kept, error)
+        if items:
+            self.host.hire()
+
+    def _take_in(
+        self,
+        items: list[Any],
+        wanted: int,
+        kept: dict[int, Any] | None,
+        error: BaseException | None = None,
+    ) -> bool:
         """Count and queue what was pulled; False if nobody wants it any more."""
         with self.host.lock:
-            if self.closed:
+            if self.closed or self._source is None:  # cut off meanwhile
                 return False
             if items:
                 self._accept(items, kept)
-            if len(items) < wanted:
+            if error is not None:
+                self.fail_input(error)
+            elif len(items) < wanted:
                 self.end_of_source()
         return True
 
@@ -203,11 +218,6 @@ class MapJob(Pulling):
                 self._gaps.append((first, len(run)))
                 self.settle(Piece(first, run, None), restored=len(run))
                 run = []
-
-    def could_pull(self) -> bool:
-        """Tell whether a join would find input to pull right now; lock held."""
-        room = self._source is not None and self.pulled - self.settled < self.window()
-        return room and self.puller is None
 
     def draw(self, workers: int) -> tuple[Chunk | None, bool]:
         """Cut the next chunk; lock held. The second value tells whether there is more."""

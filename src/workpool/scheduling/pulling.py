@@ -7,6 +7,7 @@ time do that.
 
 from __future__ import annotations
 
+from concurrent.futures import CancelledError
 from typing import TYPE_CHECKING, Any
 
 from workpool.scheduling.ledger import rouse
@@ -33,7 +34,7 @@ class Pulling:
         self.pulled: int = 0  # items accepted
         self.settled: int = 0  # items with an outcome, or dropped
         self.consumed: int = 0  # items whose outcome was fetched
-        self.listener: Callable[[], object] | None = None  # wakes the consumer, once
+        self.listeners: list[Callable[[], object]] = []  # each wakes a consumer; twice does no harm
         self.watchers: list[Any] = []  # held locks of joins that pull, released at each piece
         self.meter: Meter | None = None
         self.scribe: Scribe | None = None
@@ -73,7 +74,21 @@ class Pulling:
         """Have it known that the input is free again, which the caller has seen to; without the lock."""
         with self.host.lock:
             self.tell_watchers()  # a join that found the input taken looks again
+            if self.listeners and self.could_pull(ahead_of_settled=False):
+                self.tell()  # and a consumer, whom this call left something to pull
         self.host.sweep()
+
+    def window(self) -> int | None:
+        """How many items may be pulled ahead of the consumer; None is no bound."""
+        return self._window
+
+    def could_pull(self, *, ahead_of_settled: bool = True) -> bool:
+        """Tell whether a join (or else the consumer) would find input to pull right now; lock held."""
+        if self._source is None or self.puller is not None:
+            return False
+        window = self.window()
+        behind = self.settled if ahead_of_settled else self.consumed
+        return window is None or self.pulled - behind < window
 
     def restore(self, items: list[Any], *, last: bool) -> dict[int, Any]:
         """Ask what is kept of these items; the call ends if that cannot be told."""
@@ -82,7 +97,7 @@ class Pulling:
             return self.scribe.restore(self.pulled, items, last=last)
         except BaseException as error:
             with self.host.lock:
-                if self.closed:  # and its journal with it, under our feet
+                if self.closed or self._source is None:  # and its journal with it, under our feet
                     return {}
                 self.close(error)
             raise
@@ -96,6 +111,17 @@ class Pulling:
         if self._source is not None:
             self.reason = reason
             self.end_of_source()
+
+    def fail_input(self, error: BaseException) -> None:
+        """Pull no more input, because it raised: that is no end of the results in silence; lock held."""
+        reason = error
+        if not isinstance(error, Exception):
+            # Ctrl-C, say: that is for the thread which it struck, and not for another that consumes.
+            reason = CancelledError(
+                f"the input of this map call was cut short after {self.pulled} items, by {error!r}; "
+                "their results were given"
+            )
+        self.cut_off(reason)
 
     def end_of_source(self) -> None:
         """Note that all input is pulled; lock held."""
@@ -115,10 +141,18 @@ class Pulling:
             self.scribe.look()
 
     def tell(self) -> None:
-        """Wake the consumer; lock held."""
-        listener, self.listener = self.listener, None
-        if listener is not None:
-            listener()
+        """Wake the consumers; lock held."""
+        if self.listeners:
+            for listener in self.listeners:
+                listener()
+            self.listeners.clear()  # only now: whoever is interrupted above has not forgotten anyone
+
+    def listen(self, listener: Callable[[], object]) -> bool:
+        """Have a consumer woken when there may be more for it; False if it can pull instead; lock held."""
+        if self.could_pull(ahead_of_settled=False):
+            return False
+        self.listeners.append(listener)
+        return True
 
     def tell_watchers(self) -> None:
         """Wake the joins that wait for input they may pull; lock held."""

@@ -9,8 +9,10 @@ The scheduler's lock guards everything but the pulling of the input, as there.
 from __future__ import annotations
 
 from collections import deque
+from concurrent.futures import BrokenExecutor
 from typing import TYPE_CHECKING, Any
 
+from workpool.errors import PoolClosed
 from workpool.scheduling.chunk import Piece
 from workpool.scheduling.pulling import Pulling
 from workpool.task import Task
@@ -73,13 +75,13 @@ class SubmitJob(Pulling):
                     with self.host.lock:
                         self.end_of_source()
                     return
-                except BaseException:
+                except BaseException as error:
                     with self.host.lock:
-                        self.end_of_source()
+                        self.fail_input(error)
                     raise
                 if self.scribe is not None:
                     kept = self.restore([item], last=False)
-                    if self.closed:
+                    if self.closed or self.exhausted:
                         return
                     if kept:
                         self._accept(kept[self.pulled])
@@ -94,9 +96,11 @@ class SubmitJob(Pulling):
         """Submit one item."""
         try:
             task = self._submit(item)
-        except BaseException:
+        except BaseException as error:
             # Closed pool, full queue: the call failed, and leaves nothing to be pulled by a join.
             with self.host.lock:
+                if self.exhausted and isinstance(error, (PoolClosed, BrokenExecutor)):
+                    return  # the end of the pool has cut it off, and the consumer is told why
                 self.close()
             raise
         with self.host.lock:
@@ -135,11 +139,6 @@ class SubmitJob(Pulling):
             task._epoch = self.epoch
             self.epoch.left += 1
             self.host.dismiss(theirs, 1)
-
-    def could_pull(self) -> bool:
-        """Tell whether a join would find input to pull right now; lock held."""
-        room = self._window is None or self.pulled - self.settled < self._window
-        return room and self._source is not None and self.puller is None
 
     def fetch(self) -> Piece | None:
         """Take the next result, if it is there; lock held."""
