@@ -185,7 +185,8 @@ class Maps:
         pulled as results are consumed, at most ``buffersize`` items ahead, so an
         endless generator works in constant memory; what is not yet pulled when
         :meth:`Pool.join`, ``shutdown(wait=True)`` or the end of the with block
-        comes is then pulled and run.
+        comes is then pulled and run, and after ``close()`` no more is. An error of the
+        input is raised behind the results of the items before it.
 
         Parameters
         ----------

@@ -347,19 +347,14 @@ class Pool(Calls, Sharing, Observing, Entering, Executor):  # type: ignore[misc]
         ----------
         The promise of :meth:`concurrent.futures.Executor.shutdown`.
         """
-        scheduler = self._scheduler
-        if wait:
-            scheduler.refuse_inside("shutdown")
-            if not cancel_futures and scheduler.ledger.open_jobs:
-                scheduler.join(None)
-        scheduler.close()
-        if cancel_futures:
-            scheduler.cancel_queued()
-        if wait:
-            scheduler.drain()
+        self._scheduler.shut_down(wait=wait, cancel=cancel_futures)
 
     def close(self) -> None:
-        """Accept nothing more and return at once; what was accepted still runs."""
+        """Accept nothing more and return at once; what was accepted still runs.
+
+        A map call pulls no more of its input. What it had pulled runs, and its results are
+        given; then they raise ``CancelledError``, which tells that there was more.
+        """
         self.shutdown(wait=False)
 
     def kill(self) -> None:
@@ -388,6 +383,9 @@ class Pool(Calls, Sharing, Observing, Entering, Executor):  # type: ignore[misc]
             self.shutdown(wait=True)
         except KeyboardInterrupt:
             self.kill()
+            raise
+        except BaseException:
+            self._scheduler.close()  # also refused, or struck before it began: the workers leave
             raise
 
     def _submit_of(self) -> Callable[..., Task[Any]]:

@@ -302,7 +302,7 @@ class Results(Generic[R_co]):
             error, self._error = self._error, None
             of_item = error is not None
             if error is None:
-                error, job.reason = job.reason, None
+                error = job.reason
             if error is None and not job.closed:
                 return None
             self._closed = True

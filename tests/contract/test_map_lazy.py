@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import asyncio
 import gc
 import threading
 import weakref
 from collections.abc import Iterator
+from concurrent.futures import CancelledError
 from itertools import count, islice
 
 import pytest
@@ -15,7 +17,7 @@ from tests.support import tasks, things
 from tests.support.backends import Kind
 from tests.support.builds import frees_at_once
 from tests.support.gates import DEADLINE, Gate, in_background, stop
-from workpool import Pool
+from workpool import Pool, PoolClosed, Results
 
 WIDEST = 16_384  # items; the default bound on pulling ahead
 
@@ -174,6 +176,97 @@ def test_close_leaves_the_rest_unpulled(kind: Kind, chunksize: int | None) -> No
     pool.close()
     assert source.pulled <= 10
     in_background(pool.shutdown).result()
+
+
+@both_ways
+def test_close_gives_the_results_of_what_was_pulled(
+    kind: Kind, busy: Busy, chunksize: int | None
+) -> None:
+    """close() runs what was accepted; then the consumer hears that the rest of its input was not pulled."""
+    pool = Pool(2, **kind.settings)
+    done = pool.map(tasks.double, Source(), buffersize=5, chunksize=chunksize)
+    first = next(done)
+    with busy(pool):
+        queued = pool.map(tasks.double, Source(), buffersize=5, chunksize=chunksize)
+        pool.close()
+    assert first == 0
+    for results, expected in ((done, range(1, 5)), (queued, range(5))):
+        seen: list[int] = []
+        with pytest.raises(CancelledError, match=r"closed when \d items"):
+            seen.extend(results)
+        assert seen == [2 * n for n in expected]
+        assert list(results) == []
+    in_background(pool.shutdown).result()
+
+
+@both_ways
+def test_close_while_the_consumer_pulls_runs_what_was_accepted(
+    kind: Kind, gate: Gate, chunksize: int | None
+) -> None:
+    """An item that the input gives after close() is not accepted, and costs the others nothing."""
+    pool = Pool(2, **kind.settings)
+
+    def items() -> Iterator[int]:
+        yield from range(4)
+        stop(gate.path)
+        yield from count(4)
+
+    seen: list[int] = []
+    consumer = in_background(
+        lambda: seen.extend(pool.map(tasks.double, items(), buffersize=5, chunksize=chunksize))
+    )
+    gate.arrival()
+    pool.close()
+    gate.open()
+    # An item that was taken in one go with what is waited for is not accepted, either.
+    with pytest.raises(CancelledError, match=r"closed when [34] items") as caught:
+        consumer.result()
+    assert f"when {len(seen)} items" in str(caught.value)
+    assert seen == [2 * n for n in range(len(seen))]
+    in_background(pool.shutdown).result()
+
+
+@both_ways
+@pytest.mark.parametrize("way", ["block", "shutdown", "async"])
+def test_an_input_that_raises_leaves_no_pool_open(
+    kind: Kind, chunksize: int | None, way: str
+) -> None:
+    """Its error comes out of the block, or of shutdown(), when the pool is closed and all else has run."""
+
+    def items() -> Iterator[int]:
+        yield from range(20)
+        raise LookupError("no more input")
+
+    pool = Pool(2, **kind.settings)
+    others: list[Results[int]] = []
+
+    def use() -> None:
+        pool.map(tasks.double, items(), buffersize=3, chunksize=chunksize)
+        others.append(pool.map(tasks.double, Source(50), buffersize=3, chunksize=chunksize))
+
+    def in_block() -> None:
+        with pool:
+            use()
+
+    async def in_async_block() -> None:
+        async with pool:
+            use()
+
+    def shut_down() -> None:
+        use()
+        pool.shutdown()
+
+    ways = {
+        "block": in_block,
+        "shutdown": shut_down,
+        "async": lambda: asyncio.run(in_async_block()),
+    }
+    with pytest.raises(LookupError, match="no more input"):
+        in_background(ways[way]).result()
+    assert pool.stats().workers == 0
+    with pytest.raises(PoolClosed):
+        pool.submit(tasks.double, 1)
+    assert list(others[0]) == [2 * n for n in range(50)]
 
 
 def test_join_waits_for_a_slow_input(pool: Pool, gate: Gate) -> None:

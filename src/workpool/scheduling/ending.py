@@ -9,12 +9,13 @@ gone.
 from __future__ import annotations
 
 import threading
+from concurrent.futures import CancelledError
 from time import monotonic
 from typing import Any
 
 from workpool.calm import calmly
 from workpool.errors import JoinTimeout
-from workpool.scheduling.mapjob import Chunk
+from workpool.scheduling.mapjob import Chunk, MapJob
 from workpool.scheduling.timers import Timers
 from workpool.scheduling.waiting import Waiting
 from workpool.situation import here
@@ -47,11 +48,58 @@ class Ending(Waiting):
             self.enter_late()
             self.closed = True
             for job in self.ledger.open_jobs:
-                job.close()
+                self._cut_off(job)
             self._wake_putters()
             if not self.ledger.unfinished:
                 self._rouse()
             return True
+
+    def _cut_off(self, job: MapJob) -> None:
+        """Pull no more of a map call; what is pulled runs, and its consumer hears why there is no more; lock held."""
+        job.cut_off(
+            CancelledError(
+                f"{self.name} was closed when {job.pulled} items of this map call were pulled: the rest of its input "
+                "was not, and has no results. To have all of it run, use shutdown(), or join() before close()."
+            )
+        )
+
+    def shut_down(self, *, wait: bool, cancel: bool) -> None:
+        """Accept nothing more; run or cancel what is left, and see the workers gone if that is asked for.
+
+        Whatever ends the waiting: the pool is closed, and its workers leave. An input that raises
+        holds up no other; its error is told when all is done.
+        """
+        if wait:
+            self.refuse_inside("shutdown")
+        failed: BaseException | None = None
+        try:
+            if wait and not cancel:
+                failed = self._pull_all()
+        except BaseException:
+            self.close()
+            raise
+        self.close()
+        if cancel:
+            self.cancel_queued()
+        if wait:
+            self.drain()
+        try:
+            if failed is not None:
+                raise failed
+        finally:
+            del failed  # no cycle through the traceback
+
+    def _pull_all(self) -> BaseException | None:
+        """Join while there is input to be pulled; give the first error that an input raised."""
+        first: BaseException | None = None
+        while jobs := self.ledger.open_jobs:
+            try:
+                self.join(None)
+            except Exception as error:
+                if all(job.reason is not error for job in jobs):
+                    raise
+                first = error if first is None else first
+        return first
 
     def let_go(self) -> None:
         """Close, when the map calls that somebody still consumes are done; for a pool that was collected."""
@@ -61,7 +109,7 @@ class Ending(Waiting):
         with self.lock:
             for job in self.ledger.open_jobs:
                 if job.unseen:
-                    job.close()
+                    self._cut_off(job)
             if self.ledger.open_jobs:
                 self._let_go = True
                 return
