@@ -68,6 +68,23 @@ def test_standard_bridges_work(pool: Pool) -> None:
     assert run(main()) == (2, 4)
 
 
+@pytest.mark.parametrize("chunksize", [None, 1])
+@pytest.mark.parametrize("kind_of_error", [StopIteration, StopAsyncIteration])
+def test_no_error_of_an_item_looks_like_the_end(
+    pool: Pool, kind_of_error: type[BaseException], chunksize: int | None
+) -> None:
+    """An ``async for`` does not end in silence where a function raises what would end it."""
+
+    async def main() -> None:
+        async for _ in pool.map(tasks.fail, [kind_of_error(3)] * 2, chunksize=chunksize):
+            raise AssertionError
+
+    with pytest.raises(RuntimeError) as caught:
+        run(main())
+    assert isinstance(caught.value.__cause__, kind_of_error)
+    assert caught.value.__cause__.args == (3,)
+
+
 @pytest.mark.needs("concurrent")
 def test_the_loop_goes_on_meanwhile(pool: Pool, gate: Gate) -> None:
     """While a task runs, other coroutines do."""

@@ -75,6 +75,35 @@ def test_results_are_an_iterator(pool: Pool) -> None:
     assert list(results) == []
 
 
+@any_chunksize
+@pytest.mark.parametrize("make", [list, iter], ids=["sized", "lazy"])
+def test_loops_and_next_take_turns(
+    pool: Pool, make: Callable[[Iterable[int]], Iterable[int]], chunksize: int | None
+) -> None:
+    """What a loop has not come to is there for next(), for another loop, and the other way round."""
+    pairs = [(2 * n, 2 * n + 2) for n in range(0, 100, 2)]
+    results = pool.map(tasks.double, make(range(100)), chunksize=chunksize)
+    assert [(value, next(results)) for value in results] == pairs
+    results = pool.map(tasks.double, make(range(100)), chunksize=chunksize)
+    assert list(zip(results, results, strict=True)) == pairs
+    results = pool.map(tasks.double, make(range(100)), chunksize=chunksize)
+    for value in results:
+        if value == 20:
+            break
+    assert next(results) == 22
+    assert list(results) == [2 * n for n in range(12, 100)]
+
+
+def test_a_loop_over_results_that_are_closed_ends(pool: Pool) -> None:
+    """close() is heard by the loop that goes on, though more is there."""
+    results = pool.map(tasks.double, range(100), chunksize=50)
+    seen: list[int] = []
+    for value in results:
+        seen.append(value)
+        results.close()
+    assert seen == [0]
+
+
 def test_two_maps_share_the_workers(pool: Pool) -> None:
     """Map calls may run side by side and be consumed in turns."""
     one = pool.map(tasks.double, range(50))
@@ -168,6 +197,56 @@ def test_next_as_a_task_tells_its_stop_iteration(pool: Pool) -> None:
     with pytest.raises(RuntimeError) as caught:
         list(pool.map(next, [iter([1]), iter([])], chunksize=2))
     assert isinstance(caught.value.__cause__, StopIteration)
+
+
+@any_chunksize
+def test_next_tells_a_stop_iteration_from_the_end(pool: Pool, chunksize: int | None) -> None:
+    """next() does not hand on a StopIteration of the function, which its caller would take for the end."""
+    results = pool.map(tasks.fail, [StopIteration(3), StopIteration(4)], chunksize=chunksize)
+    with pytest.raises(RuntimeError) as caught:
+        next(results)
+    assert isinstance(caught.value.__cause__, StopIteration)
+    assert caught.value.__cause__.value == 3
+    assert next(results, "end") == "end"
+
+
+@any_chunksize
+@pytest.mark.parametrize("who", ["join", "consumer", "shutdown"])
+def test_an_error_of_the_input_comes_behind_the_results_before_it(
+    pool: Pool, who: str, chunksize: int | None
+) -> None:
+    """Whoever pulled and heard it first: the consumer is told that this is not the end of its results."""
+
+    def items() -> Iterator[int]:
+        yield from range(20)
+        raise LookupError("no more input")
+
+    results = pool.map(tasks.double, items(), buffersize=3, chunksize=chunksize)
+    if who != "consumer":
+        call = (lambda: pool.join(DEADLINE)) if who == "join" else pool.shutdown
+        with pytest.raises(LookupError, match="no more input"):
+            in_background(call).result()
+    seen: list[int] = []
+    with pytest.raises(LookupError, match="no more input"):
+        seen.extend(results)
+    assert seen == [2 * n for n in range(20)]
+    assert next(results, "end") == "end"
+
+
+def test_ctrl_c_in_the_input_is_told_to_the_consumer_as_a_cancelling(pool: Pool) -> None:
+    """What is no Exception is for the thread that it struck; another gets no end in silence, though."""
+
+    def items() -> Iterator[int]:
+        yield from range(9)
+        raise KeyboardInterrupt
+
+    results = pool.map(tasks.double, items(), buffersize=3)
+    with pytest.raises(KeyboardInterrupt):
+        in_background(pool.join, DEADLINE).result()
+    seen: list[int] = []
+    with pytest.raises(CancelledError, match="KeyboardInterrupt"):
+        seen.extend(results)
+    assert seen == [2 * n for n in range(9)]
 
 
 def test_an_input_that_raises_is_heard(pool: Pool) -> None:
