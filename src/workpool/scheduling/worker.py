@@ -177,6 +177,7 @@ def is_in_c(fn: Callable[..., Any]) -> bool:
     Such a loop takes a StopIteration for the end of its input, and drops what it says.
     A function in Python is called as fast from a loop in Python, which hears it.
     """
-    if fn.__class__ is type:
+    kind = type(fn)
+    if kind is type:
         return fn.__module__ == "builtins"
-    return fn.__class__ in (BuiltinFunctionType, MethodDescriptorType) and fn is not next
+    return kind in (BuiltinFunctionType, MethodDescriptorType) and fn is not next
