@@ -161,9 +161,7 @@ class LocalRunner:
             if self._lines is not None:
                 self._lines.end()
 
-    def _run_fast(  # noqa: C901, PLR0912 - its loops have no frame between them and the function
-        self, chunk: Chunk, began: float
-    ) -> None:
+    def _run_fast(self, chunk: Chunk, began: float) -> None:  # noqa: C901, PLR0912, PLR0915 - no frame between its loops and fn
         job, todo = chunk.job, chunk.todo
         fn = job.fn
         kept = list(todo) if job.terms.retries else None
@@ -210,24 +208,23 @@ class LocalRunner:
             with lock:
                 self.scheduler.pace.measured(fn, seconds, len(out))
                 self.scheduler.tally.ran(self.index, job, chunk.start, len(out), len(errors), times)
+        rest: Chunk | None = None
+        struck = None if isinstance(raised, IndexError) else raised
+        if struck is not None:
+            with lock:  # first: what is delivered is the whole of the chunk then
+                rest = chunk.take_back(chunk.size)
         # In one step, whatever strikes: what counts as handed out is counted done by nobody else.
         calmly(self._deliver, chunk, out, errors, kept)
-        if raised is not None and not isinstance(raised, IndexError):
-            with lock:
-                rest = chunk.take_back(chunk.size)
-            if rest is not None:
-                self.scheduler.give_back([rest])
-            raise raised
+        if rest is not None:
+            self.scheduler.give_back([rest])
+        if struck is not None:
+            raise struck
         if errors or raised is not None:
             # As in run_task: tracebacks lead back to this frame.
             del chunk, job, fn, todo, items, kept, out, errors, error, raised
 
     def _deliver(
-        self,
-        chunk: Chunk,
-        out: list[Any],
-        errors: dict[int, BaseException],
-        kept: list[Any] | None,
+        self, chunk: Chunk, out: list[Any], errors: dict[int, BaseException], kept: list[Any] | None
     ) -> None:
         """Deliver results in one piece, or in several around the items that run again."""
         with self.scheduler.lock:
@@ -241,12 +238,7 @@ class LocalRunner:
         self._deliver_part(chunk, out, errors, start, len(out))
 
     def _deliver_part(
-        self,
-        chunk: Chunk,
-        out: list[Any],
-        errors: dict[int, BaseException],
-        start: int,
-        end: int,
+        self, chunk: Chunk, out: list[Any], errors: dict[int, BaseException], start: int, end: int
     ) -> None:
         if start >= end:
             return
