@@ -34,8 +34,12 @@ class Owner(Protocol):
     def ask_to_end(self, task: Any) -> None:
         """Let a running task see that it is not wanted any more."""
 
-    def assist(self, task: Any, timeout: float | None) -> None:
-        """Let the thread that is about to wait for ``task`` help it along."""
+    def assist(self, task: Any, timeout: float | None) -> bool:
+        """Let the thread that is about to wait for ``task`` help it along; True if ``waited`` is to be called."""
+        ...
+
+    def waited(self) -> None:
+        """Hear that the wait which was assisted is over."""
 
     def before_foreign_wait(self, task: Any) -> None:
         """Hear that some thread is about to wait for ``task`` by the standard library's means."""

@@ -344,23 +344,28 @@ class Task(Facts, Future[R]):
     def _wait(self, timeout: float | None) -> None:
         """Wait until the task is done, or raise TimeoutError."""
         owner = self._owner
+        lent = False
         if owner is not None and (timeout is None or timeout > 0):
             began = monotonic()
-            owner.assist(self, timeout)
+            lent = owner.assist(self, timeout)
             if timeout is not None:
                 timeout -= monotonic() - began
-        with self._lock:
-            if self.done():
+        try:
+            with self._lock:
+                if self.done():
+                    return
+                sleeper = make_sleeper()
+                self._more().sleepers.append(sleeper)
+            if sleep_on(sleeper, timeout):
                 return
-            sleeper = make_sleeper()
-            self._more().sleepers.append(sleeper)
-        if sleep_on(sleeper, timeout):
-            return
-        with self._lock:
-            if self.done():
-                return
-            self._more().sleepers.remove(sleeper)
-        raise self._not_yet()
+            with self._lock:
+                if self.done():
+                    return
+                self._more().sleepers.remove(sleeper)
+            raise self._not_yet()
+        finally:
+            if lent and owner is not None:
+                owner.waited()
 
     def _set(self, result: Any, exception: BaseException | None) -> None:
         with self._lock:

@@ -43,7 +43,7 @@ from workpool.scheduling.patient_lock import make_lock
 from workpool.scheduling.queue import TaskQueue
 from workpool.scheduling.tally import Tally
 from workpool.scheduling.timers import Timers
-from workpool.task import PENDING
+from workpool.task import PENDING, RUNNING
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -139,6 +139,27 @@ class State:
         for other in [idle for idle in self.idle if idle.index >= self.max_workers]:
             self.idle.remove(other)
             other.wake()
+
+    def claim(self, worker: Any, task: Task[Any]) -> bool:
+        """Take a task off the queue for a worker that waits for it, and is to run it itself; lock held.
+
+        It is not there to be taken when it pauses before its next attempt, and when the worker's
+        stack has no room for it.
+        """
+        if task._stage is not PENDING or task in self._delayed:
+            return False
+        if worker.too_deep(task):
+            return False
+        # No call between the look and the change: a finalizer may cancel it in there (task.py).
+        if task._stage is not PENDING:
+            return False
+        task._stage = RUNNING
+        task._worker = worker.index
+        worker.taken = task
+        self.queue.waiting -= 1
+        if self._putters:
+            self._room()
+        return True
 
     def should_leave(self) -> bool:
         """Tell whether workers have nothing more to come; lock held, or a hint without."""

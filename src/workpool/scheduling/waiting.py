@@ -17,7 +17,7 @@ from workpool.scheduling.hiring import Hiring
 from workpool.scheduling.ledger import sleeper_on
 from workpool.scheduling.worker import describe
 from workpool.situation import here
-from workpool.task import PENDING, RUNNING, Task
+from workpool.task import Task
 from workpool.waits import checked_timeout, sleep_on
 
 if TYPE_CHECKING:
@@ -108,11 +108,24 @@ class Waiting(Hiring):
 
     # ----------------------------------------------- waiting for one task (task.Owner)
 
-    def assist(self, task: Task[Any], timeout: float | None) -> None:
-        """Help a task along for which the calling thread is about to wait.
+    # A pool with work never stands still because its workers wait for it. Guarantees:
+    #
+    # *Who sleeps has lent.* A worker of this pool that is about to sleep until a task or a map call of this
+    #     pool is done has a loan first: whatever it waits for, wherever that is now, and whether or not
+    #     something is queued. What is with another worker may come back to the queue, what pauses does so, and
+    #     input that some thread has in hand is queued later: nobody would ask the sleeper again. So there are as
+    #     many loans as sleepers, at least, and with ``max_workers`` and the loans all taken, ``max_workers`` are awake.
+    # *A vacancy is seen by who queues.* Loans are made, and what is queued is queued, under the lock; each then looks
+    #     for the other, and the one who comes second hires.
+    # *A loan is given back once, by its borrower's own thread*, at the end of the wait or before it takes its next
+    #     task, or by whoever forgets that worker (``replace``, ``left``).
+
+    def assist(self, task: Task[Any], timeout: float | None) -> bool:
+        """Help a task along for which the calling thread is about to wait; tell whether that is lent a worker.
 
         A worker of this pool that waits for a task still in the queue runs it
-        itself: so a task may wait for others of its pool even with one worker.
+        itself: so a task may wait for others of its pool even with one worker. It does so
+        again each time that the task comes back to the queue. What it lent is to be taken back by ``waited``.
         """
         if self._orphaned is not None:
             raise self._orphaned
@@ -128,27 +141,39 @@ class Waiting(Hiring):
             wait_for = getattr(runs, "wait_for", None)
             if wait_for is not None:
                 wait_for(task, timeout)
-            return
+            return False
         if not worker.can_nest and not task.done():
             message = (
                 f"a callback of {self.name} waits for {describe(task)}, but it runs in the thread that would settle "
                 "it. Submit from callbacks, or wait outside of them."
             )
             raise WouldDeadlock(message)
-        deep = task._stage is PENDING and worker.too_deep(task)
+        return self._assist_own(worker, task)
+
+    def _assist_own(self, worker: Any, task: Task[Any]) -> bool:
+        """Run a task inside the worker that waits for it, again if it comes back, or lend that worker."""
+        while not task.done():
+            claimed = False
+            try:
+                with self.lock:
+                    claimed = self.claim(worker, task)
+                if claimed:
+                    worker.run_nested(task)
+            except BaseException as error:  # Ctrl-C on the way to its function, or back
+                # With another index, or none, it is on its way to another attempt.
+                if claimed and task._worker == worker.index:
+                    self.settle(task, None, error, by=worker)
+                raise
+            if not claimed:
+                return self.lend_worker(worker)
+        return False
+
+    def waited(self) -> None:
+        """Take back what was lent for a wait of this thread, which is over."""
+        worker = here.worker
         with self.lock:
-            claimed = task._stage is PENDING and worker.can_nest and not deep
-            if claimed:
-                task._stage = RUNNING
-                task._worker = worker.index
-                worker.taken = task
-                self.queue.waiting -= 1
-                if self._putters:
-                    self._room()
-        if claimed:
-            worker.run_nested(task)
-        else:
-            self.lend_worker(worker)
+            if worker.lent:
+                self._return_loan(worker)
 
     def before_foreign_wait(self, task: Task[Any]) -> None:
         """Add a worker when one of ours waits in ``concurrent.futures.wait`` or ``as_completed``."""
@@ -181,7 +206,8 @@ class Waiting(Hiring):
 
         Two things make a circle: somebody waits for us, and none of our workers is
         free. Whoever makes one of them true looks under our lock for the other, and so
-        one of two who do so at once sees both.
+        one of two who do so at once sees both. That nothing is queued is no reason not to lend:
+        what is waited for may pause, and be queued later.
         """
         worker.waits_on = awaited = weakref.ref(what)
         with self.lock:
@@ -193,23 +219,27 @@ class Waiting(Hiring):
     def _lend_if_all_wait(self) -> None:
         with self.lock:
             ours: list[Any] = list(self.workers.values())
-            if not self.queue or not any(map(_lasts, self._awaited)):
+            if self._vacancy() is not None or not any(map(_lasts, self._awaited)):
                 return
             lender = next((one for one in ours if not one.lent), None)
-            if lender is None or not all(_lasts(one.waits_on) for one in ours):
+            # One that has lent waits for this very pool, or did a moment ago.
+            if lender is None or not all(one.lent or _lasts(one.waits_on) for one in ours):
                 return
             lender.lent = True
             self._extra += 1
         self.hire()
 
-    def lend_worker(self, worker: Any) -> None:
-        """Allow one worker more, once for each worker that waits for its own pool."""
+    def lend_worker(self, worker: Any) -> bool:
+        """Allow one worker more while this one waits for its own pool; False if it has lent already, or may not."""
         with self.lock:
-            if worker.lent or not self.queue:
-                return
-            worker.lent = True
-            self._extra += 1
-        self.hire()
+            lends = not worker.lent
+            if lends:
+                worker.lent = True
+                self._extra += 1
+            queued = bool(self.queue.head)
+        if queued:
+            self.hire()  # also for one that has lent before: inline it is this thread that works
+        return lends
 
 
 def _lasts(awaited: weakref.ref[Any] | None) -> bool:
