@@ -12,7 +12,7 @@ from typing import Any, Protocol, TypeVar
 
 from workpool._compat import RLock
 
-__all__ = ["Target", "mine"]
+__all__ = ["Target", "mine", "send_into"]
 
 R = TypeVar("R")
 
@@ -97,3 +97,10 @@ class Target:
             self._listening.remove(listening)
             if listening.raised is not None and not self._steps:
                 self._due = None
+
+
+def send_into(ident: int, error: type[BaseException]) -> None:
+    """Have an exception raised in a thread, where it next runs Python code."""
+    import ctypes
+
+    ctypes.pythonapi.PyThreadState_SetAsyncExc(ctypes.c_ulong(ident), ctypes.py_object(error))

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Callable, Generator, Iterator
+from concurrent.futures import wait
 from contextlib import contextmanager
 from functools import partial
 from typing import Any
@@ -303,3 +304,84 @@ def test_a_worker_that_was_lent_is_given_back_by_a_thread_that_asks_for_no_more(
             pool.join(DEADLINE)
         assert pool.submit(tasks.double, 1).result(DEADLINE) == 2
         until(lambda: pool.stats().workers <= 1)
+
+
+def _waits_as_it_ends(pool: Pool, gate: str, left: list[Any]) -> None:
+    try:
+        stop(gate)
+    finally:
+        left.append(pool.submit(tasks.double, 1))
+        left[0].result()
+
+
+def test_a_thread_that_is_given_up_runs_nothing_that_it_waits_for() -> None:
+    """It could settle nothing any more: what it submits as it ends is run by another, and is not lost."""
+    left: list[Any] = []
+    with Gate() as gate, Gate() as busy, Pool(1) as pool:
+        outer = pool.submit(_waits_as_it_ends, pool, gate.path, left)
+        gate.arrival()
+        blocks = pool.submit(tasks.hold, busy.path, 3)
+        with stopped_after(pool._scheduler, "assist", here=lambda _: True) as waits:
+            assert outer.cancel(kill=True)
+            busy.arrival()  # in the thread that has replaced the one that is given up
+            gate.open()
+            waits.arrival()
+            assert left[0]._stage == "PENDING"
+        busy.open()
+        assert left[0].result(DEADLINE) == 2
+        assert blocks.result(DEADLINE) == 3
+        pool.join(DEADLINE)
+        assert pool._scheduler._extra == 0
+
+
+@pytest.mark.parametrize("how", ["wait", "map"])
+def test_a_thread_that_is_given_up_lends_no_worker(how: str) -> None:
+    """It has been replaced already; and nobody would know when to ask for that one back."""
+    ended = threading.Event()
+
+    def waits_as_it_ends(gate: str) -> None:
+        try:
+            stop(gate)
+        finally:
+            if how == "wait":
+                wait([pool.submit(tasks.double, 1)])
+            else:
+                list(pool.map(tasks.double, [1]))
+            ended.set()
+            stop(after.path)
+
+    with Gate() as gate, Gate() as busy, Gate() as after, Pool(1) as pool:
+        outer = pool.submit(waits_as_it_ends, gate.path)
+        gate.arrival()
+        pool.submit(tasks.hold, busy.path, 3)
+        with stopped_after(pool._scheduler, "lend_worker", here=lambda _: True) as waits:
+            assert outer.cancel(kill=True)
+            busy.arrival()
+            gate.open()
+            waits.arrival()
+            assert pool._scheduler._extra == 0
+        busy.open()
+        assert ended.wait(DEADLINE)
+        assert pool._scheduler._extra == 0
+
+
+def test_what_a_thread_has_claimed_when_it_is_given_up_runs_elsewhere() -> None:
+    """A task is about to run inside the one that waits for it, which is killed: it has not begun, and runs once."""
+    calls: list[int] = []
+    with Pool(1) as pool:
+        pool.submit(tasks.double, 1).result(DEADLINE)
+        worker: Any = pool._scheduler.workers[0]
+        inner: list[Any] = []
+
+        def waits() -> None:
+            inner.append(pool.submit(calls.append, 1))
+            inner[0].result()
+
+        with stopped_before(worker, "run_nested") as begins:
+            outer = pool.submit(waits)
+            begins.arrival()
+            assert outer.cancel(kill=True)
+        assert inner[0].result(DEADLINE) is None
+        assert worker._thread.ended(DEADLINE)
+        pool.join(DEADLINE)
+        assert calls == [1]

@@ -27,7 +27,7 @@ from workpool.ipc.onlookers import looked_at
 from workpool.scheduling.chunk import Chunk, Item, Piece
 from workpool.scheduling.worker import WorkerThread, describe, describe_item
 from workpool.situation import here
-from workpool.target import Target
+from workpool.target import Target, send_into
 from workpool.task import RUNNING, Task
 from workpool.waits import Event, make_sleeper
 
@@ -259,11 +259,15 @@ class ThreadWorker(LocalRunner):
 
     def run_nested(self, task: Task[Any]) -> None:
         """Run a task that the task running here waits for, and know who waits."""
-        self._outer.append(self.task)
-        try:
-            super().run_nested(task)
-        finally:
-            self._outer.pop()
+        with self.scheduler.lock:
+            claimed = not self.written_off  # else who gave this thread up has it run elsewhere
+            if claimed:
+                self._outer.append(self.task)
+        if claimed:
+            try:
+                super().run_nested(task)
+            finally:
+                self._outer.pop()
         with self.scheduler.lock:
             pass  # who writes it off has seen that it popped, or is seen here
         if self.written_off:  # while it was in no call, but about to go back to one
@@ -282,9 +286,12 @@ class ThreadWorker(LocalRunner):
     def _others(self, but: Task[Any] | None) -> list[Task[Any]]:
         """List the tasks that are under way in this thread, one inside another, but for one; lock held.
 
-        None of them was settled, or will be by this thread, which is written off.
+        None of them will be settled by this thread, which is written off; what it has claimed and not begun included.
         """
-        return [task for task in (*self._outer, self.task) if task is not None and task is not but]
+        taken = self.taken
+        begins = taken if taken.__class__ is Task and taken._stage is RUNNING else None
+        found = dict.fromkeys((*self._outer, self.task, begins))
+        return [task for task in found if task is not None and task is not but]
 
     def _lost_with(self, given_up: Task[Any] | None, task: Task[Any] | None = None) -> WorkerLost:
         cause = "an item" if given_up is None else describe(given_up)
@@ -390,10 +397,4 @@ class ThreadWorker(LocalRunner):
         if ident is None or ident == threading.get_ident() or not self._strikes:
             return
         if not looked_at(ident):
-            self._target.strike(TimeLimitExceeded, partial(_send, ident))
-
-
-def _send(ident: int, error: type[BaseException]) -> None:
-    import ctypes
-
-    ctypes.pythonapi.PyThreadState_SetAsyncExc(ctypes.c_ulong(ident), ctypes.py_object(error))
+            self._target.strike(TimeLimitExceeded, partial(send_into, ident))

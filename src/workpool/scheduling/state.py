@@ -143,10 +143,10 @@ class State:
     def claim(self, worker: Any, task: Task[Any]) -> bool:
         """Take a task off the queue for a worker that waits for it, and is to run it itself; lock held.
 
-        It is not there to be taken when it pauses before its next attempt, and when the worker's
-        stack has no room for it.
+        It is not there to be taken when its worker is given up and could settle nothing, when it
+        pauses before its next attempt, and when the worker's stack has no room for it.
         """
-        if task._stage is not PENDING or task in self._delayed:
+        if task._stage is not PENDING or worker.written_off or task in self._delayed:
             return False
         if worker.too_deep(task):
             return False

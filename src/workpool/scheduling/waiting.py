@@ -118,7 +118,7 @@ class Waiting(Hiring):
     # *A vacancy is seen by who queues.* Loans are made, and what is queued is queued, under the lock; each then looks
     #     for the other, and the one who comes second hires.
     # *A loan is given back once, by its borrower's own thread*, at the end of the wait or before it takes its next
-    #     task, or by whoever forgets that worker (``replace``, ``left``).
+    #     task, or by whoever forgets that worker (``replace``, ``left``). A worker that is in no book has none.
 
     def assist(self, task: Task[Any], timeout: float | None) -> bool:
         """Help a task along for which the calling thread is about to wait; tell whether that is lent a worker.
@@ -232,7 +232,8 @@ class Waiting(Hiring):
     def lend_worker(self, worker: Any) -> bool:
         """Allow one worker more while this one waits for its own pool; False if it has lent already, or may not."""
         with self.lock:
-            lends = not worker.lent
+            # One that is given up has a successor, and would have nobody to give the loan back for it.
+            lends = not worker.lent and self.workers.get(worker.index) is worker
             if lends:
                 worker.lent = True
                 self._extra += 1
