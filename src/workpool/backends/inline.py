@@ -44,7 +44,8 @@ class InlineBackend:
     """Has one worker, which borrows the threads of its callers.
 
     While a task of it waits for the pool itself, the scheduler lends one worker more
-    (and again one, when a task of that one waits): it drains in the thread that waits.
+    (and again one, when a task of that one waits): it drains in the thread that waits, or in
+    that of whoever submits next. So it may outlast the wait and the one that waited.
     """
 
     capabilities = Capabilities(
@@ -163,18 +164,22 @@ class InlineWorker(LocalRunner):
             if unit is None:
                 # Gone in the step that finds nothing: a submit sees the worker, or hires it anew.
                 with scheduler.lock:
-                    if (self.inbox is None and not scheduler.queue) or self.stopped():
+                    over = (
+                        self.leaving or not scheduler.queue
+                    )  # leaving: what is queued has another
+                    if (self.inbox is None and over) or self.stopped():
                         if self in scheduler.idle:
                             scheduler.idle.remove(self)
                         scheduler.workers.pop(self.index, None)
-                        self._return_loan()
+                        if self.lent:  # stopped before it asked for more
+                            scheduler._return_loan(self)
                         break
             elif not self._backend.ready and not self._begin():
                 scheduler.give_back([unit])
                 return
             elif unit.__class__ is Task:
-                self._backend.ran += 1
-                try:
+                try:  # from before any call: in each of them Ctrl-C may come
+                    self._count(1)
                     self.run_task(unit)
                 except BaseException as error:  # Ctrl-C on the way to its function, or back
                     scheduler.settle(unit, None, error)
@@ -184,19 +189,32 @@ class InlineWorker(LocalRunner):
                 left = None if self._most is None else max(1, self._most - self._backend.ran)
                 if left is not None and (rest := unit.cut(left)) is not None:
                     scheduler.give_back([rest])
-                self._backend.ran += unit.size
                 self.handed_out = 0
                 try:
+                    self._count(unit.size)
                     self.run_chunk(unit)
                 except BaseException as error:
                     with scheduler.lock:
                         self.drop_chunk(unit, error)
                     raise
             del unit
-            # Not under a task that still runs here.
-            if self._most is not None and self._backend.ran >= self._most and not self.index:
+            if self._most is not None and self._backend.ran >= self._most and self._is_alone():
                 self._backend.leave()
         scheduler.sweep()
+
+    def _count(self, ran: int) -> None:
+        """Count what is about to run; another thread may be at it, in a worker that was lent."""
+        if self._most is not None:
+            with self.scheduler.lock:
+                self._backend.ran += ran
+
+    def _is_alone(self) -> bool:
+        """Tell whether nothing else runs, in this thread or another; nor will it, before this worker asks for more."""
+        scheduler = self.scheduler
+        with scheduler.lock:
+            if self.lent:
+                scheduler._return_loan(self)  # else another thread's submit may take it up
+            return len(scheduler.workers) == 1
 
     def too_deep(self, task: Task[Any]) -> bool:
         """Refuse what would overflow the one stack there is."""
@@ -207,12 +225,6 @@ class InlineWorker(LocalRunner):
             )
             raise WouldDeadlock(message)
         return False
-
-    def _return_loan(self) -> None:
-        """Let the next wait of the same worker be helped again; lock held."""
-        if self.index:
-            self.scheduler._extra -= 1
-            self.scheduler.workers[self.index - 1].lent = False
 
     def join(self, timeout: float | None) -> bool:
         """Wait until the thread that drains has drained."""
