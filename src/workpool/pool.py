@@ -312,7 +312,7 @@ class Pool(Calls, Sharing, Observing, Entering, Executor):  # type: ignore[misc]
             Tasks were left; ``error.unfinished`` says how many and ``error.running``
             names those that run. The pool stays open.
         WouldDeadlock
-            The caller is a task, or a callback of one, of this very pool.
+            The caller is a task of this very pool, a callback of one, or the input of a map call.
 
         References
         ----------
@@ -341,7 +341,7 @@ class Pool(Calls, Sharing, Observing, Entering, Executor):  # type: ignore[misc]
         Raises
         ------
         WouldDeadlock
-            A task or callback of this very pool asked to wait.
+            A task or callback of this very pool, or the input of a map call of it, asked to wait.
 
         References
         ----------

@@ -56,6 +56,30 @@ def test_a_task_that_waits_for_itself_is_refused(pool: Pool, call: Callable[[Poo
     assert ends(pool, tasks.double, 2) == 4
 
 
+@pytest.mark.parametrize("chunksize", [None, 1], ids=["in chunks", "one by one"])
+@pytest.mark.parametrize("call", [Pool.join, Pool.shutdown], ids=["join", "shutdown"])
+def test_an_input_that_waits_for_itself_is_refused(
+    pool: Pool, call: Callable[[Pool], None], chunksize: int | None
+) -> None:
+    """A map call's input cannot wait until all input is pulled; but for another pool's, and afterwards."""
+
+    def source(of: Pool) -> Generator[int]:
+        with Pool(1) as other:
+            other.map(tasks.double, iter([1]), buffersize=1)
+            other.join()
+        yield 1
+        call(of)
+        yield 2
+
+    def consume() -> list[int]:
+        with pytest.raises(WouldDeadlock, match="input of a map call"):
+            list(pool.map(tasks.double, source(pool), buffersize=1, chunksize=chunksize))
+        pool.join()
+        return list(pool.map(tasks.double, iter([1, 2]), buffersize=1, chunksize=chunksize))
+
+    assert in_background(consume).result() == [2, 4]
+
+
 def test_help_ends_when_the_wait_does() -> None:
     """A pool of one worker runs one task at a time again, after a task of it had help."""
     with Pool(1) as pool:

@@ -22,6 +22,7 @@ from workpool.scheduling.accepted import Accepted
 from workpool.scheduling.chunk import Chunk, Piece
 from workpool.scheduling.pace import TARGET, together
 from workpool.scheduling.pulling import Pulling
+from workpool.situation import here
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Sequence
@@ -131,7 +132,7 @@ class MapJob(Pulling):
         """Pull input up to the window, counted from what is consumed (or merely settled)."""
         if self.exhausted:
             return
-        me = object()
+        me, before = object(), here.pulls_for
         try:
             if not self.begin_pulling(me):
                 return
@@ -161,6 +162,7 @@ class MapJob(Pulling):
             self.host.unattended()  # on the way to hire, it may be
             raise
         finally:
+            here.pulls_for = before
             if self.puller is me:
                 self.puller = None
             self.end_pulling()

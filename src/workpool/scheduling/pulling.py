@@ -11,6 +11,7 @@ from concurrent.futures import CancelledError
 from typing import TYPE_CHECKING, Any
 
 from workpool.scheduling.ledger import rouse
+from workpool.situation import here
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -57,17 +58,22 @@ class Pulling:
         """Whether nothing more will come: all pulled, all fetched; or closed."""
         return self.closed or (self._source is None and self.consumed == self.pulled)
 
+    # A join waits until all input is pulled, and so would the input that joins: for the very call of ``pull``
+    # in which it runs. Whose input is pulled is known by the thread, for the input may call from as deep as it
+    # likes, and several pulls may stand inside one another; each gives back what it found.
+
     def begin_pulling(self, who: object) -> bool:
         """Let one call have the input; False if another has.
 
         A lock would not do: Ctrl-C may come between its acquisition and the ``try`` after it. To give it back is to
-        put ``puller`` to None, first thing in the ``finally`` of the call: where no call comes before,
-        nothing strikes before.
+        put ``puller`` to None, and ``here.pulls_for`` to what it was, first thing in the ``finally`` of the call:
+        where no call comes before, nothing strikes before.
         """
         with self.host.lock:
             if self.puller is not None:
                 return False
             self.puller = who
+        here.pulls_for = (*here.pulls_for, self.host)
         return True
 
     def end_pulling(self) -> None:

@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Any
 from workpool.errors import PoolClosed
 from workpool.scheduling.chunk import Piece
 from workpool.scheduling.pulling import Pulling
+from workpool.situation import here
 from workpool.task import Task
 
 if TYPE_CHECKING:
@@ -59,7 +60,7 @@ class SubmitJob(Pulling):
 
     def pull(self, *, ahead_of_settled: bool = False) -> None:
         """Submit items up to the window, counted from what is consumed (or merely settled)."""
-        me = object()
+        me, before = object(), here.pulls_for
         try:
             if not self.begin_pulling(me):
                 return
@@ -88,6 +89,7 @@ class SubmitJob(Pulling):
                         continue
                 self._run(item)
         finally:
+            here.pulls_for = before
             if self.puller is me:
                 self.puller = None
             self.end_pulling()

@@ -92,12 +92,18 @@ class Waiting(Hiring):
         return sorted(found, key=lambda entry: -entry[1])
 
     def refuse_inside(self, call: str) -> None:
-        """Raise WouldDeadlock in a task or callback of this very pool."""
+        """Raise WouldDeadlock in a task or callback of this very pool, and in the input of a map call of it."""
         self.refuse_midway(call)
         if self.is_inside():
             message = (
                 f"{call}() of {self.name} was called by one of its own workers (in a task, or in a callback "
                 "of one) and would wait for itself. Call it from outside, or wait for single tasks."
+            )
+            raise WouldDeadlock(message)
+        if self in here.pulls_for:
+            message = (
+                f"{call}() of {self.name} was called by the input of a map call of it, which is pulled by this very "
+                "thread, and would wait for itself. Call it from outside, or wait for single tasks."
             )
             raise WouldDeadlock(message)
 
