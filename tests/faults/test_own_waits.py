@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 
 from tests.support import tasks
-from tests.support.gates import DEADLINE, in_background
+from tests.support.gates import DEADLINE, Gate, in_background, stop
 from tests.support.on_the_way import stopped_before
 from tests.support.queues import until
 from workpool import Pool, Task
@@ -198,3 +198,39 @@ def test_help_is_given_back_when_a_wait_ends() -> None:
 
     assert pool.submit(waits).result(DEADLINE) == 0
     end(pool)
+
+
+# ------------------------------------------------------------------------ what is late
+
+
+def test_a_task_may_wait_for_one_that_is_not_on_the_books_yet() -> None:
+    """It was accepted in a step of another pool; whoever waits for it first counts it, and runs it."""
+    with Pool(1) as other, Pool(1) as pool, Gate() as gate:
+        late: list[Task[int]] = []
+        scheduler = pool._scheduler
+
+        def waits() -> int:
+            stop(gate.path)
+            return late[0].result()
+
+        outer = pool.submit(waits)
+        gate.arrival()
+        held, free = threading.Event(), threading.Event()
+
+        def hold() -> None:
+            with scheduler.lock:
+                held.set()
+                free.wait(DEADLINE)
+
+        holder = in_background(hold)
+        assert held.wait(DEADLINE)
+        with stopped_before(scheduler, "_attend_late") as attends:
+            with other._scheduler.lock:  # as a finalizer would that strikes there
+                late.append(pool.submit(tasks.double, 1))
+            free.set()
+            holder.result()
+            attends.arrival()
+            gate.open()
+            assert outer.result(DEADLINE) == 2
+        in_background(pool.join, DEADLINE).result()
+        assert pool.unfinished == 0

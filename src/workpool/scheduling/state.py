@@ -146,12 +146,15 @@ class State:
         It is not there to be taken when its worker is given up and could settle nothing, when it
         pauses before its next attempt, and when the worker's stack has no room for it.
         """
+        if task._epoch is None:
+            self.enter_late()  # accepted from a finalizer; what is run must have been counted
         if task._stage is not PENDING or worker.written_off or task in self._delayed:
             return False
         if worker.too_deep(task):
             return False
-        # No call between the look and the change: a finalizer may cancel it in there (task.py).
-        if task._stage is not PENDING:
+        # No call between the look and the change: a finalizer may cancel it in there (task.py). In no epoch
+        # is one that came as the pool ended, and is about to be refused.
+        if task._stage is not PENDING or task._epoch is None:
             return False
         task._stage = RUNNING
         task._worker = worker.index
