@@ -162,7 +162,8 @@ class Task(Facts, Future[R]):
         Parameters
         ----------
         timeout : float or None, seconds
-            Longest wait; ``None`` waits for ever.
+            Longest wait; ``None`` waits for ever. Longer is a wait inside a task of the same pool
+            ``"inline"``, which runs this one meanwhile.
 
         Raises
         ------

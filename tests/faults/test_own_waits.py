@@ -15,6 +15,7 @@ from tests.support.gates import DEADLINE, Gate, in_background, stop
 from tests.support.on_the_way import stopped_before
 from tests.support.queues import until
 from workpool import Pool, Task
+from workpool.backends.thread import ThreadWorker
 
 LOCAL: list[Any] = ["thread", "inline"]
 
@@ -234,3 +235,72 @@ def test_a_task_may_wait_for_one_that_is_not_on_the_books_yet() -> None:
             assert outer.result(DEADLINE) == 2
         in_background(pool.join, DEADLINE).result()
         assert pool.unfinished == 0
+
+
+# ---------------------------------------------------------------------------- timeouts
+
+
+def test_a_timeout_is_kept_inside_of_a_task() -> None:
+    """What it waits for does not run inside the one that waits, which is told in time."""
+    with Pool(1) as pool, Gate() as gate:
+
+        def waits() -> bool:
+            task = pool.submit(tasks.hold, gate.path, 1)
+            with pytest.raises(TimeoutError):
+                task.result(timeout=0.05)
+            return task.done()
+
+        assert pool.submit(waits).result(DEADLINE) is False
+
+
+def test_what_is_waited_for_with_a_timeout_runs_next() -> None:
+    """Not behind all that is queued: then it would be too late, where it was not without a timeout."""
+    with Pool(1) as pool:
+        order: list[int] = []
+
+        def waits() -> None:
+            submitted = [pool.submit(order.append, n) for n in range(3)]
+            submitted[-1].result(DEADLINE)
+
+        pool.submit(waits).result(DEADLINE)
+        in_background(pool.join, DEADLINE).result()
+        assert order == [2, 0, 1]
+
+
+def test_without_a_thread_to_lend_a_task_runs_inside_the_one_that_waits(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """A timeout is no reason to wait for a worker that the system has no thread for."""
+    with Pool(1) as pool:
+        pool.submit(int).result(DEADLINE)
+
+        def no_more(_: ThreadWorker) -> None:
+            raise RuntimeError("can't start new thread")
+
+        worker: Any = pool._scheduler.workers[0]
+        monkeypatch.setattr(ThreadWorker, "start", no_more)
+        outer = pool.submit(lambda: pool.submit(threading.get_ident).result(DEADLINE))
+        assert outer.result(DEADLINE / 2) == worker.ident
+
+
+def _split(pool: Pool, left: int) -> int:
+    if not left:
+        return 1
+    halves = [pool.submit(_split, pool, left - 1) for _ in range(2)]
+    return sum(half.result(DEADLINE) for half in halves)
+
+
+def test_many_timeouts_do_not_make_a_thread_each() -> None:
+    """A task that splits itself again and again, each part waiting with a timeout, gets some threads, no hundreds."""
+    with Pool(1) as pool:
+        most = [0]
+        split = pool.submit(_split, pool, 8)
+
+        def watch() -> None:
+            while not split.done():
+                most[0] = max(most[0], len(pool._scheduler.workers))
+
+        watches = in_background(watch)
+        assert split.result(DEADLINE) == 256
+        watches.result()
+        assert most[0] <= 1 + 32

@@ -17,7 +17,7 @@ from workpool.scheduling.hiring import Hiring
 from workpool.scheduling.ledger import sleeper_on
 from workpool.scheduling.worker import describe
 from workpool.situation import here
-from workpool.task import Task
+from workpool.task import PENDING, Task
 from workpool.waits import checked_timeout, sleep_on
 
 if TYPE_CHECKING:
@@ -25,6 +25,9 @@ if TYPE_CHECKING:
     from workpool.scheduling.mapjob import MapJob
 
 __all__ = ["Waiting"]
+
+# Workers; with so many of them, a task runs inside the one that waits for it, timeout or not.
+_MOST_LENT = 32
 
 
 class Waiting(Hiring):
@@ -154,15 +157,18 @@ class Waiting(Hiring):
                 "it. Submit from callbacks, or wait outside of them."
             )
             raise WouldDeadlock(message)
-        return self._assist_own(worker, task)
+        lent: bool = self._assist_own(worker, task, timeout)
+        return lent
 
-    def _assist_own(self, worker: Any, task: Task[Any]) -> bool:
+    def _assist_own(self, worker: Any, task: Task[Any], timeout: float | None) -> bool:
         """Run a task inside the worker that waits for it, again if it comes back, or lend that worker."""
+        lent = False
         while not task.done():
             claimed = False
             try:
                 with self.lock:
-                    claimed = self.claim(worker, task)
+                    if timeout is None or not self._leave_to_another(worker, task):
+                        claimed = self.claim(worker, task)
                 if claimed:
                     worker.run_nested(task)
             except BaseException as error:  # Ctrl-C on the way to its function, or back
@@ -171,8 +177,34 @@ class Waiting(Hiring):
                     self.settle(task, None, error, by=worker)
                 raise
             if not claimed:
-                return self.lend_worker(worker)
-        return False
+                lends = self.lend_worker(worker)
+                lent = lent or lends
+                if not lends or timeout is None or not self._is_short_of_threads():
+                    break
+        return lent
+
+    def _leave_to_another(self, worker: Any, task: Task[Any]) -> bool:
+        """Have a worker that is about to be lent take a queued task next; for a wait that has an end; lock held.
+
+        Run inside the one that waits, the task would be waited for to its end, whatever the timeout. The
+        worker is lent and the task runs next, so it begins as soon as it would there. Not so
+        inline, where the one that is lent has this very thread, nor if many wait like this one:
+        a task that splits itself in two, and those again, would have a thread for each.
+        """
+        if self._borrows_callers or worker.lent or self._extra >= _MOST_LENT:
+            return False
+        if self.workers.get(worker.index) is not worker or task in self._delayed:
+            return False
+        if task._stage is not PENDING or task._epoch is None:
+            return False
+        # It stands in the queue twice: whoever comes to the second finds it begun.
+        self.queue.push(task, task._terms.priority, front=True)
+        return True
+
+    def _is_short_of_threads(self) -> bool:
+        """Tell whether there could be one worker more, and is not: the system had no thread for it."""
+        with self.lock:
+            return self._vacancy() is not None
 
     def waited(self) -> None:
         """Take back what was lent for a wait of this thread, which is over."""
