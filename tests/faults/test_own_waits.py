@@ -133,7 +133,7 @@ def test_an_item_that_a_task_waits_for_may_pause(pausing: Pool) -> None:
         results = in_background(pausing.map, Flaky(), [1]).result()
         over.arrival()
         outer = in_background(lambda: pausing.submit(list, results).result(DEADLINE))
-        until(lambda: results._job.listener is not None)
+        until(lambda: bool(results._job.listeners))
         over.go()
         assert outer.result(2 * DEADLINE) == [2]
 
@@ -155,7 +155,7 @@ def test_a_join_may_have_the_input_that_a_task_waits_for(backend: Any) -> None:
     joins = in_background(pool.join)
     assert asked.wait(DEADLINE)
     outer = in_background(lambda: pool.submit(list, results).result(DEADLINE))
-    until(lambda: results._job.listener is not None)  # and the first was there already
+    until(lambda: bool(results._job.listeners))  # and the first was there already
     go.set()
     assert outer.result(2 * DEADLINE) == [0, 2, 4]
     joins.result()
