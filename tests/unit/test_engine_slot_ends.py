@@ -61,7 +61,9 @@ def test_a_refused_order_ends_a_wait_for_its_end(pool: Pool, gate: Gate) -> None
     refused = OSError("no way")
     engine.end = lambda slot: slot.post(partial(slot.refused, flight, refused))  # type: ignore[method-assign]  # a stand-in
     assert not in_background(task.cancel, kill=True).result()
-    assert task.exception(DEADLINE) is refused
+    error = task.exception(DEADLINE)
+    assert isinstance(error, OSError)
+    assert error.args == refused.args
     slot.post(partial(slot.refused, flight, LookupError("again")))  # which is nobody's
     strike(pool)  # only now is the far end dead
     assert after.result(DEADLINE) == 4

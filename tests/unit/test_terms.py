@@ -21,3 +21,11 @@ def test_what_no_clock_can_reach_is_no_limit() -> None:
     assert Terms(time_limit=most).time_limit == most
     assert Terms(time_limit=most * 2).time_limit is None
     assert Terms(queue_timeout=float("inf")).queue_timeout is None
+
+
+def test_what_no_clock_can_reach_is_as_long_as_one_can() -> None:
+    """A pause, or the time to tidy up in: also a whole number that is no float."""
+    for endless in (float("inf"), 10**400):
+        terms = Terms(time_limit=1.0, grace=endless, retries=9, backoff=endless)
+        assert (terms.grace, terms.backoff) == (threading.TIMEOUT_MAX,) * 2
+        assert terms.pause_before(9) >= threading.TIMEOUT_MAX

@@ -44,6 +44,13 @@ def endless_is_none(seconds: Any) -> Any:
     return seconds
 
 
+def _within_clocks(seconds: Any) -> Any:
+    """Take what no clock can reach for the longest that one can; other values as they are."""
+    if isinstance(seconds, (int, float)) and seconds > threading.TIMEOUT_MAX:
+        return threading.TIMEOUT_MAX
+    return seconds
+
+
 def positive_or_none(_: Any, attribute: attrs.Attribute[Any], value: object) -> None:
     """Refuse what is not a positive number of seconds or None."""
     if value is None:
@@ -74,11 +81,6 @@ def _seconds(_: Any, attribute: attrs.Attribute[Any], value: object) -> None:
         raise TypeError(message)
     if not value >= 0:
         message = f"{attribute.name} must be 0 seconds or more; got {value!r}"
-        raise ValueError(message)
-    if value > threading.TIMEOUT_MAX:
-        message = (
-            f"{attribute.name} must be at most {threading.TIMEOUT_MAX:.0f} seconds; got {value!r}"
-        )
         raise ValueError(message)
 
 
@@ -147,12 +149,14 @@ class Terms:
     time_limit: float | None = attrs.field(
         default=None, converter=endless_is_none, validator=positive_or_none
     )
-    grace: float | None = attrs.field(default=None, validator=_seconds_or_none)
+    grace: float | None = attrs.field(
+        default=None, converter=_within_clocks, validator=_seconds_or_none
+    )
     retries: int = attrs.field(default=0, validator=no_sooner_than_zero)
     retry_on: tuple[type[BaseException], ...] = attrs.field(
         default=(WorkerLost,), converter=_as_tuple, validator=_error_types
     )
-    backoff: float = attrs.field(default=0.0, validator=_seconds)
+    backoff: float = attrs.field(default=0.0, converter=_within_clocks, validator=_seconds)
     priority: int = attrs.field(default=0, validator=_whole)
     name: str | None = attrs.field(default=None, validator=_text_or_none)
     queue_timeout: float | None = attrs.field(
