@@ -83,7 +83,7 @@ def values(shared: Shared[int]) -> None:
 def latches(lock: Lock, semaphore: Semaphore, event: Event) -> None:
     """Calls of another shape."""
     lock.acquire("now")  # E
-    lock.acquire(timeout=None)  # E
+    lock.acquire(timeout="2")  # E
     lock.release(1)  # E
     semaphore.release("1")  # E
     semaphore.acquire(n=2)  # E
