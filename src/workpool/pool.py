@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING, Any, Literal, TypeVarTuple, cast
 from workpool import _compat
 from workpool.calls import Calls, Options, later_submit
 from workpool.entering import Entering
+from workpool.errors import WouldDeadlock
 from workpool.observing import Observing, recorder_for
 from workpool.scheduling import exit as at_exit
 from workpool.scheduling.scheduler import Scheduler
@@ -384,8 +385,9 @@ class Pool(Calls, Sharing, Observing, Entering, Executor):  # type: ignore[misc]
         except KeyboardInterrupt:
             self.kill()
             raise
-        except BaseException:
-            self._scheduler.close()  # also refused, or struck before it began: the workers leave
+        except BaseException as error:
+            if not isinstance(error, WouldDeadlock):  # else it was refused, and goes on
+                self._scheduler.close()  # struck, maybe before it began: the workers leave
             raise
 
     def _submit_of(self) -> Callable[..., Task[Any]]:
