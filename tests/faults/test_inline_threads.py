@@ -22,9 +22,9 @@ def _works(pool: Pool) -> None:
     in_background(pool.shutdown).result()
 
 
-def test_another_thread_may_take_up_what_was_lent() -> None:
-    """A task waits, and another thread submits before help has come: it drains, and outlasts the one that waited."""
-    pool = Pool(backend="inline")
+@contextmanager
+def taken_up(pool: Pool) -> Generator[None]:
+    """A task waits, and another thread submits before help has come: it drains, and runs on when the wait is over."""
     first: list[int] = []
 
     def lent_to_first() -> bool:
@@ -41,8 +41,16 @@ def test_another_thread_may_take_up_what_was_lent() -> None:
         gate.arrival()
         hires.go()
         assert one.result() == 2
+        yield
         gate.open()
         assert other.result() == 5
+
+
+def test_another_thread_may_take_up_what_was_lent() -> None:
+    """It outlasts the task that waited, and the loan is given back once."""
+    pool = Pool(backend="inline")
+    with taken_up(pool):
+        pass
     _works(pool)
 
 
@@ -89,24 +97,7 @@ def test_the_context_is_not_left_under_a_task_of_another_thread() -> None:
         resources.append("closed")
 
     pool = Pool(backend="inline", worker_context=context, max_tasks_per_worker=2)
-    first: list[int] = []
-
-    def lent_to_first() -> bool:
-        return bool(pool._scheduler._extra) and threading.get_ident() in first
-
-    def outer() -> int:
-        first.append(threading.get_ident())
-        return wait([pool.submit(tasks.double, 1)]).done.pop().result()
-
-    with Gate() as gate, stopped_before(pool._scheduler, "hire", here=lent_to_first) as hires:
-        one = in_background(lambda: pool.submit(outer).result(DEADLINE))
-        hires.arrival()
-        other = in_background(lambda: pool.submit(tasks.hold, gate.path, 5).result(DEADLINE))
-        gate.arrival()
-        hires.go()
-        assert one.result() == 2
+    with taken_up(pool):
         assert resources == ["open"]
-        gate.open()
-        assert other.result() == 5
-        assert resources == ["open", "closed"]
+    assert resources == ["open", "closed"]
     _works(pool)

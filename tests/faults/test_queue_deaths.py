@@ -15,7 +15,7 @@ import pytest
 
 from tests.support.dying import die, killed_at_line
 from tests.support.gates import DEADLINE
-from tests.support.queues import inner
+from tests.support.queues import drained, inner
 from workpool.ipc import bell, chain, robust_lock, segments, shared_queue
 from workpool.queues import Queue, ShutDown
 
@@ -86,14 +86,6 @@ def filled(*items: object) -> Callable[[], Queue[Any]]:
         return queue
 
     return begin
-
-
-def drained(queue: Queue[Any]) -> list[Any]:
-    items: list[Any] = []
-    while queue.qsize():
-        items.append(queue.get(timeout=DEADLINE))
-        queue.task_done()
-    return items
 
 
 # ------------------------------------------------------------------ at every line

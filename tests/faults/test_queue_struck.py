@@ -17,7 +17,7 @@ import pytest
 from tests.support.dying import die
 from tests.support.gates import DEADLINE, in_background
 from tests.support.interrupts import interrupted_at
-from tests.support.queues import empty_hands, inner, until_asleep
+from tests.support.queues import drained, empty_hands, inner, until_asleep
 from workpool.errors import NotPicklable, TimeLimitExceeded
 from workpool.ipc import memory
 from workpool.queues import Queue
@@ -74,15 +74,6 @@ def get_into(got: list[Any], queue: Queue[Any]) -> None:
 
 def next_into(got: list[Any], items: Iterator[Any]) -> None:
     got.append(next(items))
-
-
-def drained(queue: Queue[Any]) -> list[Any]:
-    """Take all that is queued, and mark it done."""
-    items: list[Any] = []
-    while queue.qsize():
-        items.append(queue.get(timeout=DEADLINE))
-        queue.task_done()
-    return items
 
 
 def leave_behind(queue: Queue[Any]) -> None:

@@ -15,7 +15,7 @@ from workpool.ipc.shared_queue import SharedQueue
 from workpool.queues import LifoQueue, PriorityQueue, Queue, thread
 from workpool.queues.process import ProcessQueue
 
-__all__ = ["KINDS", "Kind", "empty_hands", "guarded", "inner", "until", "until_asleep"]
+__all__ = ["KINDS", "Kind", "drained", "empty_hands", "guarded", "inner", "until", "until_asleep"]
 
 
 @dataclass(frozen=True)
@@ -47,6 +47,15 @@ def inner(queue: Queue[Any]) -> SharedQueue:
     """Give what lies behind a queue between processes."""
     assert isinstance(queue, ProcessQueue)
     return queue._shared
+
+
+def drained(queue: Queue[Any]) -> list[Any]:
+    """Take all that is queued, and mark it done."""
+    items: list[Any] = []
+    while queue.qsize():
+        items.append(queue.get(timeout=DEADLINE))
+        queue.task_done()
+    return items
 
 
 def empty_hands(queue: Queue[Any]) -> None:

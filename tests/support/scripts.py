@@ -16,7 +16,7 @@ from pathlib import Path
 from tests.support.backends import Kind
 from tests.support.gates import DEADLINE
 
-__all__ = ["outcome_of", "printed_by"]
+__all__ = ["outcome_of", "printed_by", "printed_with_other_hashes"]
 
 ROOT = Path(__file__).parents[2]
 
@@ -56,3 +56,18 @@ def printed_by(
     done = outcome_of(kind, script, timeout=timeout, flags=flags)
     assert (done.returncode, done.stderr) == (0, "")
     return done.stdout.splitlines()
+
+
+def printed_with_other_hashes(script: str) -> set[str]:
+    """Give what a script prints whose strings have other hashes each time, and its sets another order."""
+    return {
+        subprocess.run(
+            [sys.executable, "-c", script],
+            env={**os.environ, "PYTHONHASHSEED": seed},
+            capture_output=True,
+            text=True,
+            timeout=30,
+            check=True,
+        ).stdout
+        for seed in ("1", "2", "3")
+    }

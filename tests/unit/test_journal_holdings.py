@@ -4,10 +4,7 @@ from __future__ import annotations
 
 import functools
 import io
-import os
 import socket
-import subprocess
-import sys
 import threading
 import weakref
 from collections.abc import Callable
@@ -17,6 +14,7 @@ from typing import Any, cast
 
 import pytest
 
+from tests.support.scripts import printed_with_other_hashes
 from tests.support.tasks import echo
 from workpool import NotPicklable
 from workpool.journal import holdings
@@ -182,18 +180,7 @@ print(identify(Scorer(functools.cache(lambda n: n in kinds)).score, star=False, 
 
 def test_what_is_looked_into_is_the_same_in_another_process() -> None:
     """No address and no order of a set goes in."""
-    printed = {
-        subprocess.run(
-            [sys.executable, "-c", SCRIPT],
-            env={**os.environ, "PYTHONHASHSEED": seed},
-            capture_output=True,
-            text=True,
-            timeout=30,
-            check=True,
-        ).stdout
-        for seed in ("1", "2", "3")
-    }
-    assert len(printed) == 1
+    assert len(printed_with_other_hashes(SCRIPT)) == 1
 
 
 def test_what_is_too_much_asks_for_a_version(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -2,9 +2,6 @@
 
 from __future__ import annotations
 
-import os
-import subprocess
-import sys
 import threading
 from collections.abc import Callable
 from functools import partial
@@ -15,6 +12,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from tests.support.scripts import printed_with_other_hashes
 from tests.support.tasks import add
 from workpool.journal.digests import digest
 from workpool.journal.identity import identify
@@ -117,18 +115,7 @@ print(digest(item, 0).hex(), identify(outer({"p", "q", "r"}, 3), star=False, ver
 
 def test_digests_do_not_follow_the_hash_seed() -> None:
     """Sets in items, in constants, in defaults and in closures are the same in another process."""
-    printed = {
-        subprocess.run(
-            [sys.executable, "-c", SCRIPT],
-            env={**os.environ, "PYTHONHASHSEED": seed},
-            capture_output=True,
-            text=True,
-            timeout=30,
-            check=True,
-        ).stdout
-        for seed in ("1", "2", "3")
-    }
-    assert len(printed) == 1
+    assert len(printed_with_other_hashes(SCRIPT)) == 1
 
 
 # ------------------------------------------------------------------------ functions
