@@ -88,26 +88,10 @@ def test_a_handler_may_try_a_lock(busy: bool) -> None:
         if lock.acquire(timeout=0.001 if busy else DEADLINE):
             lock.release()
 
-    with _owned_elsewhere(lock) if busy else nullcontext():
+    with held_elsewhere(lock) if busy else nullcontext():
         assert strike_each(call, handler) > 4
     assert set(got) == ({False} if busy else {True, False})
     assert in_background(lock.acquire, blocking=False).result()
-
-
-@contextmanager
-def _owned_elsewhere(lock: Lock) -> Generator[None]:
-    taken, let_go = threading.Event(), threading.Event()
-
-    def own() -> None:
-        with lock:
-            taken.set()
-            assert let_go.wait(DEADLINE)
-
-    owning = in_background(own)
-    assert taken.wait(DEADLINE)
-    yield
-    let_go.set()
-    owning.result()
 
 
 def test_a_handler_that_would_wait_for_its_own_thread_is_refused() -> None:
