@@ -8,7 +8,7 @@ that may run code of the user's.
 from __future__ import annotations
 
 from functools import partial
-from types import FunctionType, MethodType
+from types import BuiltinFunctionType, FunctionType, MethodType
 from typing import TYPE_CHECKING, Any, cast
 
 if TYPE_CHECKING:
@@ -30,8 +30,10 @@ class StandsFor:
 
 def function_name(fn: object) -> str:
     """Name a function for messages: a partial for what it wraps, an object that is called for its type."""
-    if type(fn) is not FunctionType:  # what nearly all are
-        fn = plain_function(fn)
+    kind = type(fn)
+    if kind is FunctionType or kind is BuiltinFunctionType:  # what nearly all are
+        return cast("FunctionType", fn).__qualname__
+    fn = plain_function(fn)
     kind = type(fn)
     if kind is FunctionType:
         return cast("FunctionType", fn).__qualname__

@@ -9,7 +9,7 @@ Calls are made with the scheduler's lock held, which guards the table.
 
 from __future__ import annotations
 
-from types import FunctionType
+from types import BuiltinFunctionType, FunctionType
 from typing import Any
 
 from workpool.naming import plain_function
@@ -65,6 +65,9 @@ def together(seconds: float | None, available: int, workers: int) -> int:
 
 
 def _identity(fn: Any) -> int:
-    if type(fn) is not FunctionType:  # what nearly all are
-        fn = plain_function(fn)
+    if type(fn) is FunctionType:  # what nearly all are
+        return id(fn.__code__)
+    if type(fn) is BuiltinFunctionType:
+        return id(fn)
+    fn = plain_function(fn)
     return id(fn.__code__ if type(fn) is FunctionType else fn)
