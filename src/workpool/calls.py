@@ -58,11 +58,15 @@ class Calls(Maps, Grouping):
 
         Raises
         ------
+        TypeError
+            ``fn`` cannot be called.
         PoolClosed
             The pool is shut down (also a ``RuntimeError``).
         queue.Full
             The queue stayed full for ``queue_timeout`` seconds.
         """
+        if not callable(fn):
+            raise _not_callable(fn, "submit")
         task: Task[R] = Task()
         task._call = (fn, args, kwargs or _NO_KWARGS)
         task._terms = terms = self._terms
@@ -93,12 +97,20 @@ class Calls(Maps, Grouping):
 
         Raises
         ------
+        TypeError
+            ``fn`` cannot be called.
         PoolClosed
             The pool is shut down (also a ``RuntimeError``).
         queue.Full
             The queue stayed full for ``queue_timeout`` seconds.
         """
-        task = self._make_task(fn, args, kwargs)
+        if not callable(fn):
+            raise _not_callable(fn, "run")
+        task: Task[R] = Task()
+        task._call = (fn, args, kwargs)
+        task._terms = self._terms
+        if self._pack is not None:
+            self._pack(task)
         scheduler = self._scheduler
         if scheduler.queue_size:
             await scheduler.submit_when_room(task, self._terms.queue_timeout)
@@ -114,16 +126,6 @@ class Calls(Maps, Grouping):
         raise NotPicklable(message, part="argument")
 
     # -------------------------------------------------------------------- below
-
-    def _make_task(
-        self, fn: Callable[..., R], args: tuple[Any, ...], kwargs: dict[str, Any]
-    ) -> Task[R]:
-        task: Task[R] = Task()
-        task._call = (fn, args, kwargs)
-        task._terms = self._terms
-        if self._pack is not None:
-            self._pack(task)
-        return task
 
     def _pack_on(self, terms: Terms) -> Callable[[Task[Any]], None] | None:
         """Say what is done to a task at its submit on these terms."""
@@ -182,6 +184,13 @@ class Options(Calls):
 
     def _submit_of(self) -> Callable[..., Task[Any]]:
         return Options(self, self._terms, keep=False).submit
+
+
+def _not_callable(fn: object, call: str) -> TypeError:
+    message = f"{call}() takes a function and its arguments, as in {call}(print, 1); got {fn!r}, which cannot be called"
+    if fn is None:
+        message += ". Was the function called already, and returned None?"
+    return TypeError(message)
 
 
 def later_submit(pool: weakref.ref[Calls], rest: Calls) -> Callable[..., Task[Any]]:

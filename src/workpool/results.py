@@ -22,9 +22,10 @@ from typing import TYPE_CHECKING, Any, Generic, Literal, NoReturn, Self, TypeVar
 
 from workpool._compat import gil_enabled
 from workpool.calm import calmly
-from workpool.errors import NotPicklable
+from workpool.errors import NotPicklable, WouldDeadlock
 from workpool.midway import held_here
 from workpool.scheduling.ledger import rouse
+from workpool.situation import here
 from workpool.waits import make_sleeper, sleep_on
 
 if TYPE_CHECKING:
@@ -193,6 +194,8 @@ class Results(Generic[R_co]):
                 error = self._last_words(StopIteration)
                 self._farewell()
                 return _raise(error)
+            if found == "never":
+                raise _waits_for_itself()
             if found == "later":
                 woken = False
                 try:
@@ -245,14 +248,18 @@ class Results(Generic[R_co]):
             if job.reason is not error:
                 raise
             trace = error.__traceback__
-            for _ in range(
-                2
-            ):  # begin at the input: the frames of this call hold the job, which holds the error
+            for _ in range(2):  # frames of ours, which hold the job, which holds the error
                 trace = trace and trace.tb_next
             error.__traceback__ = trace
 
-    def _look(self, listener: Callable[[], object]) -> Literal["values", "over", "again", "later"]:
-        """See what there is. "later": ``listener`` is called then; "again": there is input that nobody pulls."""
+    def _look(
+        self, listener: Callable[[], object]
+    ) -> Literal["values", "over", "never", "again", "later"]:
+        """See what there is.
+
+        "later": ``listener`` is called then; "again": there is input that nobody pulls; "never": this thread does,
+        in whose input it waits, and nothing else is on its way.
+        """
         job = self._job
         with self._lock:
             if self._values:
@@ -265,6 +272,8 @@ class Results(Generic[R_co]):
                 return "values"
             if job.finished:
                 return "over"
+            if job.pulled == job.consumed and job in here.pulls_for:
+                return "never"
             return "later" if job.listen(listener) else "again"
 
     def _take(self, piece: Piece) -> None:
@@ -325,6 +334,13 @@ class Results(Generic[R_co]):
             f"the next result of a map call was not there {self._timeout} s after the call; what had not started "
             "is cancelled"
         )
+
+
+def _waits_for_itself() -> WouldDeadlock:
+    return WouldDeadlock(
+        "the input of a map call waits for a result of this very call, and all that it has given were taken: the next "
+        "one would come of what it gives next. Give the first items from elsewhere, or consume outside of the input."
+    )
 
 
 def _raise(error: BaseException | None) -> bool:

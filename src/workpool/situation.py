@@ -50,12 +50,10 @@ def _none_runs() -> int:
 class _Here(threading.local):
     situation: Situation | None = None
     worker: Any = None  # the scheduling worker whose thread this is
-    pulls_for: tuple[
-        Any, ...
-    ] = ()  # the schedulers of map calls whose input this thread is pulling
-    calls_back: Any = (
-        None  # the scheduler of a task whose callbacks are run, and which is not counted yet
-    )
+    # The map calls whose input this thread is pulling.
+    pulls_for: tuple[Any, ...] = ()
+    # The scheduler of a task whose callbacks are run, and which is not counted yet.
+    calls_back: Any = None
 
 
 here = _Here()

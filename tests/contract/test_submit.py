@@ -38,6 +38,8 @@ def test_submit_takes_any_callable(pool: Pool) -> None:
     assert pool.submit("a-b".split, "-").result(DEADLINE) == ["a", "b"]
     assert pool.submit(complex, 1, 2).result(DEADLINE) == 1 + 2j
     assert pool.submit(pow, 2, 5).result(DEADLINE) == 32
+    # Each is bound to an object of its own, which no earlier call has changed.
+    assert [pool.submit([1, 2, 3].pop).result(DEADLINE) for _ in range(3)] == [3, 3, 3]
 
 
 def test_submit_takes_lambdas_and_closures(pool: Pool) -> None:

@@ -14,7 +14,7 @@ from tests.support import tasks
 from tests.support.gates import DEADLINE, Gate, in_background, stop
 from tests.support.on_the_way import stopped_before
 from tests.support.queues import until
-from workpool import Pool, Task
+from workpool import Pool, Task, WouldDeadlock
 from workpool.backends.thread import ThreadWorker
 
 LOCAL: list[Any] = ["thread", "inline"]
@@ -187,6 +187,63 @@ def test_a_task_that_has_help_may_be_part_of_a_circle() -> None:
 
         outer = first.submit(lambda: wait([first.submit(helper)]).done.pop().result())
         assert outer.result(DEADLINE) == 2
+
+
+def test_the_first_of_several_that_a_task_waits_for_may_be_part_of_a_circle() -> None:
+    """It begins to wait for our pool when the last of those that our worker asked for is done."""
+    with Pool(1) as first, Pool(2) as second:
+        both_awaited, last_is_done = threading.Event(), threading.Event()
+
+        def circle() -> int:
+            assert last_is_done.wait(DEADLINE)
+            return first.submit(tasks.double, 1).result()
+
+        async def both() -> int:
+            last = second.submit(both_awaited.wait, DEADLINE)
+            last.add_done_callback(lambda _: last_is_done.set())
+            found = asyncio.gather(second.submit(circle), last)
+            await asyncio.sleep(0)  # each is awaited then, in this order
+            both_awaited.set()
+            return (await found)[0]
+
+        def waits() -> int:
+            return asyncio.run(both())
+
+        assert first.submit(waits).result(DEADLINE) == 2
+
+
+@pytest.mark.parametrize("chunksize", [None, 1])
+@pytest.mark.parametrize("backend", ["thread", "process", "inline"])
+def test_an_input_that_waits_for_its_own_results(backend: Any, chunksize: int | None) -> None:
+    """Where all that it has given were taken, the next one would come of what it gives next: it is refused."""
+
+    def source() -> Iterator[int]:
+        yield 0
+        yield next(results)
+
+    with Pool(1, backend=backend) as pool:
+        results = pool.map(tasks.double, source(), buffersize=1, chunksize=chunksize)
+        with pytest.raises(WouldDeadlock, match="waits for a result of this very call"):
+            in_background(list, results).result()
+        assert pool.submit(tasks.double, 1).result(DEADLINE) == 2
+
+
+@pytest.mark.parametrize("backend", ["thread", "process", "inline"])
+def test_an_input_may_take_results_that_are_on_their_way(backend: Any) -> None:
+    """The consumer goes without them."""
+
+    def source() -> Iterator[int]:
+        for number in range(8):
+            yield number
+            if number == 5:
+                taken.append(next(results))
+
+    taken: list[int] = []
+    with Pool(1, backend=backend) as pool:
+        results = pool.map(tasks.double, source(), buffersize=4)
+        given = in_background(list, results).result()
+    assert sorted([*taken, *given]) == [2 * number for number in range(8)]
+    assert len(taken) == 1
 
 
 def test_help_is_given_back_when_a_wait_ends() -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Callable, Generator
 from typing import Any
 
@@ -196,6 +197,27 @@ def test_a_keyword_that_map_does_not_have(pool: Pool, name: str, way_out: str) -
 def test_a_join_takes_seconds(pool: Pool) -> None:
     """Anything else is refused, by name."""
     refused(pool.join, "timeout", "60", TypeError)
+
+
+@pytest.mark.parametrize("fn", [None, 3, "abs"], ids=repr)
+def test_a_task_needs_a_function(pool: Pool, fn: Any) -> None:
+    """What cannot be called is refused at the call, and not by a worker."""
+    view: Any = pool.options(seed=1)
+    for submit in (pool.submit, view.submit):
+        with pytest.raises(TypeError, match=rf"submit\(\) takes a function .*; got {fn!r}, which"):
+            submit(fn, 1)
+    with pytest.raises(TypeError, match=rf"run\(\) takes a function .*; got {fn!r}, which"):
+        asyncio.run(pool.run(fn))
+    with pool.group() as group, pytest.raises(TypeError, match="which cannot be called"):
+        group.submit(fn)
+    assert pool.unfinished == 0
+
+
+def test_none_in_the_place_of_a_function(pool: Pool) -> None:
+    """It is what most functions return that were called already."""
+    submit: Any = pool.submit
+    with pytest.raises(TypeError, match="Was the function called already, and returned None"):
+        submit(None)
 
 
 def test_a_map_needs_a_function_and_items(pool: Pool) -> None:

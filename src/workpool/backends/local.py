@@ -24,6 +24,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable
 
     from workpool.printing import Lines, Who
+    from workpool.scheduling.awaited import Awaited
     from workpool.scheduling.scheduler import Scheduler
     from workpool.task import Task
 
@@ -44,10 +45,9 @@ class LocalRunner:
         self.inbox: Any = None
         self.taken: Any = None
         self.lent = self.leaving = False
-        self.patience: float | None = (
-            None  # seconds that an idle thread sleeps before it looks again
-        )
-        self.waits_on: Any = None  # a weak reference: a task or map call of another pool
+        # Seconds that an idle thread sleeps before it looks again.
+        self.patience: float | None = None
+        self.waits_on: Awaited | None = None  # in other pools
         self.situation = Situation(scheduler.name, index)
         self.task: Task[Any] | None = None  # what runs now, a task
         self.chunk: Chunk | None = None  # or a chunk

@@ -49,8 +49,6 @@ PLAIN = frozenset({int, float, bool, str, bytes, type(None), complex})
 # Of these nothing can go wrong, and there is nothing to be laid apart or looked for.
 _ALWAYS_PICKLES = frozenset({int, float, bool, type(None)})
 
-_NAMED = (types.FunctionType, types.BuiltinFunctionType, type)
-
 loads = pickle.loads
 _APART = 1 << 18  # bytes: larger buffers do not go into the pickle, where asked for
 NO_ARGUMENTS = pickle.dumps(((), {}), PROTOCOL)
@@ -150,7 +148,7 @@ def dump_call(
             from workpool.ipc.blaming import blame
 
             raise blame(task, "function", fn, "", error, to) from error
-        if not by_value and type(fn) is types.FunctionType and reusable(fn, data):
+        if not by_value and reusable(fn, data):
             if len(_by_name) >= _MOST_BY_NAME:
                 _by_name.clear()
             _by_name[id(fn)] = weakref.ref(fn), data
@@ -208,8 +206,12 @@ def dump_result(
 
 
 def reusable(fn: object, data: bytes) -> bool:
-    """Tell whether a function unpickled from ``data`` is the same at every unpickling: named, not copied."""
-    return type(fn) in _NAMED and b"cloudpickle" not in data
+    """Tell whether a callable unpickled from ``data`` is the same at every unpickling: named, not copied."""
+    if type(fn) is types.BuiltinFunctionType:  # or a method, which takes along what it is bound to
+        named = isinstance(fn.__self__, types.ModuleType)
+    else:
+        named = type(fn) in (types.FunctionType, type)  # a metaclass may have ways of its own
+    return named and b"cloudpickle" not in data
 
 
 # ------------------------------------------------------------------------- errors

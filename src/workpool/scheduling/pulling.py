@@ -73,7 +73,7 @@ class Pulling:
             if self.puller is not None:
                 return False
             self.puller = who
-        here.pulls_for = (*here.pulls_for, self.host)
+        here.pulls_for = (*here.pulls_for, self)
         return True
 
     def end_pulling(self) -> None:

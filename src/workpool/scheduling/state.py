@@ -48,6 +48,7 @@ from workpool.task import PENDING, RUNNING
 if TYPE_CHECKING:
     from collections.abc import Callable
 
+    from workpool.scheduling.awaited import Awaited
     from workpool.scheduling.ledger import Epoch
     from workpool.scheduling.mapjob import MapJob
     from workpool.scheduling.submitjob import SubmitJob
@@ -103,7 +104,7 @@ class State:
         # append and popleft is one step.
         self.late: deque[Task[Any]] = deque()
         self._extra: int = 0  # workers beyond max_workers, one for each that waits for its own pool
-        self._awaited: list[Any] = []  # weak references to what workers of other pools wait for
+        self._awaited: Awaited | None = None  # by workers of other pools, here
         # Units that wait for their next attempt, and the timer of each, when it is made.
         self._delayed: dict[Any, list[Timer]] = {}
         self.called_off = False  # what has not begun is cancelled, and so is each next attempt

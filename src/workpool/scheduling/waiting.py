@@ -8,7 +8,6 @@ only wait for itself is refused.
 
 from __future__ import annotations
 
-import weakref
 from time import monotonic
 from typing import TYPE_CHECKING, Any
 
@@ -103,7 +102,7 @@ class Waiting(Hiring):
                 "of one) and would wait for itself. Call it from outside, or wait for single tasks."
             )
             raise WouldDeadlock(message)
-        if self in here.pulls_for:
+        if any(job.host is self for job in here.pulls_for):
             message = (
                 f"{call}() of {self.name} was called by the input of a map call of it, which is pulled by this very "
                 "thread, and would wait for itself. Call it from outside, or wait for single tasks."
@@ -247,21 +246,25 @@ class Waiting(Hiring):
         one of two who do so at once sees both. That nothing is queued is no reason not to lend:
         what is waited for may pause, and be queued later.
         """
-        worker.waits_on = awaited = weakref.ref(what)
+        from workpool.scheduling.awaited import Awaited
+
+        with worker.scheduler.lock:
+            worker.waits_on = worker.waits_on or Awaited()
+            worker.waits_on.add(what)
         with self.lock:
-            self._awaited = [other for other in self._awaited if _lasts(other)]
-            self._awaited.append(awaited)
+            self._awaited = self._awaited or Awaited()
+            self._awaited.add(what)
         self._lend_if_all_wait()
         worker.scheduler._lend_if_all_wait()
 
     def _lend_if_all_wait(self) -> None:
         with self.lock:
             ours: list[Any] = list(self.workers.values())
-            if self._vacancy() is not None or not any(map(_lasts, self._awaited)):
+            if self._vacancy() is not None or self._awaited is None or not self._awaited.last():
                 return
             lender = next((one for one in ours if not one.lent), None)
             # One that has lent waits for this very pool, or did a moment ago.
-            if lender is None or not all(one.lent or _lasts(one.waits_on) for one in ours):
+            if lender is None or not all(one.lent or _waits(one) for one in ours):
                 return
             lender.lent = True
             self._extra += 1
@@ -281,9 +284,6 @@ class Waiting(Hiring):
         return lends
 
 
-def _lasts(awaited: weakref.ref[Any] | None) -> bool:
-    """Tell whether a task or map call that somebody waits for is not done."""
-    what = None if awaited is None else awaited()
-    if what is None:
-        return False
-    return not (what.done() if what.__class__ is Task else what.finished)
+def _waits(worker: Any) -> bool:
+    """Tell whether a worker waits for another pool; a loop over what is done first may have ended early."""
+    return worker.waits_on is not None and worker.waits_on.last()
