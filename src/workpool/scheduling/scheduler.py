@@ -21,6 +21,7 @@ from __future__ import annotations
 
 from concurrent.futures import InvalidStateError
 from contextlib import suppress
+from types import FunctionType
 from functools import partial
 from time import monotonic
 from typing import TYPE_CHECKING, Any
@@ -192,7 +193,8 @@ class Scheduler(Taking, Retrying, Ending):
                 return False
             # What Task.settle does, without its calls.
             if call is not None:
-                task._called = function_name(call[0])
+                fn = call[0]
+                task._called = fn.__qualname__ if type(fn) is FunctionType else function_name(fn)
             task._result, task._stage, task._call = value, FINISHED, None
             extras = task._extras
             self.tally.ended(task, None)
