@@ -201,7 +201,7 @@ def test_what_a_callback_raises_where_ctrl_c_is_ignored_is_told(
 ) -> None:
     """Nobody pressed it: a KeyboardInterrupt there is an error like any other, and is not lost."""
     signal.signal(signal.SIGINT, signal.SIG_IGN)
-    with Gate() as gate, Pool(1) as pool:
+    with Pool(1) as pool, Gate() as gate:
         pool.submit(tasks.hold, gate.path, 1)
         gate.arrival()
         queued = pool.submit(tasks.double, 1)
