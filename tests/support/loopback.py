@@ -42,6 +42,7 @@ class FarEnd:
     def __init__(self, engine: LoopbackEngine, slot: Slot) -> None:
         self.orders: SimpleQueue[Any] = SimpleQueue()
         self.life: Life | None = None
+        self.given_up = False  # what it runs goes on, and nobody waits for that
         self._engine = engine
         self._slot = slot
         name = f"loopback-{slot.index}"
@@ -95,13 +96,15 @@ class LoopbackEngine:
     def end(self, slot: Slot) -> None:
         far = slot.far
         if far is not None:
+            far.given_up = True
             far.orders.put(None)
             slot.post(lambda: slot.died(far, "an order to end"))
 
     def leave(self, slot: Slot) -> None:
         if isinstance(slot.far, FarEnd):
             slot.far.orders.put(None)
-            slot.far.thread.join(0.0 if slot.flight is not None else 5.0)
+            if slot.flight is None and not slot.far.given_up:
+                slot.far.thread.join(5.0)
 
     def rests(self, slot: Slot) -> bool:
         return False
