@@ -26,7 +26,15 @@ if TYPE_CHECKING:
     import asyncio
     from collections.abc import Callable, Generator
 
-__all__ = ["Wakeup", "call_beside", "cancelled_error", "is_cancellation", "wakeup"]
+__all__ = [
+    "Wakeup",
+    "call_beside",
+    "cancelled_error",
+    "is_cancellation",
+    "runs_a_loop",
+    "turn",
+    "wakeup",
+]
 
 
 class Wakeup(Protocol):
@@ -57,6 +65,24 @@ def wakeup() -> Wakeup:
     if post is None or post.loop() is not loop:
         post = _here.post = _Post(loop)
     return _InAsyncio(post, loop.create_future())
+
+
+def runs_a_loop() -> bool:
+    """Tell whether the caller's thread runs an event loop this moment."""
+    if _trio_of_caller() is not None:
+        return True
+    asyncio = sys.modules.get("asyncio")
+    running = getattr(
+        asyncio, "_get_running_loop", None
+    )  # of a module that is being imported there is none
+    return running is not None and running() is not None
+
+
+async def turn() -> None:
+    """Let the loop's other tasks have a turn."""
+    waking = wakeup()
+    waking.set()
+    await waking
 
 
 def cancelled_error() -> BaseException:

@@ -88,7 +88,7 @@ class MapCall:
                     lazy = True
             self._give(job, lazy=lazy, scribe=scribe)
             results = Results[Any](job, timeout=timeout, return_exceptions=return_exceptions)
-            job.pull()
+            results.pull(by="call")
         except BaseException:
             with self._scheduler.lock:
                 job.close()  # nobody will have its results

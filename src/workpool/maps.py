@@ -8,10 +8,11 @@ instead of raised, a result may be one.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Sized
-from typing import TYPE_CHECKING, Any, Literal, TypedDict, TypeVar, Unpack, overload
+from collections.abc import Callable, Iterable
+from typing import TYPE_CHECKING, Any, Literal, TypedDict, TypeVar, Unpack, cast, overload
 
 if TYPE_CHECKING:
+    from collections.abc import Sized
     from os import PathLike
 
     from workpool.integrations.progress.snapshot import Progress
@@ -294,4 +295,7 @@ class Maps:
 
 def _length(iterable: Iterable[Any]) -> int | None:
     """Give the number of items, where the input knows it."""
-    return len(iterable) if isinstance(iterable, Sized) else None
+    try:
+        return len(cast("Sized", iterable))
+    except (TypeError, OverflowError):  # it has none, or says so when it is asked, as tqdm's
+        return None

@@ -25,6 +25,7 @@ from workpool.calm import calmly
 from workpool.errors import NotPicklable, WouldDeadlock
 from workpool.midway import held_here
 from workpool.scheduling.ledger import rouse
+from workpool.scheduling.pulling import SLOW
 from workpool.situation import here
 from workpool.waits import make_sleeper, sleep_on
 
@@ -33,6 +34,7 @@ if TYPE_CHECKING:
 
     from workpool.scheduling.guests import Meter, Scribe
     from workpool.scheduling.mapjob import MapJob, Piece
+    from workpool.scheduling.pulling import Puller
 
 __all__ = ["Results"]
 
@@ -183,7 +185,7 @@ class Results(Generic[R_co]):
         job = self._job
         job.host.refuse_midway("next")
         while not self._closed:
-            self._pull()
+            self.pull()
             job.host.assist_job(job)
             sleeper = make_sleeper()
             listener = partial(rouse, sleeper)
@@ -196,27 +198,32 @@ class Results(Generic[R_co]):
                 return _raise(error)
             if found == "never":
                 raise _waits_for_itself()
+            left = None if self._until is None else self._until - monotonic()
             if found == "later":
                 woken = False
                 try:
-                    left = None if self._until is None else self._until - monotonic()
                     woken = sleep_on(sleeper, left)
                 finally:
                     if not woken:
                         self._unlisten(listener)
-                if not woken:
-                    self.close()
-                    raise self._too_late()
+            else:
+                woken = left is None or left > 0
+            if not woken:
+                self.close()
+                raise self._too_late()
         return False
 
     async def _more_async(self) -> bool:
         """Wait for the next piece without blocking the event loop; False at the end."""
-        from workpool.eventloops import wakeup
+        from workpool.eventloops import turn, wakeup
 
         self._touched = True
         job = self._job
         while not self._closed:
-            self._pull()
+            began = monotonic()
+            self.pull()
+            if monotonic() - began >= SLOW:
+                await turn()  # for the loop's other tasks, where there is always something to fetch
             job.host.assist_job(job)
             waking = wakeup()
             found = self._look(waking.set)
@@ -226,24 +233,28 @@ class Results(Generic[R_co]):
                 error = self._last_words(StopIteration, StopAsyncIteration)
                 await self._farewell_async()
                 return _raise(error)
+            if found == "never":
+                raise _waits_for_itself()
+            left = None if self._until is None else max(0.0, self._until - monotonic())
             if found == "later":
                 woken = False
                 try:
-                    left = None if self._until is None else max(0.0, self._until - monotonic())
                     woken = await waking.wait(left)
                 finally:
                     if not woken:
                         self._unlisten(waking.set)
-                if not woken:
-                    self._cancel()
-                    raise self._too_late()
+            else:
+                woken = left is None or left > 0
+            if not woken:
+                self._cancel()
+                raise self._too_late()
         return False
 
-    def _pull(self) -> None:
+    def pull(self, by: Puller = "consumer") -> None:
         """Pull input; an error of it is told in its place, behind the results of the items before it."""
         job = self._job
         try:
-            job.pull()
+            job.pull(self._until, by=by)
         except Exception as error:
             if job.reason is not error:
                 raise

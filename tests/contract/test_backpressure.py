@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import queue
+import time
 
 import pytest
 
@@ -157,6 +158,42 @@ def test_run_waits_without_stopping_the_loop(small: Pool, busy: Busy) -> None:
     with busy(small) as gate:
         fill(small)
         assert in_background(asyncio.run, main(gate)).result() == [0, 2, 4]
+
+
+def test_a_submit_in_a_loop_goes_before_its_coroutines(small: Pool, busy: Busy) -> None:
+    """They would be given the room, and could not come for it before the loop's thread has submitted."""
+
+    async def main(gate: Gate) -> list[int]:
+        others = [asyncio.create_task(small.run(tasks.double, n)) for n in range(3)]
+        await asyncio.sleep(0)  # each has come to wait for room
+        opener = in_background(open_when_one_more_waits, gate)
+        first = small.submit(tasks.double, 21)
+        opener.result()
+        return [first.result(DEADLINE), *await asyncio.gather(*others)]
+
+    def open_when_one_more_waits(gate: Gate) -> None:
+        until(lambda: len(small._scheduler._putters) == 4)
+        gate.open()
+
+    with busy(small) as gate:
+        fill(small)
+        assert in_background(asyncio.run, main(gate)).result() == [42, 0, 2, 4]
+
+
+def test_many_coroutines_wait_for_room_at_once(small: Pool) -> None:
+    """Each that comes or goes looks at none of the others: the time for one does not grow with them."""
+
+    async def main(count: int) -> float:
+        began = time.monotonic()
+        assert (
+            len(await asyncio.gather(*(small.run(tasks.double, n) for n in range(count)))) == count
+        )
+        return time.monotonic() - began
+
+    small_number, large_number = (
+        in_background(asyncio.run, main(n)).result() for n in (500, 4_000)
+    )
+    assert large_number < 8 * small_number * 3
 
 
 @pytest.mark.lacks("pickles")

@@ -49,7 +49,7 @@ class Ending(Waiting):
             self.closed = True
             for job in self.ledger.open_jobs:
                 self._cut_off(job)
-            self._wake_putters()
+            self._putters.serve_all()
             if not self.ledger.unfinished:
                 self._rouse()
             return True
@@ -216,7 +216,7 @@ class Ending(Waiting):
             self.killed = True
             for job in self.ledger.open_jobs:
                 job.close()
-            self._wake_putters()
+            self._putters.serve_all()
         self._cancel_queued()
         self._hurry_delayed()
         with self.lock:

@@ -230,7 +230,7 @@ class Hiring(Settling):
             if for_good:
                 for job in self.ledger.open_jobs:
                     job.cut_off(anew(reason))
-            self._wake_putters()
+            self._putters.serve_all()
         self.sweep()
         for task in tasks:
             self.settle(task, None, anew(reason))

@@ -21,7 +21,7 @@ from workpool.calm import calmly
 from workpool.scheduling.accepted import Accepted
 from workpool.scheduling.chunk import Chunk, Piece
 from workpool.scheduling.pace import TARGET, together
-from workpool.scheduling.pulling import Pulling
+from workpool.scheduling.pulling import SLOW, Pulling
 from workpool.situation import here
 
 if TYPE_CHECKING:
@@ -29,6 +29,7 @@ if TYPE_CHECKING:
 
     from workpool.scheduling.guests import Host
     from workpool.scheduling.ledger import Epoch
+    from workpool.scheduling.pulling import Puller
     from workpool.scheduling.terms import Terms
 
 __all__ = ["Chunk", "MapJob", "Piece"]
@@ -128,21 +129,21 @@ class MapJob(Pulling):
         )
         return max(4 * workers, min(wide, WIDEST_WINDOW))
 
-    def pull(self, *, ahead_of_settled: bool = False) -> None:
-        """Pull input up to the window, counted from what is consumed (or merely settled)."""
+    def pull(self, until: float | None = None, *, by: Puller = "consumer") -> None:
+        """Pull input up to the window, or as far as need be (see `Pulling`)."""
         if self.exhausted:
             return
         me, before = object(), here.pulls_for
         try:
             if not self.begin_pulling(me):
                 return
-            batch = 1
+            batch, slow = 1, False
             while (source := self._source) is not None:
-                behind = self.settled if ahead_of_settled else self.consumed
-                room = self.window() - (self.pulled - behind)
-                if room <= 0:
+                room = self.window() - self.ahead(by)
+                began = monotonic()
+                if room <= 0 or self.is_enough(by, began, until, slow=slow):
                     return
-                began, wanted = monotonic(), min(batch, room)
+                wanted = min(batch, room)
                 items: list[Any] = []
                 try:
                     items.extend(islice(source, wanted))
@@ -153,7 +154,8 @@ class MapJob(Pulling):
                 if self.scribe is not None:
                     kept = self.restore(items, last=len(items) < wanted)
                 # Few at a time from a slow input, so that its first items start at once.
-                batch = batch * 2 if monotonic() - began < TARGET / 8 else 1
+                slow = monotonic() - began >= SLOW
+                batch = 1 if slow else batch * 2
                 if not calmly(self._take_in, items, wanted, kept):
                     return
                 if items:
@@ -285,6 +287,11 @@ class MapJob(Pulling):
             if self._source is None and self.settled == self.pulled:
                 self.meter.end()
         self.host.dismiss(self.epoch, count)
+
+    @property
+    def has_next(self) -> bool:
+        """Whether there is something to fetch; lock held, or a hint without."""
+        return self.consumed in self._ready if self.ordered else bool(self._completed)
 
     def fetch(self) -> Piece | None:
         """Take the next piece, if it is there; lock held."""

@@ -3,14 +3,20 @@
 The scheduler's lock guards all of it, but for the pulling itself, which runs the user's
 iterator in the thread of whoever consumes (or joins). ``puller`` lets one thread at a
 time do that.
+
+How far a call of ``pull`` goes: to the end of the window, which is counted from what is consumed, or, for a join,
+from what is settled. Before that, where the input turns out to be slow: the call that makes the map goes
+on when something is on its way, a consumer when something can be fetched. And for nobody beyond ``until``,
+a moment of ``monotonic()``, looked at between two items or batches of a quick input.
 """
 
 from __future__ import annotations
 
 from concurrent.futures import CancelledError
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Literal, TypeAlias
 
 from workpool.scheduling.ledger import rouse
+from workpool.scheduling.pace import TARGET
 from workpool.situation import here
 
 if TYPE_CHECKING:
@@ -19,7 +25,10 @@ if TYPE_CHECKING:
     from workpool.scheduling.guests import Meter, Scribe
     from workpool.scheduling.ledger import Epoch
 
-__all__ = ["Pulling"]
+__all__ = ["SLOW", "Puller", "Pulling"]
+
+SLOW = TARGET / 8  # seconds for which the input may keep whoever pulls from what there is to do
+Puller: TypeAlias = Literal["call", "consumer", "join"]
 
 
 class Pulling:
@@ -80,21 +89,35 @@ class Pulling:
         """Have it known that the input is free again, which the caller has seen to; without the lock."""
         with self.host.lock:
             self.tell_watchers()  # a join that found the input taken looks again
-            if self.listeners and self.could_pull(ahead_of_settled=False):
+            if self.listeners and self.could_pull("consumer"):
                 self.tell()  # and a consumer, whom this call left something to pull
         self.host.sweep()
+
+    def ahead(self, by: Puller) -> int:
+        """How many items are pulled and not consumed (or, for a join, not settled)."""
+        return self.pulled - (self.settled if by == "join" else self.consumed)
+
+    def is_enough(self, by: Puller, now: float, until: float | None, *, slow: bool) -> bool:
+        """Tell whether to leave the rest of the window for later; looked at without the lock, as a hint."""
+        if until is not None and now >= until:
+            return True
+        return slow and ((by == "call" and self.pulled > 0) or (by == "consumer" and self.has_next))
+
+    @property
+    def has_next(self) -> bool:
+        """Whether there is something to fetch."""
+        raise NotImplementedError
 
     def window(self) -> int | None:
         """How many items may be pulled ahead of the consumer; None is no bound."""
         return self._window
 
-    def could_pull(self, *, ahead_of_settled: bool = True) -> bool:
-        """Tell whether a join (or else the consumer) would find input to pull right now; lock held."""
+    def could_pull(self, by: Puller = "join") -> bool:
+        """Tell whether there is input to pull right now; lock held."""
         if self._source is None or self.puller is not None:
             return False
         window = self.window()
-        behind = self.settled if ahead_of_settled else self.consumed
-        return window is None or self.pulled - behind < window
+        return window is None or self.ahead(by) < window
 
     def restore(self, items: list[Any], *, last: bool) -> dict[int, Any]:
         """Ask what is kept of these items; the call ends if that cannot be told."""
@@ -155,7 +178,7 @@ class Pulling:
 
     def listen(self, listener: Callable[[], object]) -> bool:
         """Have a consumer woken when there may be more for it; False if it can pull instead; lock held."""
-        if self.could_pull(ahead_of_settled=False):
+        if self.could_pull("consumer"):
             return False
         self.listeners.append(listener)
         return True

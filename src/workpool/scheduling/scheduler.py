@@ -237,10 +237,13 @@ class Scheduler(Taking, Retrying, Ending):
         """
         import queue as stdlib_queue
 
+        from workpool.eventloops import runs_a_loop
+
         until = None if timeout is None else monotonic() + timeout
         if self.busy_here():
             self._submit_elsewhere(task)
             return
+        in_loop = runs_a_loop()
         inside = here.worker if here.worker is not None and here.worker.scheduler is self else None
         if inside is not None and inside.can_nest:
             self.lend_worker(inside)
@@ -256,8 +259,10 @@ class Scheduler(Taking, Retrying, Ending):
                     self.queue.waiting += 1
                     self.queue.push(task, task._terms.priority)
                     return
+                if until is not None and monotonic() >= until:
+                    raise stdlib_queue.Full(self._is_full(timeout))
                 sleeper = make_sleeper()
-                self._putters.append(sleeper)
+                self._putters.enlist(sleeper, in_front=in_loop)
             try:
                 woken = sleep_on(sleeper, None if until is None else until - monotonic())
             except BaseException:
@@ -289,7 +294,7 @@ class Scheduler(Taking, Retrying, Ending):
             with self.lock:
                 if self.closed or self.broken is not None or self.queue.waiting < self.queue_size:
                     continue
-                self._putters.append(sleeper)
+                self._putters.enlist(sleeper)
             try:
                 woken = await sleeper.waking.wait(left)
             except BaseException:
@@ -307,9 +312,7 @@ class Scheduler(Taking, Retrying, Ending):
     def _leave_putters(self, sleeper: Any) -> None:
         """Stop waiting for room; pass a wake-up that came meanwhile to the next."""
         with self.lock:
-            try:
-                self._putters.remove(sleeper)
-            except ValueError:
+            if not self._putters.leave(sleeper):
                 self._room()
 
 

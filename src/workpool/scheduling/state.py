@@ -40,6 +40,7 @@ from workpool.scheduling.later import Later
 from workpool.scheduling.ledger import Ledger
 from workpool.scheduling.pace import Pace
 from workpool.scheduling.patient_lock import make_lock
+from workpool.scheduling.putters import Putters
 from workpool.scheduling.queue import TaskQueue
 from workpool.scheduling.tally import Tally
 from workpool.scheduling.timers import Timers
@@ -110,7 +111,7 @@ class State:
         self.called_off = False  # what has not begun is cancelled, and so is each next attempt
         self._make_worker = make_worker
         self._borrows_callers = borrows_callers  # a worker runs tasks in the thread that starts it
-        self._putters: deque[Any] = deque()  # held locks of submits that wait for room
+        self._putters = Putters()
         self._ids = count()
         # Workers whose results are read by who waits for them, until somebody else wants to know.
         # Not guarded: who adds one looks for what is queued afterwards, who queues looks in here.
@@ -334,12 +335,4 @@ class State:
 
     def _room(self) -> None:
         """Wake submits for which there is room; lock held."""
-        room = self.queue_size - self.queue.waiting
-        while self._putters and room > 0:
-            # A coroutine whose loop is gone does not take the place it was woken for.
-            if self._putters.popleft().release() is not False:
-                room -= 1
-
-    def _wake_putters(self) -> None:
-        while self._putters:
-            self._putters.popleft().release()
+        self._putters.serve(self.queue_size - self.queue.waiting)

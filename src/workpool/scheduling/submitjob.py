@@ -10,17 +10,19 @@ from __future__ import annotations
 
 from collections import deque
 from concurrent.futures import BrokenExecutor
+from time import monotonic
 from typing import TYPE_CHECKING, Any
 
 from workpool.errors import PoolClosed
 from workpool.scheduling.chunk import Piece
-from workpool.scheduling.pulling import Pulling
+from workpool.scheduling.pulling import SLOW, Pulling
 from workpool.situation import here
 from workpool.task import Task
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
+    from workpool.scheduling.pulling import Puller
     from workpool.scheduling.scheduler import Scheduler
 
 __all__ = ["SubmitJob"]
@@ -58,15 +60,18 @@ class SubmitJob(Pulling):
             self._source = source
             self.epoch.open_jobs.append(self)
 
-    def pull(self, *, ahead_of_settled: bool = False) -> None:
-        """Submit items up to the window, counted from what is consumed (or merely settled)."""
+    def pull(self, until: float | None = None, *, by: Puller = "consumer") -> None:
+        """Submit items up to the window, or as far as need be (see `Pulling`)."""
         me, before = object(), here.pulls_for
         try:
             if not self.begin_pulling(me):
                 return
+            slow = False
             while (source := self._source) is not None:  # which another thread may end
-                behind = self.settled if ahead_of_settled else self.consumed
-                if self._window is not None and self.pulled - behind >= self._window:
+                if self._window is not None and self.ahead(by) >= self._window:
+                    return
+                began = monotonic()
+                if self.is_enough(by, began, until, slow=slow and self._window is not None):
                     return
                 try:
                     item = next(source)
@@ -80,6 +85,7 @@ class SubmitJob(Pulling):
                     with self.host.lock:
                         self.fail_input(error)
                     raise
+                slow = monotonic() - began >= SLOW
                 if self.scribe is not None:
                     kept = self.restore([item], last=False)
                     if self.closed or self.exhausted:
@@ -142,17 +148,24 @@ class SubmitJob(Pulling):
             self.epoch.left += 1
             self.host.dismiss(theirs, 1)
 
+    @property
+    def has_next(self) -> bool:
+        """Whether there is something to fetch; lock held, or a hint without."""
+        if not self.ordered:
+            return bool(self._done)
+        try:
+            first = self._tasks[0]
+        except IndexError:
+            return False
+        return first.done() and (self.scribe is None or first in self._through)
+
     def fetch(self) -> Piece | None:
         """Take the next result, if it is there; lock held."""
+        if not self.has_next:
+            return None
         if self.ordered:
-            if not self._tasks or not self._tasks[0].done():
-                return None
-            if self.scribe is not None and self._tasks[0] not in self._through:
-                return None
             task = self._tasks.popleft()
         else:
-            if not self._done:
-                return None
             task = self._done.popleft()
             self._tasks.remove(task)
         self.consumed += 1

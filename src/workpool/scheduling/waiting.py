@@ -49,13 +49,14 @@ class Waiting(Hiring):
         while True:
             # The input of open map calls is pulled here, in the thread that joins.
             for job in list(epoch.open_jobs):
-                job.pull(ahead_of_settled=True)
+                job.pull(until, by="join")
             self.attend()
+            late = until is not None and monotonic() >= until
             with self.lock:
                 open_jobs = list(epoch.open_jobs)
                 if not epoch.left and not open_jobs:
                     return
-                if any(job.could_pull() for job in open_jobs):
+                if not late and any(job.could_pull() for job in open_jobs):
                     continue  # what was in the way of pulling settled before we could sleep on it
                 sleeper = sleeper_on(epoch)
                 for job in open_jobs:
@@ -76,12 +77,13 @@ class Waiting(Hiring):
     def _join_timeout(self, timeout: float | None) -> JoinTimeout:
         running = self.running()
         with self.lock:
-            unfinished = self.ledger.unfinished
+            unfinished, inputs = self.ledger.unfinished, len(self.ledger.open_jobs)
         shown = ", ".join(f"{name} for {age:.1f} s" for name, age in running[:5])
         more = f" and {len(running) - 5} more" if len(running) > 5 else ""
         return JoinTimeout(
             f"{self.name}: {unfinished} tasks are not done after {timeout} s; "
-            f"running: {shown or 'none'}{more}. The pool stays open: join again, or cancel what hangs.",
+            f"running: {shown or 'none'}{more}{_not_at_its_end(inputs)}. "
+            "The pool stays open: join again, or cancel what hangs.",
             unfinished=unfinished,
             running=tuple(running),
         )
@@ -282,6 +284,14 @@ class Waiting(Hiring):
         if queued:
             self.hire()  # also for one that has lent before: inline it is this thread that works
         return lends
+
+
+def _not_at_its_end(inputs: int) -> str:
+    if not inputs:
+        return ""
+    return (
+        f"; the input of {'a map call' if inputs == 1 else f'{inputs} map calls'} is not at its end"
+    )
 
 
 def _waits(worker: Any) -> bool:
