@@ -28,7 +28,7 @@ class Slow:
 
     def __iter__(self) -> Iterator[int]:
         for number in count():
-            time.sleep(self._naps)
+            time.sleep(self._naps)  # house: sleep - it is what makes the input slow
             self.pulled += 1
             yield number
 
