@@ -235,7 +235,9 @@ def main(conn_fd: int, parent: int) -> None:
     with suppress(OSError):
         os.setpgid(0, 0)  # Ctrl-C on the terminal is the parent's to deal with
     signal.signal(signal.SIGINT, signal.SIG_IGN)
-    signal.pthread_sigmask(signal.SIG_UNBLOCK, {signal.SIGINT})
+    # What the thread of the program had blocked that started this: SIGCHLD, which wakes us, and what
+    # it waits for itself. Workers are to hear what they are sent, and what they start as well.
+    signal.pthread_sigmask(signal.SIG_SETMASK, ())
     wake_r, wake_w = os.pipe()
     os.set_blocking(wake_w, False)
     os.set_blocking(wake_r, False)

@@ -66,6 +66,7 @@ class WorkerHandle:
         self.exitcode: int | None = None
         self.watcher = 0  # our child that looks after the worker, if it was forked from here
         self.keeper = 0  # the process that tells of the worker's end: that one, or the keeper
+        self.ended = False  # the end of the pipe for outcomes was read: nothing more will come
         self.dead = False
         # Where the worker lays large results down, and which of ours it has, and we of its.
         self.depot_fd = depot_fd
@@ -128,7 +129,10 @@ class WorkerHandle:
         frames: list[tuple[Any, memoryview]] = []
         reader = self.reader
         try:
-            while not frames and reader.read_once():
+            while not frames:
+                if not reader.read_once():
+                    self.ended = True
+                    break
                 while (frame := reader.next_frame()) is not None:
                     frames.append(frame)
         except BlockingIOError:

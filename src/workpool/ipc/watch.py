@@ -8,6 +8,7 @@ put it back: an alarm wakes the sleeper after `REST` seconds, who then does
 from __future__ import annotations
 
 import select
+from contextlib import suppress
 from typing import TYPE_CHECKING
 
 from workpool._compat import LINUX
@@ -65,6 +66,14 @@ class Watch:
             self._epoll.unregister(fd)
         elif self._poll is not None:
             self._poll.unregister(fd)
+
+    def forget(self, fd: int) -> None:
+        """Wait for it no more, nor listen to it again; it may be left out, or forgotten already."""
+        if fd == self.resting:
+            self.resting = -1
+            return
+        with suppress(OSError, KeyError):
+            self.ignore(fd)
 
     def rest(self, fd: int) -> None:
         """Leave a descriptor out for a while: the caller reads it. Only where `CAN_SHARE`."""

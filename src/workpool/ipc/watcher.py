@@ -27,7 +27,7 @@ def watch_fork(given: list[int], status_w: int, parent: int) -> int:
 
     with suppress(OSError):
         os.setpgid(0, 0)
-    signal.pthread_sigmask(signal.SIG_UNBLOCK, {signal.SIGINT})
+    signal.pthread_sigmask(signal.SIG_SETMASK, ())  # as the keeper does
     try:
         pid = os.fork()
     except OSError as error:

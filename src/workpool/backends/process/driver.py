@@ -144,6 +144,7 @@ class ProcessWorker(Reckoning):
             and not self._in_doubt
             and self._doomed is None
             and not handle.pending
+            and not handle.ended
             and self._hearing is None  # log handlers of this process run in the driver's thread
             and self._due(handle) is None
         )
@@ -168,14 +169,25 @@ class ProcessWorker(Reckoning):
             self._in_doubt = True
             self._read_and_feed(handle)
             self._in_doubt = False
-            if task._stage is RUNNING and not self._only_waits(handle):
-                return  # it was taken back and sent anew: the driver must push and look at the clock
+            if task._stage is RUNNING and (
+                # It was taken back and sent anew: the driver must push and look at the clock. Or the
+                # pipe is at its end, and always ready: the driver waits for the end of the process.
+                not self._only_waits(handle) or (until is not None and monotonic() >= until)
+            ):
+                return
 
     def _read_and_feed(self, handle: WorkerHandle) -> None:
         """Settle what came; when that was it, send what is to be done next."""
-        self._take_in(handle, handle.receive())
+        self._take_in(handle, self._receive(handle))
         if not self._flights and not self._feed(handle):
             self.wake()
+
+    def _receive(self, handle: WorkerHandle) -> list[Any]:
+        """Read what is there; from the end of the pipe on, the end of the process alone is waited for."""
+        frames = handle.receive()
+        if handle.ended and self._watch is not None:
+            self._watch.forget(handle.result_r)
+        return frames
 
     # ------------------------------------------------------------------ the thread
 
@@ -259,7 +271,7 @@ class ProcessWorker(Reckoning):
             if self._wake_r in ready:
                 self._obey(handle)
             # Outcomes are read, then reports, then outcomes settled: no result overtakes its records.
-            frames = handle.receive() if handle.result_r in ready else []
+            frames = self._receive(handle) if handle.result_r in ready else []
             if frames or handle.reports.fd in ready:
                 self._hear(handle)
             self._take_in(handle, frames)
@@ -298,7 +310,7 @@ class ProcessWorker(Reckoning):
             ready = self._sleep(handle, until)
             if self._wake_r in ready:
                 self._obey(handle)
-            frames = handle.receive()
+            frames = self._receive(handle)
             self._hear(handle)
             for header, _ in frames:
                 if header[0] == serving.READY:
