@@ -10,6 +10,7 @@ from __future__ import annotations
 import errno
 import mmap
 import os
+import select
 import weakref
 from contextlib import ExitStack, suppress
 from typing import TYPE_CHECKING, Any
@@ -62,6 +63,9 @@ class WorkerHandle:
         self.journal = journal
         self.reader = FrameReader(self.result_r)
         self._outbox: list[Any] = []  # pieces of frames that did not fit into the pipe yet
+        # Second reading ends of the pipes that we write to. So a write to a dead worker, of whose end the status pipe
+        # tells, breaks no pipe: that would be a SIGPIPE, which ends a program that does not ignore it.
+        self.held: list[int] = []
         self.reports = NO_REPORTS  # the pipe that they come up, if any were asked for
         self.exitcode: int | None = None
         self.watcher = 0  # our child that looks after the worker, if it was forked from here
@@ -92,24 +96,20 @@ class WorkerHandle:
     def post(self, pieces: list[bytes]) -> None:
         """Send a frame, or as much as the pipe takes; the rest is for ``push``."""
         if len(pieces) == 1 and not self._outbox and len(pieces[0]) <= _PIPE_BUF:
-            with suppress(BrokenPipeError):
-                try:
-                    os.write(self._task_w, pieces[0])  # so short a write is all or nothing
-                except BlockingIOError:
-                    self._outbox.append(memoryview(pieces[0]))
+            try:
+                os.write(self._task_w, pieces[0])  # so short a write is all or nothing
+            except BlockingIOError:
+                self._outbox.append(memoryview(pieces[0]))
             return
         self._outbox.extend(memoryview(piece) for piece in pieces if piece)
         self.push()
 
     def push(self) -> None:
-        """Write what waits, as much as the pipe takes; a broken pipe is for the status pipe to tell."""
+        """Write what waits, as much as the pipe takes; that nobody reads it, the status pipe tells."""
         while self._outbox:
             try:
                 written = os.writev(self._task_w, self._outbox[:64])
             except BlockingIOError:
-                return
-            except BrokenPipeError:
-                self._outbox.clear()
                 return
             self._outbox = drop_written(self._outbox, written)
 
@@ -120,9 +120,14 @@ class WorkerHandle:
         os.kill(self.pid, SIGNAL)
 
     def control(self, message: Any) -> None:
-        """Send a short message down the control pipe."""
+        """Send a short message down the control pipe, unless the worker is dead."""
+        left = memoryview(pack(message)[0])
+        poller = select.poll()
+        poller.register(self._control_w, select.POLLOUT)
+        poller.register(self.status_r, select.POLLIN)
         with suppress(OSError):
-            os.write(self._control_w, pack(message)[0])
+            while left and [fd for fd, _ in poller.poll()] == [self._control_w]:
+                left = left[os.write(self._control_w, left[: select.PIPE_BUF]) :]
 
     def receive(self) -> list[tuple[Any, memoryview]]:
         """Read the frames that are there, without waiting."""
@@ -170,7 +175,8 @@ class WorkerHandle:
             # It leaves right behind the worker. Not ours, in a forked child: then there is nothing to wait for.
             with suppress(ChildProcessError):
                 os.waitpid(self.watcher, 0)
-        for fd in (self._task_w, self.result_r, self._control_w, self.status_r, self.depot_fd):
+        fds = (self._task_w, self.result_r, self._control_w, self.status_r, self.depot_fd)
+        for fd in (*fds, *self.held):
             if fd >= 0:
                 os.close(fd)
         self.depot_fd = -1
@@ -267,6 +273,7 @@ def _launch(
         task_r, task_w = _pipe(theirs, ours)
         result_r, result_w = _pipe(ours, theirs)
         control_r, control_w = _pipe(theirs, ours)
+        held = [_kept(ours, os.dup(fd)) for fd in (task_r, control_r)]
         stack_r, stack_w = _pipe(ours, theirs)
         journal_fd = _kept(theirs, make_journal())
         journal = Journal(journal_fd)
@@ -300,7 +307,7 @@ def _launch(
     fds = (task_w, result_r, control_w, status_r)
     handle = WorkerHandle(pid, fds, journal, stack_r, depot_fd, control)
     handle.keeper, handle.watcher = kept_by, kept_by if method == "fork" else 0
-    handle.reports = reports
+    handle.reports, handle.held = reports, held
     try:
         handle.post(boot)
     except BaseException:

@@ -18,6 +18,8 @@ __all__ = ["MOST_FDS", "read_status", "receive", "send", "write_status"]
 MOST_FDS = 250  # the kernel sends hardly more at once
 _WORD = struct.Struct("<q")
 _INT = struct.Struct("i")
+# Who sends to a keeper that is gone hears of it, and gets no SIGPIPE, which ends a program that does not ignore it.
+_NO_SIGNAL = getattr(_socket, "MSG_NOSIGNAL", 0)
 
 
 def send(fd: int, method: bytes, fds: list[int]) -> None:
@@ -25,7 +27,7 @@ def send(fd: int, method: bytes, fds: list[int]) -> None:
     conn = _socket.socket(fileno=fd)
     try:
         rights = _socket.SOL_SOCKET, _socket.SCM_RIGHTS, struct.pack(f"{len(fds)}i", *fds)
-        conn.sendmsg([method], [rights])
+        conn.sendmsg([method], [rights], _NO_SIGNAL)
     finally:
         conn.detach()
 

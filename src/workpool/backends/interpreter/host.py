@@ -223,6 +223,7 @@ def launch(
         task_r, task_w = _pipe(undo)
         result_r, result_w = _pipe(undo)
         control_r, control_w = _pipe(undo)
+        held = [_kept(undo, os.dup(fd)) for fd in (task_r, control_r)]
         own_control_w = _kept(undo, os.dup(control_w))
         stack_r, stack_w = _pipe(undo)
         journal_fd = _kept(undo, make_journal())
@@ -251,7 +252,7 @@ def launch(
         undo.pop_all()
     fds = (task_w, result_r, control_w, status_r)
     handle = InterpreterHandle(host, fds, journal, stack_r, depot_fd, control)
-    handle.reports = reports
+    handle.reports, handle.held = reports, held
     handle.post(boot)
     return handle
 
