@@ -19,7 +19,7 @@ from itertools import count, islice, repeat, starmap, tee
 from operator import length_hint
 from time import monotonic_ns, sleep
 from types import FunctionType
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NoReturn
 
 from workpool.ipc import borrowing, pickling
 from workpool.ipc.batch import Batch, Proof
@@ -71,6 +71,8 @@ class Runner:
         self.task_id = -1
         self.attempt = 0
         self.batch: Batch | None = None  # the batch whose slice runs
+        # Ends this process, with the error of a task: set where it is a copy that a task has made of the worker.
+        self.copied: Callable[[BaseException | None], NoReturn] | None = None
         self.warnings = warnings  # none where no call can be warned
 
     def lend_from(self, depot: Depot, slots: Slots) -> None:
@@ -200,12 +202,20 @@ class Runner:
         except BaseException as error:
             # Begin at the user's function. No local may hold the traceback: it leads here.
             error.__traceback__ = error.__traceback__ and error.__traceback__.tb_next
+            self.end_copy(error)
             return ERROR, self.dump_error(error, self._label(shape)), None
+        if self.copied is not None:
+            self.copied(None)
         try:
             payload = pickling.dump_result(value, self._label, shape, dump=self._dump)
             return VALUE, payload, type(value)  # pyright: ignore[reportUnknownVariableType] - of anything
         except Exception as error:  # NotPicklable
             return ERROR, self.dump_error(error, self._label(shape)), None
+
+    def end_copy(self, error: BaseException | None) -> None:
+        """Leave, if this is a copy of the worker that comes back from what was called here."""
+        if self.copied is not None:
+            self.copied(error)
 
     def dump_error(self, error: BaseException, label: str) -> bytes:
         """Pickle an error; a kind of worker may add what it knows of it."""
@@ -295,6 +305,7 @@ class Runner:
         except BaseException as caught:
             raised = caught
         ended = monotonic_ns()
+        self.end_copy(_of_a_call(raised))  # which could not keep what it returned
         self.batch = None
         with self._lock:
             started = batch.size - len(items) - offset
@@ -378,5 +389,10 @@ def _call_failed(raised: BaseException | None, places: Iterator[int]) -> bool:
     """
     if raised is None:
         return length_hint(places) > 0
-    trace = raised.__traceback__
-    return trace is not None and trace.tb_next is not None
+    return _of_a_call(raised) is not None
+
+
+def _of_a_call(raised: BaseException | None) -> BaseException | None:
+    """Give what ended a slice if a call raised it."""
+    trace = None if raised is None else raised.__traceback__
+    return None if trace is None or trace.tb_next is None else raised

@@ -84,7 +84,9 @@ class Serving:
             entered = self._boot(header, payloads)
             self._send((ENTERING,))  # from here on it is the initializer's or the context's doing
             entered.__enter__()
+            self._runner.end_copy(None)
         except BaseException as error:
+            self._runner.end_copy(error)
             self._send((FAILED, pickling.dump_error(error, "the start of a worker")))
             return
         self._send((READY,))
@@ -94,7 +96,9 @@ class Serving:
             self._last_flush()
             try:
                 entered.__exit__(None, None, None)
+                self._runner.end_copy(None)
             except BaseException as error:
+                self._runner.end_copy(error)
                 self._send((GONE, pickling.dump_error(error, "the end of a worker")))
 
     def _start_control(self) -> None:

@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Any
 
 from workpool import _compat
 from workpool.ipc import inheritance, memory, pickling
+from workpool.ipc.copies import end_copies
 from workpool.ipc.family import end_children
 from workpool.ipc.journal import Journal
 from workpool.ipc.outbox import Outbox
@@ -75,6 +76,7 @@ class WorkerProcess(Serving):
         journal = Journal(journal_fd)
         os.close(journal_fd)
         super().__init__(task_r, control_r, journal, Outbox(result_w, journal), Warnings())
+        end_copies(self._runner, journal, [task_r, result_w, control_r], _leave_in_order)
         self._more = more
 
     def _boot(self, header: Any, payloads: memoryview) -> AbstractContextManager[None]:
