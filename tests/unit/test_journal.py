@@ -5,6 +5,8 @@ from __future__ import annotations
 import os
 from collections import deque
 from collections.abc import Iterator
+from contextlib import suppress
+from decimal import Decimal
 
 import pytest
 
@@ -32,9 +34,9 @@ def pipe() -> Iterator[tuple[int, int]]:
     os.close(w)
 
 
-def run_slice(journal: Journal, values: Iterator[object], size: int, kind: type) -> None:
+def run_slice(journal: Journal, values: Iterator[object], kind: type) -> None:
     """Keep values of a slice as the runner does."""
-    deque(journal.keep(values, iter(range(size + 1)), kind), 0)
+    deque(journal.keep(values, kind), 0)
 
 
 def stop_at(values: list[object]) -> Iterator[object]:
@@ -74,8 +76,36 @@ def test_a_slice_tells_how_far_it_got(
     values: list[object] = [kind(n) for n in range(finished)]
     worker.begin_slice(10, 8, 1, kind)
     with pytest.raises(SystemExit):
-        run_slice(worker, stop_at(values), 8, kind)
+        run_slice(worker, stop_at(values), kind)
     assert parent.last_words() == (10 + finished, [], (10, values))
+
+
+class Number(int):
+    """A number of another type."""
+
+
+ODD: list[tuple[type, object]] = [
+    *((int, odd) for odd in (True, Number(3), 1.0, None)),
+    *((float, odd) for odd in (2**53 + 1, True, Decimal(1))),
+    *((str, odd) for odd in ([1], {1: 2}, {1}, bytearray(b"1"), memoryview(b"1"), Number(3))),
+]
+
+
+@pytest.mark.parametrize(
+    ("kind", "odd"), ODD, ids=[f"{kind.__name__}-{type(odd).__name__}" for kind, odd in ODD]
+)
+def test_a_slice_ends_at_a_value_that_would_not_come_back_as_it_is(
+    sides: tuple[Journal, Journal], kind: type, odd: object
+) -> None:
+    """The journal keeps no value that it would have to turn into another, or that can change."""
+    worker, parent = sides
+    values = [kind(1), kind(2), odd, kind(3)]
+    given = iter(values)
+    worker.begin_slice(10, 8, 1, kind)
+    with suppress(Exception):
+        run_slice(worker, given, kind)
+    assert parent.last_words() == (12, [], (10, values[:2]))
+    assert list(given) == values[3:]
 
 
 @pytest.mark.parametrize("kind", [int, str])
@@ -91,7 +121,7 @@ def test_sending_what_came_before_forgets_no_running_slice(
     worker.begin_slice(10, 8, 1, kind)
     values: list[object] = [kind(1), kind(2)]
     with pytest.raises(SystemExit):
-        run_slice(worker, stop_at(values), 8, kind)
+        run_slice(worker, stop_at(values), kind)
     outbox.flush()
     assert parent.last_words() == (12, [], (10, values))
 
@@ -103,7 +133,7 @@ def test_a_slice_that_is_over_and_sent_leaves_the_number_of_its_last_call(
     worker, parent = sides
     outbox = Outbox(pipe[1], worker)
     worker.begin_slice(10, 3, 1, int)
-    run_slice(worker, iter([1, 2, 3]), 3, int)
+    run_slice(worker, iter([1, 2, 3]), int)
     outbox.add_sliced([(10, 4, worker.numbers(3), 1, 2, 3)])
     worker.end_slice_at(3)
     outbox.flush()

@@ -33,17 +33,20 @@ import marshal
 import mmap
 import os
 from contextlib import suppress
-from itertools import accumulate, repeat
+from itertools import accumulate, chain, groupby, repeat, tee
 from operator import setitem
 from typing import TYPE_CHECKING, Any, cast
 
 from workpool._compat import Lock, across_forks
 from workpool.ipc import nameless
+from workpool.ipc.pickling import PLAIN
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
-__all__ = ["Journal", "make_journal"]
+__all__ = ["MOST_IN_SLICE", "Journal", "make_journal"]
+
+MOST_IN_SLICE = 8_192  # calls
 
 _SIZE = 1 << 18
 _RECORDS = 128  # bytes before the records: the words, and last the mark for "missing"
@@ -53,7 +56,7 @@ _barrier = across_forks(Lock())  # guards nothing: to take it and let it go is a
 # What stands in every place of a slice of numbers until its result is stored. A result
 # that is this very number would be taken for missing, after a kill: one in 2**64.
 _MISSING = os.urandom(8)
-_SLICE_ENDS = (_SLICE_END,) * 16_385  # the word to store to, whatever the place
+_PLACES = tuple(range(MOST_IN_SLICE))  # made once, instead of a number for each call
 _FORMATS: dict[type[Any], str] = {int: "q", float: "d"}
 
 
@@ -67,7 +70,7 @@ def make_journal() -> int:
 class Journal:
     """One worker's journal, as either side sees it."""
 
-    __slots__ = ("_at", "_memory", "_places", "_slice_runs", "_words")
+    __slots__ = ("_at", "_memory", "_places", "_plain", "_slice_runs", "_words")
 
     def __init__(self, fd: int) -> None:
         self._memory = mmap.mmap(fd, _SIZE)
@@ -77,6 +80,8 @@ class Journal:
             int: slice_.cast("q"),
             float: slice_.cast("d"),
         }
+        # By the type of a value, where its storing counts: nowhere for what may be another value later.
+        self._plain = dict.fromkeys(PLAIN, self._words)
         self._at = _RECORDS
         self._slice_runs = False  # on the worker's side
 
@@ -119,18 +124,22 @@ class Journal:
         """Leave word of the mark for "missing", which each process draws for itself."""
         self._memory[_RECORDS - 8 : _RECORDS] = _MISSING
 
-    def keep(self, values: Iterator[Any], places: Iterator[int], kind: type[Any]) -> Iterator[None]:
-        """Write down each value before the next is asked for, all in C; ValueError or TypeError if one cannot be.
+    def keep(self, values: Iterator[Any], kind: type[Any]) -> Iterator[None]:
+        """Write down each value before the next is asked for, all in C; it ends at one that cannot be.
 
-        A place is taken before each value is asked for.
+        The journal is to give back the very value. So it takes none of another type, of which code of its
+        own might make a number, and none that can change, as the next call may change it.
         """
+        # Faster than a method bound to the view: no argument tuple is made for it.
+        store = cast("Callable[[Any, int, Any], None]", setitem)
         if kind in _FORMATS:
-            # Faster than the method bound to the view: no argument tuple is made for it.
-            store = cast("Callable[[Any, int, Any], None]", setitem)
-            return map(store, repeat(self._places[kind]), places, values)
-        write = self._memory.write
-        ends = accumulate(map(write, map(marshal.dumps, values)))
-        return map(self._words.__setitem__, map(_SLICE_ENDS.__getitem__, places), ends)
+            _, same = next(groupby(chain((kind(),), values), type))
+            next(same)  # that one only says of which type the others are to be
+            return map(store, repeat(self._places[kind]), _PLACES, same)
+        kinds, values = tee(values)
+        takes = map(self._plain.__getitem__, map(type, kinds))
+        ends = accumulate(map(self._memory.write, map(marshal.dumps, values)))
+        return map(store, takes, repeat(_SLICE_END), ends)
 
     def numbers(self, size: int) -> bytes:
         """Give the first numbers of a slice as they stand there, 8 bytes each."""

@@ -15,15 +15,14 @@ from __future__ import annotations
 
 from collections import deque
 from functools import partial
-from itertools import count, islice, repeat, starmap, tee
-from operator import length_hint
+from itertools import repeat, starmap, tee
 from time import monotonic_ns, sleep
-from types import FunctionType
 from typing import TYPE_CHECKING, Any, NoReturn
 
 from workpool.ipc import borrowing, pickling
 from workpool.ipc.batch import Batch, Proof
 from workpool.ipc.depot import dump_note
+from workpool.ipc.journal import MOST_IN_SLICE
 from workpool.ipc.outbox import ERROR, NO_FUNCTION, NUMBERS, UNREADABLE, VALUE, VALUES, Outbox
 from workpool.naming import function_name
 
@@ -43,9 +42,7 @@ SOFT_CALL = CALL + SOFT
 
 _FNS_KEPT = 64  # functions kept unpickled, and what is known of them
 _SLICE_TIME = 2_000_000  # nanoseconds of work in a slice
-_MOST_IN_SLICE = 8_192
 _NAP = 0.0002  # seconds; longer than the parent needs to go on or to kill
-_PLACES = tuple(range(_MOST_IN_SLICE + 1))  # made once, instead of a number for each call
 
 
 class Runner:
@@ -280,7 +277,7 @@ class Runner:
         """Run some items in one C loop, each result kept before the next item begins."""
         items = batch.items
         fn = batch.function(self._load)
-        most = min(_MOST_IN_SLICE, max(2, int(_SLICE_TIME / max(proof.nanoseconds, 50))))
+        most = min(MOST_IN_SLICE, max(2, int(_SLICE_TIME / max(proof.nanoseconds, 50))))
         with self._lock:
             offset = batch.size - len(items)
             size = min(most, len(items))
@@ -288,88 +285,74 @@ class Runner:
             self._journal.begin_slice(batch.first + offset, size, began, proof.kind)
         self._stand_still()
         self.name, self.attempt, self.batch = batch.name, batch.attempt, batch
-        taken = starmap(items.popleft, repeat((), size))
+        turns = repeat((), size)
+        taken = starmap(items.popleft, turns)
         called: Iterator[Any] = starmap(fn, taken) if batch.shape == PLAIN_STAR else map(fn, taken)
         # The results are kept by the journal, and once more here for the case that it cannot keep one.
-        results: dict[int, Any] | None = None
-        spare: Iterator[Any] = iter(())
-        if type(fn) is FunctionType:
-            called, spare = tee(called)
-        else:
-            results = {}
-            called = map(results.setdefault, count(), called)  # stores each result and passes it on
-        places = iter(_PLACES[: size + 1])
+        called, spare = tee(called)
         raised: BaseException | None = None
         try:
-            deque(self._journal.keep(called, places, proof.kind), 0)
+            deque(self._journal.keep(called, proof.kind), 0)
         except BaseException as caught:
             raised = caught
+            # Begin at the user's function. No local may hold the traceback: it leads here.
+            raised.__traceback__ = raised.__traceback__ and raised.__traceback__.tb_next
         ended = monotonic_ns()
         self.end_copy(_of_a_call(raised))  # which could not keep what it returned
         self.batch = None
+        deque(turns, 0)  # nothing more is called, so that the results end where the calls did
+        values = list(spare)
         with self._lock:
             started = batch.size - len(items) - offset
             self.begun = max(self.begun, batch.first + offset + started - 1)
-        if results is not None:
-            failed = started > len(results)
-            values = list(results.values())
-        else:
-            failed = _call_failed(raised, places)
-            values = list(islice(spare, started - failed))
+        failed = started > len(values)
         proof.nanoseconds = (proof.nanoseconds + (ended - began) / max(1, started)) / 2
-        number = batch.first + offset
-        kinds = set(map(type, values))
-        if pickling.PLAIN.issuperset(kinds):
-            whole = raised is None or failed or isinstance(raised, IndexError)
-            if whole and kinds == {proof.kind} and proof.kind in NUMBERS:
-                outcome = (
-                    number,
-                    NUMBERS[proof.kind],
-                    self._journal.numbers(len(values)),
-                    began,
-                    ended,
-                    len(values),
-                )
-            else:
-                outcome = (number, VALUES, pickling.dumps(values), began, ended, len(values))
-                proof.kind = type(values[-1]) if values else proof.kind
-            with self._lock:
-                if values:
-                    self._outbox.add_sliced([outcome])
-                if not failed:
-                    self._journal.end_slice_at(len(values))
-                    self._outbox.flush()
-        else:
+        outcomes: list[Any] = []
+        # The last value may have ended the slice: then the journal does not have it.
+        ended_by_it = not (raised is None or failed or isinstance(raised, IndexError))
+        if values and not _is_plain(values[-1]):
             proof.plain = False
-            self._send_one_by_one(batch, offset, values, began, ended)
+            number, what, payload = self._odd(batch, offset + len(values) - 1, values.pop())
+            outcomes.append((number, what, payload, ended, ended, 1))
+            ended_by_it = False
+        if values:
+            if proof.kind in NUMBERS and type(values[-1]) is proof.kind and not ended_by_it:
+                what, payload = NUMBERS[proof.kind], self._journal.numbers(len(values))
+            else:
+                what, payload = VALUES, pickling.dumps(values)
+                proof.kind = type(values[-1])
+            number = batch.first + offset
+            outcomes.insert(0, (number, what, payload, began, ended, len(values)))
+        with self._lock:
+            self._outbox.add_sliced(outcomes)
+            if not failed:
+                self._journal.end_slice_at(started)
+                self._outbox.flush()
         if failed:
             # A function that raises StopIteration looks like the end of the input.
-            error = raised if raised is not None else StopIteration()
-            trace = error.__traceback__
             self.task_id = batch.start + offset + len(values)
-            payload = self.dump_error(
-                error.with_traceback(trace and trace.tb_next), self._label(ITEM)
-            )
+            raised = raised if raised is not None else StopIteration()
+            payload = self.dump_error(raised, self._label(ITEM))
+            raised = None
+            number = batch.first + offset + len(values)
             with self._lock:
                 self._journal.end_slice_at(started)
-                self._outbox.add(number + len(values), ERROR, payload, began, ended, more=False)
+                self._outbox.add(number, ERROR, payload, began, ended, more=False)
 
-    def _send_one_by_one(
-        self, batch: Batch, offset: int, values: list[Any], began: int, ended: int
-    ) -> None:
-        """Send results that are not plain after all; the journal has those before the first odd one."""
-        outcomes: list[Any] = []
-        for place, value in enumerate(values, offset):
-            self.task_id = batch.start + place
-            try:
-                kind, payload = VALUE, pickling.dump_result(value, self._label, ITEM)
-            except Exception as error:  # NotPicklable
-                kind, payload = ERROR, self.dump_error(error, self._label(ITEM))
-            outcomes.append((batch.first + place, kind, payload, began, ended, 1))
-        with self._lock:
-            self._journal.end_slice_at(len(values))
-            self._outbox.add_sliced(outcomes)
-            self._outbox.flush()
+    def _odd(self, batch: Batch, offset: int, value: Any) -> tuple[int, int, bytes]:
+        """Pickle the value that ended a slice, as the journal keeps plain ones only; gives its number, too."""
+        self.task_id = batch.start + offset
+        try:
+            kind, payload = VALUE, pickling.dump_result(value, self._label, ITEM)
+        except Exception as error:  # NotPicklable
+            kind, payload = ERROR, self.dump_error(error, self._label(ITEM))
+        return batch.first + offset, kind, payload
+
+
+def _is_plain(value: object) -> bool:
+    """Tell whether the journal keeps such values; a type may have no hash, so it is asked for none."""
+    kind = type(value)
+    return any(kind is plain for plain in pickling.PLAIN)
 
 
 def _arguments(argument: Any, shape: int) -> tuple[Any, dict[str, Any]]:
@@ -380,19 +363,6 @@ def _arguments(argument: Any, shape: int) -> tuple[Any, dict[str, Any]]:
     return ((argument,) if shape == ITEM else argument), {}
 
 
-def _call_failed(raised: BaseException | None, places: Iterator[int]) -> bool:
-    """Tell whether it was a call that ended a slice of a Python function.
-
-    Otherwise it was the end of the items, or a result that the journal cannot keep: only
-    a call has a frame of its own below ours. A function that raises StopIteration looks
-    like the end of the items, but leaves places over.
-    """
-    if raised is None:
-        return length_hint(places) > 0
-    return _of_a_call(raised) is not None
-
-
 def _of_a_call(raised: BaseException | None) -> BaseException | None:
-    """Give what ended a slice if a call raised it."""
-    trace = None if raised is None else raised.__traceback__
-    return None if trace is None or trace.tb_next is None else raised
+    """Give what ended a slice if a call raised it: only a call has a frame of its own below ours."""
+    return None if raised is None or raised.__traceback__ is None else raised
