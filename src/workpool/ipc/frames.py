@@ -13,17 +13,21 @@ from __future__ import annotations
 
 import marshal
 import os
+import select
 import struct
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
 
-__all__ = ["LARGE", "FrameReader", "pack", "unpack_payload", "write_all"]
+__all__ = ["AT_ONCE", "LARGE", "FrameReader", "pack", "unpack_payload", "write_all"]
 
 LARGE = 1 << 16  # bytes: a payload from this size on lies behind the header
+AT_ONCE: int = getattr(
+    select, "PIPE_BUF", 512
+)  # bytes: so short a write to a pipe is all or nothing
 _HEAD = struct.Struct("<QQ")
-_AT_ONCE = 1 << 16  # bytes of one read
+_READ_AT_ONCE = 1 << 16  # bytes of one read
 _MOST_AT_ONCE = 1 << 20  # bytes of one read into a large frame: what a pipe holds at most
 _NOTHING = memoryview(b"")
 _MOST_PIECES = 64  # pieces of one writev, well below every system's IOV_MAX
@@ -68,7 +72,7 @@ class FrameReader:
 
     def read_once(self) -> bool:
         """Read what is there (or wait for it, on a blocking pipe); False at its end."""
-        data = os.read(self._fd, _MOST_AT_ONCE if self._have >= _AT_ONCE else _AT_ONCE)
+        data = os.read(self._fd, _MOST_AT_ONCE if self._have >= _READ_AT_ONCE else _READ_AT_ONCE)
         if not data:
             return False
         self._parts.append(data)
@@ -103,8 +107,8 @@ class FrameReader:
 
 def write_all(fd: int, pieces: list[bytes]) -> None:
     """Write the pieces of a frame to a blocking pipe, whole."""
-    if len(pieces) == 1 and len(pieces[0]) <= 4096:
-        os.write(fd, pieces[0])  # up to PIPE_BUF a write is all or nothing
+    if len(pieces) == 1 and len(pieces[0]) <= AT_ONCE:
+        os.write(fd, pieces[0])
         return
     left: list[Any] = [memoryview(piece) for piece in pieces if piece]
     while left:

@@ -4,15 +4,22 @@ Outcomes wait here (and in the journal, in case of a kill) until they go through
 the pipe together: when nothing is left to do, or half a millisecond has gone by.
 Every call is made with the worker's lock held, which guards all of it and the
 writing end of the pipe.
+
+A frame that is torn
+    The handler of a signal may raise at any moment, also while a frame is being written.
+    Nobody knows then how much of it went through, so nothing may be written behind it: the
+    parent would read on in the middle of another frame. Every later write fails, and
+    the worker ends; its death tells the parent to look into the journal.
 """
 
 from __future__ import annotations
 
 import marshal
+import os
 from time import monotonic_ns
 from typing import TYPE_CHECKING, Any
 
-from workpool.ipc.frames import LARGE, pack, write_all
+from workpool.ipc.frames import AT_ONCE, LARGE, pack, write_all
 
 if TYPE_CHECKING:
     from workpool.ipc.journal import Journal
@@ -39,6 +46,20 @@ class Outbox:
         self._waiting: list[Any] = []
         self._flushed_at = 0
 
+    @property
+    def torn(self) -> bool:
+        """Whether a frame was left unfinished, and every write fails from now on."""
+        return self._fd < 0
+
+    def _write(self, pieces: list[bytes]) -> None:
+        """Write a frame; one that an exception tears is the last."""
+        if len(pieces) == 1 and len(pieces[0]) <= AT_ONCE:
+            os.write(self._fd, pieces[0])
+            return
+        fd, self._fd = self._fd, -1
+        write_all(fd, pieces)
+        self._fd = fd
+
     def add(
         self, number: int, kind: int, payload: bytes, began: int, ended: int, *, more: bool
     ) -> None:
@@ -46,7 +67,7 @@ class Outbox:
         outcome = (number, kind, payload, began, ended, 1)
         if not more and not self._waiting and len(payload) < LARGE:
             # Alone, and sent at once: a kill here is a kill while it was being sent.
-            write_all(self._fd, pack((DONE, [outcome])))
+            self._write(pack((DONE, [outcome])))
             return
         kept = len(payload) < LARGE and self._journal.finish(marshal.dumps(outcome))
         self._waiting.append(outcome)
@@ -67,7 +88,7 @@ class Outbox:
             waiting = [
                 (n, k, p if len(p) < LARGE else len(p), b, e, c) for n, k, p, b, e, c in waiting
             ]
-        write_all(self._fd, pack((DONE, waiting), large))
+        self._write(pack((DONE, waiting), large))
         self._journal.empty()
         self._waiting = []
         self._flushed_at = monotonic_ns()
@@ -75,4 +96,4 @@ class Outbox:
     def send(self, message: Any) -> None:
         """Send a message that is no outcome, after the outcomes that wait."""
         self.flush()
-        write_all(self._fd, pack(message))
+        self._write(pack(message))

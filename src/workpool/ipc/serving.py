@@ -115,7 +115,8 @@ class Serving:
 
     def _last_flush(self) -> None:
         with self._lock:
-            self._outbox.flush()
+            if not self._outbox.torn:
+                self._outbox.flush()
 
     # ------------------------------------------------------------- parts of a boot
 
@@ -231,6 +232,8 @@ class Serving:
         """Do one thing that was asked for; False when it was the last."""
         if kind == RECALL:
             with self._lock:
+                if self._outbox.torn:
+                    return True  # the worker is about to end, and the parent will hear of that
                 # What has not begun, here or still in the pipe, is not to begin.
                 self._outbox.send((BACK, self._runner.take_back(number), number))
         elif kind == TRIM:

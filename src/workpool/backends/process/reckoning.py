@@ -52,9 +52,12 @@ class Reckoning(Feeding):
             if sliced is not None and sliced[0] > begun:
                 sliced = None
         began = int(handle.journal.begun()[1] * 1e9)
-        self._settle(handle, [outcome for outcome in outcomes if self._unanswered(outcome[0])])
         if sliced is not None:
+            # What came before it; the failure that ended it comes after it.
+            before = [outcome for outcome in outcomes if outcome[0] < sliced[0]]
+            self._settle_unanswered(handle, before)
             self._take_slice(*sliced)
+        self._settle_unanswered(handle, outcomes)
         ordered = (
             not self._serving and not flights and self._doomed is None and handle.exitcode == 0
         )
@@ -147,9 +150,12 @@ class Reckoning(Feeding):
         if self._orders:
             self.wake()  # they are for the next life to hear
 
-    def _unanswered(self, number: int) -> bool:
+    def _settle_unanswered(self, handle: WorkerHandle, outcomes: list[Any]) -> None:
+        """Settle what a journal says and the pipe did not."""
         flight = self._flights.current
-        return flight is not None and number >= flight.first + flight.done
+        if flight is not None:
+            known = flight.first + flight.done
+            self._settle(handle, [outcome for outcome in outcomes if outcome[0] >= known])
 
     def _take_slice(self, first: int, values: list[Any]) -> None:
         """Take in the values that a killed worker's journal has of a slice, but for those that came already."""
