@@ -11,6 +11,8 @@ from functools import partial
 from types import BuiltinFunctionType, FunctionType, MethodType
 from typing import TYPE_CHECKING, Any, cast
 
+from workpool.plain import plain
+
 if TYPE_CHECKING:
     from collections.abc import Callable
 
@@ -42,7 +44,9 @@ def function_name(fn: object) -> str:
         name = type.__getattribute__(cast("type", fn), "__qualname__")
     elif not _asks_elsewhere(kind):
         name = getattr(fn, "__qualname__", None)
-    return name if isinstance(name, str) else str(type.__getattribute__(kind, "__qualname__"))
+    return str(
+        plain(name) if isinstance(name, str) else type.__getattribute__(kind, "__qualname__")
+    )
 
 
 def plain_function(fn: object) -> object:

@@ -181,20 +181,20 @@ class Pool(Calls, Sharing, Observing, Entering, Executor):  # type: ignore[misc]
         terms = changed(terms, retry_on=retry_on)
         settings.check_terms(terms, capabilities_of(kind, settings))
         self._terms = terms
-        self._name = name if name is not None else f"Pool-{next(_numbers)}"
+        self._name = f"Pool-{next(_numbers)}" if settings.name is None else settings.name
         self._backend: Backend = kind(pool=self._name, setup=settings.setup, settings=settings)
         self._inline = kind.capabilities.name == "inline"
         self._backend_pack = self._backend.pack
         self._pack = self._pack_on(terms)
         self._ends_tasks = self._backend.capabilities.ends_tasks
-        wanted = max_workers if max_workers is not None else self._backend.default_workers
+        wanted = settings.max_workers or self._backend.default_workers
         self._max_workers = min(wanted, self._backend.capabilities.most_workers or wanted)
-        self._recorder = recorder_for(record)
+        self._recorder = recorder_for(settings.record)
         self._scheduler = scheduler = Scheduler(
             name=self._name,
             max_workers=self._max_workers,
             make_worker=self._backend.make_worker,
-            queue_size=queue_size,
+            queue_size=settings.queue_size,
             tally=self._recorder,
             borrows_callers=self._inline,
         )

@@ -10,6 +10,7 @@ import attrs
 
 from workpool.backends.base import BACKENDS, Backend, Capabilities, find
 from workpool.errors import Unsupported
+from workpool.plain import plain
 from workpool.scheduling.terms import (
     Terms,
     endless_is_none,
@@ -103,8 +104,8 @@ _ENGINES = {
 class Settings:
     """What ``Pool(...)`` was given."""
 
-    max_workers: int | None = attrs.field(default=None, validator=_workers)
-    backend: str = attrs.field(default="thread")
+    max_workers: int | None = attrs.field(default=None, converter=plain, validator=_workers)
+    backend: str = attrs.field(default="thread", converter=plain)
     initializer: Callable[..., object] | None = attrs.field(
         default=None, validator=_callable_or_none
     )
@@ -112,19 +113,23 @@ class Settings:
     worker_context: Callable[[], Any] | None = attrs.field(
         default=None, validator=_callable_or_none
     )
-    queue_size: int = attrs.field(default=0, validator=no_sooner_than_zero)
-    max_tasks_per_worker: int | None = attrs.field(default=None, validator=_one_or_more)
-    start_method: str | None = attrs.field(default=None, validator=_text)
+    queue_size: int = attrs.field(default=0, converter=plain, validator=no_sooner_than_zero)
+    max_tasks_per_worker: int | None = attrs.field(
+        default=None, converter=plain, validator=_one_or_more
+    )
+    start_method: str | None = attrs.field(default=None, converter=plain, validator=_text)
     start_timeout: float | None = attrs.field(
         default=60.0, converter=endless_is_none, validator=positive_or_none
     )
-    name: str | None = attrs.field(default=None, validator=_text)
+    name: str | None = attrs.field(default=None, converter=plain, validator=_text)
     logs: bool = attrs.field(default=False, validator=_yes_or_no)
     capture: bool = attrs.field(default=False, validator=_yes_or_no)
-    blas_threads: int | str | None = attrs.field(default="auto", validator=_threads)
-    record: bool | int = attrs.field(default=False, validator=_yes_or_count)
+    blas_threads: int | str | None = attrs.field(
+        default="auto", converter=plain, validator=_threads
+    )
+    record: bool | int = attrs.field(default=False, converter=plain, validator=_yes_or_count)
     # Of the engines:
-    address: str | None = attrs.field(default=None, validator=_text)
+    address: str | None = attrs.field(default=None, converter=plain, validator=_text)
     client: Any = attrs.field(default=None)
     exclusive: bool | None = attrs.field(default=None)
 

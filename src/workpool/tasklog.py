@@ -20,6 +20,7 @@ from contextlib import suppress
 from typing import TYPE_CHECKING, Any
 
 from workpool._compat import Lock, across_forks
+from workpool.plain import plain
 from workpool.situation import here
 
 if TYPE_CHECKING:
@@ -126,11 +127,11 @@ def levels() -> dict[str, int]:
     """Give the levels that loggers have here; ``""`` is the root's, ``"disable"`` that of all."""
     manager = logging.Logger.manager
     known = {
-        name: logger.level
+        plain(name): plain(logger.level)
         for name, logger in list(manager.loggerDict.items())
         if isinstance(logger, logging.Logger) and logger.level and name != "disable"
     }
-    return {**known, "": logging.getLogger().level, "disable": manager.disable}
+    return {**known, "": plain(logging.getLogger().level), "disable": plain(manager.disable)}
 
 
 def handle(data: bytes) -> None:

@@ -70,7 +70,7 @@ def die_while_sending_an_error() -> None:
     """Have this worker killed when it is about to send a failure."""
     whole = sender.pack
 
-    def fatal(message: Any, payloads: Any = ()) -> list[bytes]:
+    def fatal(message: Any, payloads: Any = ()) -> Any:
         if message[0] == sender.DONE and message[1][-1][1] == sender.ERROR:
             die()
         return whole(message, payloads)

@@ -37,6 +37,7 @@ from workpool.ipc.family import end_children, take_dead
 from workpool.ipc.prctl import prctl
 from workpool.ipc.requests import read_status, write_status
 from workpool.ipc.streams import occupy_standard_streams
+from workpool.plain import paths
 
 __all__ = [
     "START_METHODS",
@@ -181,7 +182,7 @@ def _sys_path() -> list[str]:
 
     # Where the folder is gone, nothing can be imported from there.
     here = getattr(process, "ORIGINAL_DIR", None) or _current_folder()
-    return [path or here for path in sys.path if path or here]
+    return [path or here for path in paths(sys.path) if path or here]
 
 
 def _current_folder() -> str:

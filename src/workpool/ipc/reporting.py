@@ -24,6 +24,7 @@ from typing import TYPE_CHECKING, Any
 from workpool import tasklog
 from workpool._compat import RLock
 from workpool.ipc.frames import pack, write_all
+from workpool.plain import plain
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -73,7 +74,14 @@ class Reporter:
     def printed(self, which: int, text: str, situation: Situation) -> None:
         """Report what was printed."""
         self.send(
-            (PRINTED, which, self._running(), situation.task_id(), situation.task_name(), text)
+            (
+                PRINTED,
+                which,
+                self._running(),
+                situation.task_id(),
+                plain(situation.task_name()),
+                text,
+            )
         )
 
     def _record(self, data: bytes) -> None:

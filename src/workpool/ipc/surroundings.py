@@ -7,8 +7,11 @@ from types import FunctionType, SimpleNamespace
 from typing import Any
 
 from workpool.ipc import blas
+from workpool.plain import paths, plain, words
 
 __all__ = ["surroundings"]
+
+_AS_THEY_TRAVEL: dict[str, Any] = {"authkey": bytes, "sys_path": paths, "sys_argv": words}
 
 
 def surroundings(name: str, method: str, blas_threads: int | None) -> dict[str, Any]:
@@ -20,7 +23,7 @@ def surroundings(name: str, method: str, blas_threads: int | None) -> dict[str, 
         # What is loaded here is loaded in a fork, and has looked at the environment already.
         "blas": (blas_threads, share) if method == "fork" else (None, {}),
         "preparation": {
-            key: bytes(value) if key == "authkey" else value
+            key: _AS_THEY_TRAVEL.get(key, plain)(value)
             for key, value in _preparation(name).items()
             # No file is behind "<stdin>": what is in there travels by value.
             if key != "start_method" and (key != "init_main_from_path" or os.path.exists(value))
@@ -40,5 +43,4 @@ def _preparation(name: str) -> dict[str, Any]:
         make = FunctionType(spawn.get_preparation_data.__code__, {**vars(spawn), "os": nowhere})
         data: dict[str, Any] = make(name)
         del data["dir"]
-        data["sys_path"] = [path for path in data["sys_path"] if path is not None]
         return data

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any, cast
 import attrs
 
 from workpool.errors import WorkerLost
+from workpool.plain import plain
 
 if TYPE_CHECKING:
     from workpool.contexts import Wanted
@@ -39,6 +40,7 @@ def seeds_of(seed: int | None) -> Seeds | None:
 
 def endless_is_none(seconds: Any) -> Any:
     """Take a limit that no clock can reach for no limit; other values as they are."""
+    seconds = plain(seconds)
     if isinstance(seconds, (int, float)) and seconds > threading.TIMEOUT_MAX:
         return None
     return seconds
@@ -46,6 +48,7 @@ def endless_is_none(seconds: Any) -> Any:
 
 def _within_clocks(seconds: Any) -> Any:
     """Take what no clock can reach for the longest that one can; other values as they are."""
+    seconds = plain(seconds)
     if isinstance(seconds, (int, float)) and seconds > threading.TIMEOUT_MAX:
         return threading.TIMEOUT_MAX
     return seconds
@@ -152,13 +155,13 @@ class Terms:
     grace: float | None = attrs.field(
         default=None, converter=_within_clocks, validator=_seconds_or_none
     )
-    retries: int = attrs.field(default=0, validator=no_sooner_than_zero)
+    retries: int = attrs.field(default=0, converter=plain, validator=no_sooner_than_zero)
     retry_on: tuple[type[BaseException], ...] = attrs.field(
         default=(WorkerLost,), converter=_as_tuple, validator=_error_types
     )
     backoff: float = attrs.field(default=0.0, converter=_within_clocks, validator=_seconds)
-    priority: int = attrs.field(default=0, validator=_whole)
-    name: str | None = attrs.field(default=None, validator=_text_or_none)
+    priority: int = attrs.field(default=0, converter=plain, validator=_whole)
+    name: str | None = attrs.field(default=None, converter=plain, validator=_text_or_none)
     queue_timeout: float | None = attrs.field(
         default=None, converter=endless_is_none, validator=_seconds_or_none
     )

@@ -32,6 +32,7 @@ from workpool.ipc.journal import Journal, make_journal
 from workpool.ipc.launch import WorkerHandle
 from workpool.ipc.loans import Tenancy
 from workpool.ipc.reportpipe import NO_REPORTS, ReportPipe
+from workpool.plain import paths, words
 from workpool.waits import Event
 
 if TYPE_CHECKING:
@@ -92,7 +93,7 @@ class Host:
             interpreters: Any = import_module("concurrent.interpreters")
             interpreter = interpreters.create()
             try:
-                interpreter.prepare_main({_PATH: tuple(map(str, sys.path)), _FDS: tuple(self._fds)})
+                interpreter.prepare_main({_PATH: tuple(paths(sys.path)), _FDS: tuple(self._fds)})
                 interpreter.exec(_BEGIN)
                 exitcode, cause = 0, "an early end"
             finally:
@@ -212,7 +213,7 @@ def launch(
         "pool": pool,
         "index": index,
         "reporting": reporting,
-        "argv": list(sys.argv),
+        "argv": words(sys.argv),
         "main": mainmodule.ours(),
         "lives": lives.shared_number(),
     }

@@ -21,6 +21,7 @@ from workpool.ipc import pickling, serving
 from workpool.ipc.borrowing import Borrowed
 from workpool.ipc.frames import unpack_payload
 from workpool.ipc.outbox import DONE
+from workpool.plain import plain
 from workpool.scheduling.mapjob import MapJob
 from workpool.scheduling.pace import TARGET
 from workpool.task import Task
@@ -196,7 +197,7 @@ class Feeding(Books):
                 if number != self._warned:
                     self._warned = number
                     late = _too_long(flight, number, limit, grace, "it was told to end")
-                    handle.control((serving.WARN, number, str(late), limit, late.task))
+                    handle.control((serving.WARN, number, str(late), limit, plain(late.task)))
         if self._recall_at is not None and now >= self._recall_at:
             if handle.journal.begun()[0] < flight.first + flight.done:
                 # On its way still, and large: recalled now it would be sent anew, and again, for ever.

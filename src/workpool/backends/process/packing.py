@@ -10,11 +10,14 @@ from __future__ import annotations
 from time import monotonic
 from typing import TYPE_CHECKING, Any
 
+from workpool.backends.process.outcomes import reset
 from workpool.errors import NotPicklable
 from workpool.ipc import pickling, serving
 from workpool.ipc.frames import LARGE, pack
 from workpool.naming import function_name
+from workpool.plain import plain
 from workpool.scheduling.mapjob import Chunk, MapJob, Piece
+from workpool.scheduling.worker import describe
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
@@ -58,7 +61,11 @@ def pack_tasks(
         return None
     # What can be warned travels alone (see Feeding), so one look is enough.
     kind = serving.SOFT_CALLS if tasks[0]._terms.grace else serving.CALLS
-    return pack((kind, first, calls), large)
+    try:
+        return pack((kind, first, calls), large)
+    except ValueError:
+        _fail_what_cannot_be_told(scheduler, flights.take_from(first), calls)
+        return None
 
 
 def pack_chunk(
@@ -67,7 +74,7 @@ def pack_chunk(
     """Number the items of a chunk and make a frame of them; one that cannot be pickled fails alone."""
     job = chunk.job
     items = chunk.items
-    name = job.terms.name or function_name(job.fn)
+    name = plain(job.terms.name or function_name(job.fn))
     label = f"map({name})"
     blob = _function(job, label, dump, flights.far)
     if isinstance(blob, NotPicklable):
@@ -91,7 +98,37 @@ def pack_chunk(
     fn = flights.address(blob, behind)
     how = job.star + 2 * bool(job.terms.grace)
     header = (serving.ITEMS, first, chunk.start, name, chunk.attempts + 1, how, fn, packed)
-    return pack(header, behind + large)
+    try:
+        return pack(header, behind + large)
+    except ValueError:
+        flights.take_from(first)
+        faults: dict[int, BaseException] = {
+            offset: _cannot_be_told(label, header) for offset in range(len(items))
+        }
+        scheduler.deliver(job, Piece(chunk.start, [None] * len(items), faults))
+        return None
+
+
+def _fail_what_cannot_be_told(
+    scheduler: Scheduler, units: list[Task[Any]], calls: list[Any]
+) -> None:
+    """Fail those tasks of which a frame cannot be made; the others go another time."""
+    good: list[Task[Any]] = []
+    for task, call in zip(units, calls, strict=True):
+        try:
+            pack(call)
+        except ValueError:
+            scheduler.settle(task, None, _cannot_be_told(describe(task), call))
+        else:
+            good.append(task)
+    scheduler.give_back(reset(good))
+
+
+def _cannot_be_told(label: str, header: Sequence[Any]) -> NotPicklable:
+    """Make the error of a call of which a part is nothing that a frame can hold; a fault of ours, but one call's."""
+    kinds = sorted({type(part).__qualname__ for part in header})
+    message = f"{label} cannot be sent to a worker: what is told of it holds other than plain values ({kinds})."
+    return NotPicklable(message)
 
 
 def _function(job: MapJob, label: str, dump: Callable[..., Any], far: str) -> Any:
