@@ -7,7 +7,7 @@ a worker of it (``marshal``) takes exact types only, so it is made plain where i
 from __future__ import annotations
 
 import os
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, cast
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
@@ -15,17 +15,17 @@ if TYPE_CHECKING:
 __all__ = ["paths", "plain", "words"]
 
 
-def plain(value: Any) -> Any:
+def plain(value: object) -> Any:
     """Give the string or number that a value of a subclass is, by no code of that class; other values as they are."""
-    kind: Any = type(value)
+    kind = type(value)
     if kind is bool:
         return value
     if issubclass(kind, str):
-        return str.__str__(value)
+        return str.__str__(cast("str", value))
     if issubclass(kind, int):
-        return int.__int__(value)
+        return int.__int__(cast("int", value))
     if issubclass(kind, float):
-        return float.__float__(value)
+        return float.__float__(cast("float", value))
     return value
 
 

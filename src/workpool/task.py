@@ -84,7 +84,9 @@ class Task(Facts, Future[R]):
         "id",
     )
 
-    _by_value = False  # pickled so that the worker need not import __main__
+    _by_value = (
+        0  # the parts pickled so that the worker need not import __main__: 1 function, 2 arguments
+    )
     _epoch: Any
     _exception: BaseException | None
     _extras: Extras | None

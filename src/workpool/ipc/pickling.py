@@ -124,7 +124,7 @@ def put_apart(buffers: list[memoryview], buffer: pickle.PickleBuffer) -> bool:
 
 def mentions_main(data: object) -> bool:
     """Tell whether a pickle refers to something of ``__main__`` by name; a large payload's is not looked at."""
-    return isinstance(data, bytes) and data.find(b"__main__") >= 0
+    return isinstance(data, (bytes, bytearray)) and data.find(b"__main__") >= 0
 
 
 def dump_call(

@@ -131,18 +131,53 @@ def _goes_another_way(
 def _unreadable(
     scheduler: Scheduler, far: str, task: Task[Any], what: int, error: BaseException
 ) -> None:
-    """A worker could not unpickle a call: send it once more by value if it names something of ``__main__``."""
+    """A worker could not unpickle a part of a call: send that by value, once, if it names something of ``__main__``."""
     sent, call = task._payload, task._call
-    if call is not None and not task._by_value and sent and any(map(pickling.mentions_main, sent)):
-        task._by_value = True
+    part = 0 if what == NO_FUNCTION else 1
+    if call is not None and sent and not task._by_value & 1 << part:
+        task._by_value |= 1 << part
         try:
-            task._payload = pickling.dump_call(*call, describe(task), by_value=True, to=far)
+            anew = _part_by_value(call[0], sent[part], part, describe(task), far)
         except (NotPicklable, KeyboardInterrupt) as unpicklable:
             scheduler.settle(task, None, unpicklable)
-        else:
+            return
+        if anew is not None:
+            task._payload = (anew, sent[1]) if part == 0 else (sent[0], anew)
             scheduler.give_back(reset([task]))
-        return
+            return
     scheduler.settle(task, None, _arrived_broken(describe(task), what, error))
+
+
+def _part_by_value(fn: Any, payload: Any, part: int, label: str, far: str) -> bytes | None:
+    """Pickle function or arguments anew, as they were when they were submitted; None if that is of no use.
+
+    What the caller has may have changed since: so they are unpickled here, where all of ``__main__`` is. A
+    function that is named is the caller's own, as the name may be another function's by now.
+    """
+    pieces = [payload] if payload.__class__ is bytes else _read(payload)
+    if not pieces or not pickling.mentions_main(pieces[0]):
+        return None
+    if part or not pickling.reusable(fn, pieces[0]):
+        try:
+            then: Any = borrowing.loads(pieces)
+        except BaseException:  # user code of all kinds
+            return None
+    else:
+        then = fn
+    if part:
+        data: bytes = pickling.dump_item(then, label, by_value=True, to=far)
+    else:
+        data, _ = pickling.dump_call(then, (), {}, label, by_value=True, to=far)
+    return data
+
+
+def _read(parcel: Any) -> list[Any]:
+    """Read a large payload where it was laid down; nothing if that is closed."""
+    try:
+        pieces: list[Any] = parcel.read()
+    except OSError:
+        return []
+    return pieces
 
 
 def _take_items(scheduler: Scheduler, flight: Flight, what: int, payload: Any) -> None:
