@@ -67,3 +67,13 @@ def test_what_arrives_after_its_recall_does_not_begin(runner: Runner) -> None:
     runner.run_all()
     assert runner.begun == -1
     assert late.size == 0
+
+
+@pytest.mark.parametrize("size", [2, 50], ids=["one by one", "in slices"])
+def test_a_function_that_came_in_pieces_runs(runner: Runner, size: int) -> None:
+    """A large function, for which there was no room beside the pipe, is a list of pieces; its batch runs like any."""
+    items = batch(0, size)
+    items.fn = [memoryview(pickling.dumps(bool))]
+    runner.todo.append(items)
+    runner.run_all()
+    assert runner.begun == size - 1

@@ -249,10 +249,13 @@ class Runner:
 
     def _run_batch(self, batch: Batch) -> None:
         """Run the items of a batch: one by one until the function has proved tiny, then in slices."""
-        proof = self._proofs.get(batch.fn)
+        small = (
+            batch.fn.__class__ is bytes
+        )  # a large one comes in pieces or lies elsewhere: no key for a dict
+        proof = self._proofs.get(batch.fn) if small else None
         if proof is None:
             proof = Proof()
-            if len(self._proofs) < _FNS_KEPT and batch.fn.__class__ is bytes:
+            if small and len(self._proofs) < _FNS_KEPT:
                 self._proofs[batch.fn] = proof
         while batch.items:
             if batch.shape >= PLAIN_ITEM and proof.tiny and len(batch.items) > 1:
