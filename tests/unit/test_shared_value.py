@@ -278,6 +278,26 @@ def test_its_repr_tells_the_value_and_never_waits(scope: Scope) -> None:
     assert shared.get() == [1]
 
 
+class Shy:
+    """Has a repr that raises."""
+
+    def __init__(self, error: type[Exception]) -> None:
+        self.error = error
+
+    def __repr__(self) -> str:
+        raise self.error
+
+
+@pytest.mark.parametrize("error", [ZeroDivisionError, TimeoutError])
+def test_a_repr_that_raises_leaves_the_value_closed(scope: Scope, error: type[Exception]) -> None:
+    """What the value's own repr raises comes out of repr(), and locks nothing."""
+    shared = Shared(Shy(error), scope=scope)
+    with pytest.raises(error):
+        repr(shared)
+    with shared.lock(timeout=0) as box:
+        assert box.value.error is error
+
+
 def test_a_value_longer_than_the_reserve_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
     """There is an end to the length of a pickle, and it is told; the old value stays."""
     monkeypatch.setattr("workpool.shared.in_processes.value._HALF", 1 << 20)

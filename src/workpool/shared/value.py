@@ -70,12 +70,13 @@ class Shared(Handle[SharedHome[T]], Generic[T]):
 
     def __repr__(self) -> str:
         try:
-            value = repr(self._home.open(0))
+            value = self._home.open(0)
         except TimeoutError:
-            value = "<locked>"
+            shown = "<locked>"
         else:
-            self._home.close()
-        return f"Shared({value}, scope={self.scope!r})"
+            self._home.close()  # what came out is a copy: to show it needs no lock
+            shown = repr(value)
+        return f"Shared({shown}, scope={self.scope!r})"
 
     def get(self) -> T:
         """Return a copy of the value.
