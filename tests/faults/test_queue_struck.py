@@ -65,7 +65,8 @@ def no_memory(*_: object) -> NoReturn:
 
 def in_hand(queue: Queue[Any]) -> int:
     """Count what this process knows to have taken."""
-    return sum(len(held) for held in inner(queue)._hands._ledger.values())
+    hands = inner(queue)._hands
+    return sum(len(held) for held in hands._ledger.values()) + len(hands.opening)
 
 
 def get_into(got: list[Any], queue: Queue[Any]) -> None:
@@ -202,6 +203,57 @@ def test_an_item_that_cannot_go_back_is_abandoned(queue: Queue[Any]) -> None:
     with pytest.raises(ValueError, match="task_done"):
         queue.task_done()
     assert list(queue.reclaim()) == ["unpickled"]
+    queue.task_done()
+    queue.join(timeout=0)
+
+
+# ------------------------------------------------------------------ while it is unpickled
+
+
+@pytest.mark.parametrize("good", [True, False], ids=["good", "bad"])
+def test_what_is_being_unpickled_is_nobodys_to_mark(queue: Queue[Any], good: bool) -> None:
+    """A task_done in another thread is for what a get has returned, in whichever thread that was."""
+    counts: list[int] = []
+
+    def mark_as_often_as_it_goes() -> int:
+        for count in range(5):
+            try:
+                queue.task_done()
+            except ValueError:
+                return count
+        return 5
+
+    queue.put("before")
+    in_background(queue.get).result()
+    queue.put(Eventful())
+    if not good:
+        Eventful.events.append(fail_by(LookupError("no such thing here")))
+    Eventful.events.append(lambda: counts.append(in_background(mark_as_often_as_it_goes).result()))
+    if good:
+        assert queue.get() == "unpickled"
+        assert queue.unfinished == 1
+        queue.task_done()
+    else:
+        with pytest.raises(NotPicklable, match="no such thing here"):
+            queue.get()
+    assert counts == [1]
+    assert queue.unfinished == 0
+
+
+def test_a_handler_may_get_while_another_is_unpickled(queue: Queue[Any]) -> None:
+    """Each is marked once, and by the thread that took it."""
+    queue.put(Eventful())
+    queue.put(2)
+
+    def handle() -> None:
+        assert queue.get() == 2
+        queue.task_done()
+        with pytest.raises(ValueError, match="task_done"):
+            queue.task_done()
+
+    Eventful.events.append(handle)
+    assert queue.get() == "unpickled"
+    assert queue.unfinished == 1
     queue.task_done()
     queue.join(timeout=0)
 

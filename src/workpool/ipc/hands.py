@@ -3,17 +3,22 @@
 Noted here is what marks a record done (`Mark`), so that no lock is needed for that. A
 thread marks its own first, and without any, what another thread has.
 
+What a thread has taken and not yet opened, that is unpickled, is noted apart: no ``get`` has
+returned it, so another thread does not mean it, and its memory is still read.
+
 An exception may strike between any two steps of Python (Ctrl-C, a time limit). So a
 record is taken off the list and marked done in one step of C: it never is off the list
 and not done, and so for ever in the hands of a living process that does not know of it.
+In one step, too, it goes from one list to the other.
 """
 
 from __future__ import annotations
 
 import threading
 from collections import deque
+from contextlib import suppress
 from itertools import repeat, starmap
-from operator import setitem
+from operator import is_, itemgetter, setitem
 from threading import get_ident
 from typing import TYPE_CHECKING, Any, Final, TypeAlias
 
@@ -44,16 +49,31 @@ class Hands(threading.local):
         What this thread has, oldest first.
     marking : iterator
         Each ``next`` marks the oldest done; an IndexError if there is none.
+    opening : deque
+        What this thread has taken and not opened; one, or more where a signal's handler takes another.
+    keeping : iterator
+        Each step notes the newest of those as held. As the step of a ``for`` loop it lets no
+        exception strike before whoever called that function has what it returns.
+    both : tuple
+        Those two: each look at what is a thread's own costs as much as a step.
     """
 
     def __init__(self, ledger: Ledger) -> None:
         self._ledger = ledger
         self.held: deque[Mark] = ledger.setdefault(get_ident(), deque())
         self.marking = _marking(deque[Any].popleft, repeat(self.held))
+        self.opening: deque[Mark] = deque()
+        # First noted there, then taken off here: without memory for the first it stays as it is.
+        noted = map(self.held.append, map(itemgetter(-1), repeat(self.opening)))
+        self.keeping = map(is_, noted, map(deque[Any].pop, repeat(self.opening)))
+        self.both = self.opening, self.keeping
 
-    def mark_newest(self) -> None:
-        """Mark done what this thread took last."""
-        next(_marking(deque[Any].pop, (self.held,)))
+    def drop(self) -> None:
+        """Mark done what this thread took last and has not opened."""
+        with suppress(
+            IndexError
+        ):  # it was the process that this one was forked from in the middle of it
+            next(_marking(deque[Any].pop, (self.opening,)))
 
     def mark_anyones(self) -> None:
         """Mark done the oldest that another thread has; a LookupError if none has any."""
@@ -70,9 +90,10 @@ class Hands(threading.local):
         self._ledger[_NOBODYS] = deque(marks)
 
     def empty(self) -> None:
-        """Have nothing in hand, in no thread."""
+        """Have nothing in hand, in no thread; in a forked child, which has no other."""
         for held in self._ledger.values():
             held.clear()
+        self.opening.clear()  # of other threads nothing is left
 
 
 def _marking(off: Callable[[deque[Mark]], Mark], held: Iterable[deque[Mark]]) -> Iterator[None]:

@@ -175,8 +175,8 @@ class Segments:
         words[_WRITTEN] = self._written = _bounds(segment)
         words[_TAIL] = words[_TAIL] & ~_AT | cell
 
-    def take(self, number: int, pid: int, held: deque[Mark]) -> memoryview[int] | None:
-        """Take the record at the head, if there is one, in the name of a process, and note it as held.
+    def take(self, number: int, pid: int, noted: deque[Mark]) -> memoryview[int] | None:
+        """Take the record at the head, if there is one, in the name of a process, and note it.
 
         Raises
         ------
@@ -208,32 +208,32 @@ class Segments:
         payload, mark = memory[begin : begin + size], (memory, place, 0)
         try:
             self._words[_HEAD] = (head + (((size + 31) >> 4) + _ONE)) & _ALL
-            held.append(mark)
+            noted.append(mark)
             if crossed:
                 self._tidy()
         except BaseException:
             # Nobody was told. The head is held, so no one took the next one; and it has crossed.
-            if held and held[-1] is mark:
-                held.pop()
+            if noted and noted[-1] is mark:
+                noted.pop()
             self._words[_HEAD] = head
             raise
         return payload
 
-    def put_back(self, held: deque[Mark]) -> None:
-        """Give up what was taken last of those held: it is the next to be taken, or else as if its taker had died."""
-        if not held:
+    def put_back(self, noted: deque[Mark]) -> None:
+        """Give up what was taken last of those noted: it is the next to be taken, or else as if its taker had died."""
+        if not noted:
             return
-        memory, place, _ = held[-1]
+        memory, place, _ = noted[-1]
         words = memory[place << 4 : (place << 4) + CELL].cast("Q")
         cells = ((words[0] & _SIZE) + 31) >> 4
         head = self._words[_HEAD]
         # The last step takes it off the list: nothing can strike between the two.
         if memory is self._reading.memory and head & _AT == self._reading.start + place + cells:
             self._words[_HEAD] = (head - (cells + _ONE)) & _ALL
-            held.pop()
+            noted.pop()
         else:
             words[1] = lives.NOBODY
-            held.pop()
+            noted.pop()
 
     def _read_in(self, segment: Segment) -> Segment:
         """Take from that segment from now on."""
@@ -332,8 +332,8 @@ class Segments:
         return (number, word >> _SIZE_BITS) if memory[place] else None
 
     @staticmethod
-    def hand_over(record: Record, number: int, pid: int, held: deque[Mark]) -> None:
-        """Give a record to another process, which notes it as held; the one that has it must be dead."""
+    def hand_over(record: Record, number: int, pid: int, noted: deque[Mark]) -> None:
+        """Give a record to another process, which notes it; the one that has it must be dead."""
         payload, memory, place = record
         mark = memory, place, 0
         begin = place << 4
@@ -342,10 +342,10 @@ class Segments:
         words[0] = pid << _SIZE_BITS | len(payload)
         try:
             words[1] = number
-            held.append(mark)
+            noted.append(mark)
         except BaseException:
-            if held and held[-1] is mark:
-                held.pop()
+            if noted and noted[-1] is mark:
+                noted.pop()
             words[1], words[0] = before[1], before[0]
             raise
 

@@ -44,7 +44,7 @@ from workpool.ipc.robust_lock import LOCK_SIZE, RobustLock, locked
 from workpool.ipc.segments import BASE_SIZE, RESERVE, Record, Segments
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Iterator
 
     from workpool.ipc.memory import Region
 
@@ -161,11 +161,14 @@ class SharedQueue:
             if segments.queued() >= self.maxsize:
                 self._putters.wait(seen, deadline)
 
-    def get(self, block: bool, timeout: float | None) -> memoryview[int]:
-        """Take the next record in this process's name; raises Empty, ShutDown, or OSError when there is no memory."""
+    def get(self, block: bool, timeout: float | None) -> tuple[memoryview[int], Iterator[object]]:
+        """Take the next record in this process's name; raises Empty, ShutDown, or OSError when there is no memory.
+
+        Whoever has unpickled it takes a step of the iterator that comes with it; else `put_back` or `drop` is due.
+        """
         segments, lock = self._segments, self._head
         number = self._number or self._enrol()
-        held = self._hands.held
+        opening, keeping = self._hands.both
         deadline = None if timeout is None else monotonic() + timeout
         payload = None
         try:
@@ -176,7 +179,7 @@ class SharedQueue:
                     code = lock.take()
                     if code:
                         code = lock.settle(code)
-                    payload = segments.take(number, _pid, held)
+                    payload = segments.take(number, _pid, opening)
                     if payload is None:
                         seen = self._nothing(block, deadline)
                 finally:
@@ -187,7 +190,7 @@ class SharedQueue:
                 if payload is not None:
                     if self._awaited_by_putters[0]:
                         told(self._tail, self._putters.ring)
-                    return payload
+                    return payload, keeping
                 if segments.empty():
                     self._getters.wait(seen, deadline)
         except BaseException:
@@ -197,8 +200,8 @@ class SharedQueue:
 
     def put_back(self) -> None:
         """Give up the record that this thread took last: its `get` is about to fail."""
-        held = self._hands.held
-        locked(self._head, lambda: self._segments.put_back(held))
+        opening = self._hands.opening
+        locked(self._head, lambda: self._segments.put_back(opening))
         if self._awaited_by_getters[0]:
             told(self._head, self._getters.ring)
 
@@ -266,9 +269,14 @@ class SharedQueue:
         if self._awaited_by_joiners[0] and self._segments.empty():
             self._joiners.look()
 
+    @property
+    def keeping(self) -> Iterator[object]:
+        """What comes with a record; for one that was taken over."""
+        return self._hands.keeping
+
     def drop(self) -> None:
-        """Mark done the record that this thread took last."""
-        self._hands.mark_newest()
+        """Mark done the record that this thread took last: its `get` is about to fail."""
+        self._hands.drop()
         if self._awaited_by_joiners[0] and self._segments.empty():
             self._joiners.look()
 
@@ -305,7 +313,7 @@ class SharedQueue:
     def take_over(self) -> memoryview[int] | None:
         """Take one record that a dead process has, in our name; None when there is no more."""
         number = self._number or self._enrol()
-        held = self._hands.held
+        opening = self._hands.opening
         payload = None
 
         def act() -> None:
@@ -313,7 +321,7 @@ class SharedQueue:
             dead = self._dead(self._segments.taken())
             if dead:
                 record = dead[0][0]
-                self._segments.hand_over(record, number, _pid, held)
+                self._segments.hand_over(record, number, _pid, opening)
                 payload = record[0]
 
         try:

@@ -82,15 +82,18 @@ class ProcessQueue(Queue[T]):
     def get(self, block: bool = True, timeout: float | None = None) -> T:
         if timeout is not None and block:
             timeout = wait_of(timeout)
-        payload = self._shared.get(block, timeout)
+        payload, keeping = self._shared.get(block, timeout)
         try:
-            return cast("T", _loads(payload))
+            item: T = _loads(payload)
+            for _ in keeping:
+                break
+            return item
         except BaseException as error:
             self._refuse(payload, error)
             raise
 
     def _refuse(self, payload: memoryview[int], error: BaseException) -> None:
-        """Put back what this thread took last; or, if no one can use it here, mark it done and raise that."""
+        """Put back what this thread took last and could not open; or, if no one can, mark it done and raise that."""
         struck = not isinstance(error, Exception) or isinstance(error, TimeLimitExceeded)
         if struck or is_shortage(error):
             self._shared.put_back()
@@ -150,6 +153,8 @@ class ProcessQueue(Queue[T]):
         while (payload := self._shared.take_over()) is not None:
             try:
                 item = cast("T", _loads(payload))
+                for _ in self._shared.keeping:
+                    break
             except BaseException as error:
                 self._refuse(payload, error)
                 raise
