@@ -192,7 +192,7 @@ def _without_kept(
 
 
 def _kept_arenas() -> list[Any]:
-    return list(getattr(sys.modules.get("workpool.ipc.memory"), "_kept", ()))
+    return list(getattr(sys.modules.get("workpool.ipc.arenas"), "_kept", ()))
 
 
 def _interpreters() -> frozenset[int]:

@@ -17,7 +17,7 @@ from multiprocessing.context import ForkContext, ForkServerContext, SpawnContext
 import pytest
 
 from workpool.errors import SharedStateLost
-from workpool.ipc import lives, memory, nameless
+from workpool.ipc import arenas, lives, memory, nameless
 
 START_METHODS = ["fork", "spawn", "forkserver"]
 CONTEXTS = [
@@ -284,7 +284,7 @@ def test_regions_are_allocated_from_many_threads() -> None:
 def test_the_portable_file_has_no_name_either(monkeypatch: pytest.MonkeyPatch) -> None:
     """Without memfd_create the file is unlinked at once; regions work the same."""
     monkeypatch.setattr(nameless, "MEMFD", False)
-    monkeypatch.setattr(memory, "_own", None)
+    monkeypatch.setattr(arenas, "_own", None)
     monkeypatch.delattr(os, "posix_fallocate")
     region = memory.allocate(100, spare=1 << 20)
     region.view[:] = b"z" * 100
@@ -292,8 +292,8 @@ def test_the_portable_file_has_no_name_either(monkeypatch: pytest.MonkeyPatch) -
     part[9_999] = 3
     assert pickle.loads(pickle.dumps(region)).open(4096, 10_000)[9_999] == 3
     assert os.fstat(region.arena.memory_fd).st_nlink == 0
-    with memory._lock:
-        memory._kept.remove(region.arena)
+    with arenas.lock:
+        arenas._kept.remove(region.arena)
 
 
 def test_an_arena_that_is_known_is_adopted_once() -> None:
@@ -365,13 +365,13 @@ def test_an_arena_that_cannot_be_made_leaves_nothing_open(
             raise OSError(errno.EMFILE, "too many open files")
         return make(name)
 
-    monkeypatch.setattr(memory, "_own", None)
+    monkeypatch.setattr(arenas, "_own", None)
     monkeypatch.setattr(nameless, "make", fail_once)
     with pytest.raises(OSError, match="too many"):
         memory.allocate(1)
     region = memory.allocate(1)
-    with memory._lock:
-        memory._kept.remove(region.arena)
+    with arenas.lock:
+        arenas._kept.remove(region.arena)
 
 
 def test_no_memory_left_is_an_error_of_the_call() -> None:

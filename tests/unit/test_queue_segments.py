@@ -250,7 +250,9 @@ def test_what_is_put_back_is_the_next_to_be_taken(region: Region) -> None:
         assert segments.queued() == left
         assert take_done(segments) == expected
     assert segments.sweep() == 0
-    segments.put_back(deque())  # there may be nothing: it was noted in the process that this one was forked from
+    segments.put_back(
+        deque()
+    )  # there may be nothing: it was noted in the process that this one was forked from
     assert segments.empty()
 
 

@@ -1,6 +1,6 @@
 """A block of anonymous memory for itself: it ends when the last process lets go of it.
 
-What an arena has once given away stays there as long as the arena (``memory.py``): right
+What an arena has once given away stays there as long as the arena (``arenas.py``): right
 for the few bytes of a lock, wrong for the data of an array. So a block is a file of
 its own, without a name. The kernel counts who has it open or mapped, also those that are killed.
 

@@ -29,7 +29,7 @@ if sys.platform != "win32":
     import fcntl
 
 if TYPE_CHECKING:
-    from workpool.ipc.memory import Arena
+    from workpool.ipc.arenas import Arena
 
 __all__ = ["NOBODY", "adopt", "ended", "kept", "leave", "our_number", "shared_number"]
 

@@ -1,17 +1,7 @@
 """Anonymous memory that every process of a family sees, and that leaves no name behind.
 
-A process that makes shared objects has one *arena*: a file without a name that
-grows as needed, and from which each object takes a *region*. Beside it lies a
-second, empty file for record locks: POSIX drops all record locks a process has
-on a file as soon as that process closes any descriptor of it, and ``mmap``
-closes one with every mapping, so the two cannot be the same file.
-
-How a region reaches another process
-    Its pickle names the arena by token, and where it lies in there. A worker is given the
-    arenas its parent knows at its start (`exported`, `adopt`); ``multiprocessing.Process``
-    takes the descriptors along in the pickle; a fork inherits them. On Linux who was never given
-    an arena borrows it from who sent the pickle, while that one lives: another interpreter of
-    this process only its memory; of the lock file it must not close a descriptor of its own.
+Each object takes a *region* of its process's arena (``arenas.py``), which is found again in
+the other processes by the arena and the place in it.
 
 When a region is given back
     Only when no other process can know of it: it was never pickled, no fork
@@ -20,7 +10,7 @@ When a region is given back
     help: a pickle on its way, or a killed process, has no count to give back.
     Whoever knows better, such as a pool whose worker has ended, says so with
     `Region.give_back`; a mark in front of every region catches the pickle that
-    turns up afterwards. The arena ends with the last process that has it open.
+    turns up afterwards.
 
 What a kill leaves behind
     A kill in `allocate` ends the only one that would have noticed. The file only grows.
@@ -28,21 +18,14 @@ What a kill leaves behind
 
 from __future__ import annotations
 
-import itertools
 import os
 import struct
-import sys
 from contextlib import suppress
-from typing import TYPE_CHECKING, Any
-from weakref import WeakValueDictionary
 
-from workpool._compat import Lock
 from workpool.errors import SharedStateLost
-from workpool.ipc import lives, nameless
-from workpool.ipc.room import LINE, Room, round_up
-
-if TYPE_CHECKING:
-    from collections.abc import Iterable
+from workpool.ipc import nameless
+from workpool.ipc.arenas import Arena, adopt, exported, lock, own_arena
+from workpool.ipc.room import LINE, round_up
 
 __all__ = ["SPARE_LIMIT", "Arena", "Region", "adopt", "allocate", "exported"]
 
@@ -50,67 +33,7 @@ __all__ = ["SPARE_LIMIT", "Arena", "Region", "adopt", "allocate", "exported"]
 #: the file must stay below the largest offset that it can hold (16 TiB on ext4).
 SPARE_LIMIT = 1 << 35 if nameless.MEMFD else 1 << 31
 
-_lock = Lock()  # guards _arenas, _kept, _own and the insides of every arena
-_arenas: WeakValueDictionary[str, Arena] = WeakValueDictionary()
-_kept: list[Arena] = []  # made here or given to us: these live as long as the process
-_own: Arena | None = None
-_spare_locks_fds: list[int] = []  # never closed: closing one would drop the record locks
 _forks = 0  # forks so far; a region made before the last one is known to a child
-
-
-class Arena:
-    """One anonymous file of memory and one of record locks.
-
-    Parameters
-    ----------
-    token : str
-        Names the arena in all processes.
-    memory_fd, locks_fd : int
-        The two files; this object owns the descriptors.
-    maker : int
-        Who hands out its regions: this process (its id), another (0), another interpreter (-1).
-    """
-
-    def __init__(self, token: str, memory_fd: int, locks_fd: int, *, maker: int = 0) -> None:
-        self.token = token
-        self.memory_fd = memory_fd
-        self.locks_fd = locks_fd
-        self.maker = maker
-        self.left = False  # somebody else may know it
-        self.room = Room(memory_fd)
-        self._uids = itertools.count(1)
-
-    def __repr__(self) -> str:
-        return f"<Arena {self.token} memory_fd={self.memory_fd} ours={self.ours}>"
-
-    def __reduce__(self) -> tuple[object, ...]:
-        self.left = True
-        context = sys.modules.get("multiprocessing.context")
-        if context is not None and context.get_spawning_popen() is not None:
-            # A process is being started and takes this pickle along: descriptors go with it.
-            from multiprocessing.reduction import DupFd
-
-            return _receive, (self.token, DupFd(self.memory_fd), DupFd(self.locks_fd))
-        return _find, (self.token, os.getpid(), self.memory_fd, self.locks_fd)
-
-    def __del__(self) -> None:
-        stays = self.maker < 0 or lives.kept.get(self.token) == self.locks_fd
-        for fd in (self.memory_fd, self.locks_fd)[: 1 if stays else 2]:
-            with suppress(OSError):
-                os.close(fd)
-
-    @property
-    def ours(self) -> bool:
-        """Whether this process made the arena; a forked child did not."""
-        return self.maker == os.getpid()
-
-    def allocate(self, size: int, spare: int) -> Region:
-        """Hand out a region; `_lock` is held."""
-        offset = self.room.find(_length(size))
-        spare_at = self.room.reserve(spare) if spare else 0
-        region = Region(self, offset, size, next(self._uids), (spare_at, spare))
-        region.mark(region.uid)
-        return region
 
 
 class Region:
@@ -255,121 +178,19 @@ def allocate(size: int, *, spare: int = 0) -> Region:
     if size < 1 or not 0 <= spare <= SPARE_LIMIT:
         message = f"size must be at least 1, spare at most {SPARE_LIMIT}; not {size!r}, {spare!r}"
         raise ValueError(message)
-    with _lock:
-        return _own_arena().allocate(size, spare)
-
-
-def exported() -> list[tuple[str, int]]:
-    """List what a new process needs to reach the shared objects known here.
-
-    The arena of this process is among them, made now if need be: objects made later reach workers started earlier.
-
-    Returns
-    -------
-    list of (str, int)
-        Pairs of a name and a file descriptor, to be handed to `adopt` with the
-        descriptors as they are numbered there. The descriptors stay ours.
-    """
-    with _lock:
-        _own_arena()
-        return [
-            pair
-            for arena in _kept
-            for pair in ((arena.token, arena.memory_fd), (f"{arena.token}.locks", arena.locks_fd))
-        ]
-
-
-def adopt(pairs: Iterable[tuple[str, int]]) -> None:
-    """Take over the arenas that another process `exported`.
-
-    Parameters
-    ----------
-    pairs : iterable of (str, int)
-        The names as exported, and the descriptors as numbered here; they belong to this module from now on.
-    """
-    fds = dict(pairs)
-    for token in fds.keys() - {f"{token}.locks" for token in fds}:
-        _keep(token, fds[token], fds[f"{token}.locks"])
-
-
-def _own_arena() -> Arena:
-    """Return this process's arena, made at first use; `_lock` is held."""
-    global _own  # noqa: PLW0603 - one a process, guarded by _lock
-    if _own is None or not _own.ours:
-        token = f"{os.getpid()}-{os.urandom(6).hex()}"
-        memory_fd = nameless.make(f"workpool-{token}")
-        try:
-            locks_fd = nameless.make(f"workpool-{token}.locks")
-        except BaseException:
-            os.close(memory_fd)
-            raise
-        _own = Arena(token, memory_fd, locks_fd, maker=os.getpid())
-        _arenas[token] = _own
-        _kept.append(_own)
-    return _own
-
-
-def _keep(token: str, memory_fd: int, locks_fd: int) -> Arena:
-    """Register an arena that was given to this process, for as long as it lives."""
-    for fd in (memory_fd, locks_fd):
-        os.set_inheritable(fd, False)
-    with _lock:
-        arena = _arenas.get(token)
-        if arena is not None:  # maybe with these very descriptors, in a forked worker
-            if memory_fd != arena.memory_fd:
-                os.close(memory_fd)
-            if locks_fd != arena.locks_fd:
-                _spare_locks_fds.append(locks_fd)
-            if arena not in _kept:
-                _kept.append(arena)
-            return arena
-        arena = _arenas[token] = Arena(token, memory_fd, locks_fd)
-        _kept.append(arena)
-        return arena
-
-
-def _receive(token: str, memory: Any, locks: Any) -> Arena:
-    """Unpickle an arena in a process that multiprocessing has just started."""
-    return _keep(token, memory.detach(), locks.detach())
-
-
-def _find(token: str, sender: int, memory_fd: int, locks_fd: int) -> Arena:
-    """Unpickle an arena: one that is known here, or else the sender's."""
-    with _lock:
-        arena = _arenas.get(token)
-        if arena is None:
-            try:
-                arena = _borrow(token, sender, memory_fd, locks_fd)
-            except OSError as error:
-                message = (
-                    f"shared memory {token} never reached process {os.getpid()}, and process {sender}, which sent it, "
-                    f"does not lend it ({error}). Make shared objects in the process that starts the workers, "
-                    "or pass them to a worker when it starts (initargs)."
-                )
-                raise SharedStateLost(message) from None
-            _arenas[token] = arena
-        return arena
-
-
-def _borrow(token: str, sender: int, memory_fd: int, locks_fd: int) -> Arena:
-    """Open an arena's files through the process that sent the pickle."""
-    memory = nameless.borrow(sender, memory_fd, f"workpool-{token}")
-    if sender == os.getpid():
-        return Arena(token, memory, locks_fd, maker=-1)
-    if token in lives.kept:  # borrowed before
-        return Arena(token, memory, lives.kept[token])
-    try:
-        locks = nameless.borrow(sender, locks_fd, f"workpool-{token}.locks")
-    except BaseException:
-        os.close(memory)
-        raise
-    return Arena(token, memory, locks)
+    with lock:
+        arena = own_arena()
+        offset = arena.room.find(_length(size))
+        spare_at = arena.room.reserve(spare) if spare else 0
+        region = Region(arena, offset, size, next(arena.uids), (spare_at, spare))
+        region.mark(region.uid)
+        return region
 
 
 def _attach(arena: Arena, offset: int, size: int, uid: int, spare: tuple[int, int]) -> Region:
     """Unpickle a region."""
     try:
-        with _lock:
+        with lock:
             region = Region(arena, offset, size, uid, spare, left=True)
     except ValueError:  # past the end of the file
         region = None
@@ -388,13 +209,13 @@ def _length(size: int) -> int:
 
 
 def _before_fork() -> None:
-    global _forks  # noqa: PLW0603 - guarded by _lock, which is held across the fork
-    _lock.acquire()
+    global _forks  # noqa: PLW0603 - guarded by `lock`, which is held across the fork
+    lock.acquire()
     _forks += 1
 
 
 if hasattr(os, "register_at_fork"):
-    # Regions are made under _lock: before the fork, or after it and unknown to the child.
+    # Regions are made under `lock`: before the fork, or after it and unknown to the child.
     os.register_at_fork(
-        before=_before_fork, after_in_parent=_lock.release, after_in_child=_lock.release
+        before=_before_fork, after_in_parent=lock.release, after_in_child=lock.release
     )
