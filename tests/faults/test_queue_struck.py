@@ -18,9 +18,11 @@ from tests.support.dying import die
 from tests.support.gates import DEADLINE, in_background
 from tests.support.interrupts import interrupted_at
 from tests.support.queues import drained, empty_hands, inner, until_asleep
+from workpool._compat import LINUX
 from workpool.errors import NotPicklable, TimeLimitExceeded
-from workpool.ipc import memory
+from workpool.ipc import memory, nameless
 from workpool.queues import Queue
+from workpool.shared import Array, Counter
 
 fork = multiprocessing.get_context("fork")
 
@@ -295,6 +297,48 @@ def test_a_get_that_finds_no_memory_loses_nothing(
     for _ in range(2):
         queue.task_done()
     queue.join(timeout=0)
+
+
+@pytest.mark.skipif(not LINUX, reason="lent through /proc")
+@pytest.mark.leaks_expected(
+    "one lock file stays open: to close it would say that this process has ended"
+)
+@pytest.mark.parametrize("make", [partial(Array, 10), Counter], ids=["array", "counter"])
+@pytest.mark.parametrize(
+    "error",
+    [
+        OSError(errno.EMFILE, "Too many open files"),
+        TimeLimitExceeded("task 1 ran too long", time_limit=1.0, task="1"),
+    ],
+    ids=["descriptors", "time-limit"],
+)
+def test_an_item_whose_memory_cannot_be_borrowed_just_now_stays(
+    queue: Queue[Any],
+    monkeypatch: pytest.MonkeyPatch,
+    make: Callable[..., Any],
+    error: OSError,
+) -> None:
+    """Without a descriptor for what is shared in it, the get fails with that error, and the next one takes it."""
+    sent, leave = fork.Event(), fork.Event()
+
+    def child() -> None:
+        thing = make(scope="process")
+        queue.put(thing)
+        sent.set()
+        leave.wait(DEADLINE)
+
+    process = fork.Process(target=child)
+    process.start()
+    assert sent.wait(DEADLINE)
+    with monkeypatch.context() as broken:
+        broken.setattr(nameless, "borrow", lambda *_: fail_by(error)())
+        with pytest.raises(type(error)):
+            queue.get()
+    assert queue.qsize() == queue.unfinished == 1
+    assert drained(queue)[0].scope == "process"
+    leave.set()
+    process.join(DEADLINE)
+    process.close()
 
 
 def test_a_shutdown_that_finds_no_memory_to_tidy_up_is_whole(

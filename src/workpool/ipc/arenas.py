@@ -25,9 +25,10 @@ from typing import TYPE_CHECKING, Any
 from weakref import WeakValueDictionary
 
 from workpool._compat import Lock
-from workpool.errors import SharedStateLost
+from workpool.errors import SharedStateLost, TimeLimitExceeded
 from workpool.ipc import lives, nameless
 from workpool.ipc.room import Room
+from workpool.ipc.shortage import is_shortage
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
@@ -171,6 +172,8 @@ def _find(token: str, sender: int, memory_fd: int, locks_fd: int) -> Arena:
             try:
                 arena = _borrow(token, sender, memory_fd, locks_fd)
             except OSError as error:
+                if is_shortage(error) or isinstance(error, TimeLimitExceeded):
+                    raise  # later it may do
                 message = (
                     f"shared memory {token} never reached process {os.getpid()}, and process {sender}, which sent it, "
                     f"does not lend it ({error}). Make shared objects in the process that starts the workers, "
