@@ -8,13 +8,18 @@ import fcntl
 import threading
 import time
 from collections.abc import Callable
+from typing import Any, NoReturn
 
 import pytest
 
+from tests.support.queues import inner
+from workpool.errors import SharedStateLost
 from workpool.ipc import memory, mutex
-from workpool.ipc.mutex import MUTEX_SIZE, Mutex
+from workpool.ipc.mutex import MUTEX_SIZE, OWNER_DIED, Mutex
 from workpool.ipc.record_lock import RecordLock
-from workpool.ipc.robust_lock import LOCK_SIZE, RobustLock
+from workpool.ipc.robust_lock import LOCK_SIZE, RobustLock, locked
+from workpool.queues import Queue
+from workpool.shared import Counter
 
 needs_mutex = pytest.mark.skipif(not mutex.AVAILABLE, reason="robust mutexes are Linux's")
 
@@ -81,6 +86,106 @@ def test_a_mutex_got_in_an_interrupted_wait_is_given_back(
     with pytest.raises(KeyboardInterrupt):
         latch.settle(errno.EBUSY, 10)
     assert in_thread(latch.take) == 0
+
+
+@needs_mutex
+def test_a_mutex_got_in_an_interrupted_settle_is_given_back(
+    latch: Mutex, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Ctrl-C as an heir that has waited repairs the mutex leaves it free, and sound."""
+    library = mutex._Library()
+    repair = library.consistent
+
+    def strike(*args: object) -> NoReturn:
+        library.consistent = repair
+        repair(*args)
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(library, "consistent", strike)
+    monkeypatch.setattr(latch, "_library", library)
+    assert in_thread(latch.take) == 0  # and dies as owner
+    with pytest.raises(KeyboardInterrupt):
+        latch.settle(errno.EBUSY, None)
+    assert in_thread(latch.take) == 0
+
+
+@needs_mutex
+def test_nothing_strikes_between_a_spin_and_the_return(
+    latch: Mutex, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Ctrl-C as the clock is read for a timeout leaves the mutex free: it is read first."""
+
+    def strike() -> NoReturn:
+        monkeypatch.undo()
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(time, "monotonic", strike)
+    with pytest.raises(KeyboardInterrupt):
+        latch.settle(errno.EBUSY, 10)
+    assert in_thread(latch.take) == 0
+
+
+@needs_mutex
+def test_a_mutex_that_is_lost_is_told(latch: Mutex) -> None:
+    """Let go without repair it is nobody's for ever: nobody waits for it."""
+    assert in_thread(latch.take) == 0  # and dies as owner
+    assert latch.take() == OWNER_DIED
+    latch.give()
+    with pytest.raises(SharedStateLost, match="Make the shared object anew"):
+        latch.settle(latch.take(), 1)
+
+
+def counter_calls() -> tuple[Any, str, list[Callable[[], object]]]:
+    """Give what has a lock, under which name, and the calls that take it."""
+    home: Any = Counter(scope="process")._home
+    return home, "_take", [lambda: home.add(1), lambda: home.compare_and_set(0, 1)]
+
+
+def lock_calls() -> tuple[Any, str, list[Callable[[], object]]]:
+    lock: Any = RobustLock.create(memory.allocate(LOCK_SIZE))
+    return lock, "take", [lambda: locked(lock, int), lock.acquire]
+
+
+def put_calls() -> tuple[Any, str, list[Callable[[], object]]]:
+    queue: Queue[Any] = Queue(scope="process")
+    return inner(queue)._tail, "take", [lambda: queue.put(1)]
+
+
+def get_calls() -> tuple[Any, str, list[Callable[[], object]]]:
+    queue: Queue[Any] = Queue(scope="process")
+    queue.put(1)
+    return inner(queue)._head, "take", [queue.get, queue.join]
+
+
+@needs_mutex
+@pytest.mark.parametrize("make", [counter_calls, lock_calls, put_calls, get_calls])
+def test_an_heir_that_is_struck_as_it_gets_the_lock_leaves_it_sound(
+    make: Callable[[], tuple[Any, str, list[Callable[[], object]]]],
+) -> None:
+    """Ctrl-C before the heir of a dead owner has heard that it is one: the next gets the lock."""
+    owner, name, calls = make()
+    take = getattr(owner, name)
+    for call in calls:
+        assert in_thread(take) == 0  # and dies as owner
+        setattr(owner, name, struck(take))
+        with pytest.raises(KeyboardInterrupt):
+            call()
+        setattr(owner, name, take)
+        assert in_thread(take) == 0
+        assert take() == OWNER_DIED  # which that thread was in its turn
+        getattr(owner, "_lock", owner).undo(OWNER_DIED)
+
+
+@needs_mutex
+def test_an_interrupted_look_leaves_the_lock_free() -> None:
+    """Ctrl-C right after the try by which locked() looks does not lock it."""
+    lock = RobustLock.create(memory.allocate(LOCK_SIZE))
+    assert in_thread(lock.acquire)  # and dies as owner
+    take = lock.take
+    lock.take = struck(take)
+    with pytest.raises(KeyboardInterrupt):
+        lock.locked()
+    assert in_thread(take) == 0
 
 
 @needs_mutex

@@ -17,6 +17,8 @@ import sys
 import time
 from typing import TYPE_CHECKING, Final
 
+from workpool.errors import SharedStateLost
+
 if TYPE_CHECKING:
     from collections.abc import Callable
 
@@ -27,6 +29,9 @@ __all__ = ["AVAILABLE", "MUTEX_SIZE", "OWNER_DIED", "SLICE", "Mutex"]
 MUTEX_SIZE: Final = 48  # bytes; 40 on most systems, 48 on arm64
 OWNER_DIED: Final[int] = getattr(errno, "EOWNERDEAD", 130)
 SLICE: Final = 0.2  # seconds; the longest sleep in which a signal can go unheard
+
+# Nobody will ever get it.
+_NEVER_AGAIN: Final = {getattr(errno, "ENOTRECOVERABLE", 131), errno.EINVAL}
 
 # Before it sleeps, a thread tries again after so many turns of an empty loop: an owner on
 # another core is done after a microsecond or two, and to sleep and be woken costs ten. Ever
@@ -70,10 +75,17 @@ class Mutex:
 
     def settle(self, code: int, timeout: float | None) -> int:
         """Wait for what `take` did not get: 0, `OWNER_DIED` (ours too, repaired), else not ours."""
+        # What may be struck comes first: once the mutex is ours, only this frame knows.
+        deadline = None if timeout is None else time.monotonic() + timeout
         if code == errno.EBUSY and timeout != 0:
             code = self._spin()
-        deadline = None if timeout is None else time.monotonic() + timeout
         while code not in {0, OWNER_DIED}:
+            if code in _NEVER_AGAIN:
+                message = (
+                    "a lock in shared memory is lost: its owner died and it was let go without repair, or its memory "
+                    "holds something else by now. Make the shared object anew."
+                )
+                raise SharedStateLost(message)
             left = SLICE if deadline is None else min(SLICE, deadline - time.monotonic())
             if left <= 0:
                 return errno.EBUSY
@@ -83,7 +95,11 @@ class Mutex:
                     return code
                 time.sleep(left)
         if code == OWNER_DIED:
-            self._library.consistent(self._mutex)
+            try:
+                self._library.consistent(self._mutex)
+            except BaseException:
+                self.undo(code)
+                raise
         return code
 
     def undo(self, code: int) -> None:

@@ -70,12 +70,15 @@ class RobustLock:
             if code:
                 code = lock.settle(code)
             ...  # what the lock guards
-        finally:
-            lock.undo(code) if code else lock.give()
+        except BaseException:
+            lock.undo(code)
+            raise
+        lock.undo(code) if code else lock.give()
 
     An exception may strike between any two steps (Ctrl-C, a time limit), so
     ``code`` says "ours" until it is known better: giving back what one does not
-    own is refused by the lock and changes nothing.
+    own is refused by the lock and changes nothing. Nor is it known then whether the owner
+    before died: `undo` repairs, and only who was not struck may just `give`.
 
     Parameters
     ----------
@@ -137,7 +140,14 @@ class RobustLock:
         """Tell whether someone living acquired it."""
         if self._owner[0] == 0:
             return False
-        code = self.take()
+        if self.mine():
+            return True
+        code = 0
+        try:
+            code = self.take()
+        except BaseException:
+            self.undo(code)
+            raise
         if code in {0, OWNER_DIED}:
             # Free, or its owner is dead. The owner's name stays: the next one shall be told.
             self.undo(code)
@@ -211,6 +221,8 @@ class RobustLock:
         ------
         WouldDeadlock
             This thread owns it already, and no timeout was given.
+        SharedStateLost
+            There is no lock any more.
         """
         code = self._latch.settle(code, timeout)
         if code == errno.EDEADLK:
@@ -233,9 +245,12 @@ def locked(lock: RobustLock, act: Callable[[], R]) -> R:
         code = lock.take()
         if code:
             code = lock.settle(code)
-        return act()
-    finally:
-        lock.undo(code) if code else lock.give()
+        value = act()
+    except BaseException:
+        lock.undo(code)
+        raise
+    lock.undo(code) if code else lock.give()
+    return value
 
 
 def _thread_identity() -> int:

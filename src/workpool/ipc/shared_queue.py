@@ -146,12 +146,14 @@ class SharedQueue:
                     seen = self._no_room(block, deadline)
                 elif not segments.append(payload):
                     self._append_further(payload)
-            finally:
+            except BaseException:
                 # If the lock is not ours, or not yet, nothing happens. See RobustLock.
-                if code:
-                    lock.undo(code)
-                else:
-                    lock.give()
+                lock.undo(code)
+                raise
+            if code:
+                lock.undo(code)
+            else:
+                lock.give()
             # Only now, as for all bells: to release a lock makes sure that others see what we did
             # before we look whether they sleep.
             if seen < 0:
@@ -182,11 +184,13 @@ class SharedQueue:
                     payload = segments.take(number, _pid, opening)
                     if payload is None:
                         seen = self._nothing(block, deadline)
-                finally:
-                    if code:
-                        lock.undo(code)
-                    else:
-                        lock.give()
+                except BaseException:
+                    lock.undo(code)
+                    raise
+                if code:
+                    lock.undo(code)
+                else:
+                    lock.give()
                 if payload is not None:
                     if self._awaited_by_putters[0]:
                         told(self._tail, self._putters.ring)

@@ -59,12 +59,14 @@ class ProcessCounter:
                 code = self._lock.settle(code)
             cell = self._cell
             cell[0] = new = cell[0] + n
-            return new
-        finally:
-            if code:
-                self._lock.undo(code)
-            else:
-                self._give()
+        except BaseException:
+            self._lock.undo(code)
+            raise
+        if code:
+            self._lock.undo(code)
+        else:
+            self._give()
+        return new
 
     def get(self) -> int:
         """Return the value."""
@@ -81,9 +83,11 @@ class ProcessCounter:
             same = self._cell[0] == expected
             if same:
                 self._cell[0] = new
-            return same
-        finally:
-            if code:
-                self._lock.undo(code)
-            else:
-                self._give()
+        except BaseException:
+            self._lock.undo(code)
+            raise
+        if code:
+            self._lock.undo(code)
+        else:
+            self._give()
+        return same
