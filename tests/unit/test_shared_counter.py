@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import threading
+from typing import Any
 
 import pytest
 
@@ -81,3 +82,50 @@ def test_what_is_no_integer_is_refused(scope: Scope) -> None:
 def test_its_repr_tells_value_and_scope(scope: Scope) -> None:
     """A reader sees what it counts and for whom."""
     assert repr(Counter(3, scope=scope)) == f"Counter(3, scope={scope!r})"
+
+
+class Eight:
+    """An integer that counts with eight bits, as one of numpy does."""
+
+    def __init__(self, value: int) -> None:
+        self.value = value
+
+    def __index__(self) -> int:
+        return self.value
+
+    def __radd__(self, other: int) -> Any:
+        return Eight((other + self.value) % 256)
+
+    def __eq__(self, other: object) -> bool:
+        return False
+
+    def __hash__(self) -> int:
+        return self.value
+
+
+def test_an_integer_of_another_kind_counts_as_what_it_is(scope: Scope) -> None:
+    """One with its own arithmetic, as those of numpy, wraps nothing around."""
+    counter = Counter(scope=scope)
+    n: Any
+    for n in (Eight(200), Eight(100), True):
+        total = counter.add(n)
+        assert type(total) is int
+    assert counter.value == 301
+    expected, new = Eight(45), Eight(7)
+    assert not counter.compare_and_set(expected, new)  # type: ignore[arg-type]  # on purpose
+    expected.value = 301
+    assert not counter.compare_and_set(0, new)  # type: ignore[arg-type]  # on purpose
+    assert counter.compare_and_set(expected, new)  # type: ignore[arg-type]  # on purpose
+    assert counter.value == 7
+    with pytest.raises(OverflowError, match="n="):
+        counter.add(Eight(LARGEST))  # type: ignore[arg-type]  # on purpose
+    assert counter.value == 7
+
+
+def test_integers_of_numpy_are_counted(scope: Scope) -> None:
+    """As items of an array are: each as the number that it is."""
+    numpy: Any = pytest.importorskip("numpy")
+    counter = Counter(numpy.uint8(1), scope=scope)
+    assert [counter.add(n) for n in numpy.array([200, 100, 50], numpy.uint8)] == [201, 301, 351]
+    assert counter.compare_and_set(numpy.int64(351), numpy.int16(-1))
+    assert counter.value == -1

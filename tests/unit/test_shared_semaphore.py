@@ -13,7 +13,7 @@ from typing import Any
 import pytest
 
 from workpool.ipc import lives, memory
-from workpool.shared import Scope, Semaphore
+from workpool.shared import RateLimiter, Scope, Semaphore
 from workpool.shared.in_processes.semaphore import ProcessSemaphore
 
 fork = multiprocessing.get_context("fork")
@@ -113,6 +113,19 @@ def test_wrong_terms_are_refused(scope: Scope) -> None:
         Semaphore(2**63, scope=scope)
     with pytest.raises(ValueError, match="timeout"):
         Semaphore(scope=scope).acquire(blocking=False, timeout=1)
+
+
+def test_integers_of_numpy_count_permits(scope: Scope) -> None:
+    """A number of workers that numpy has found is one like others, and never wraps around."""
+    numpy: Any = pytest.importorskip("numpy")
+    semaphore = Semaphore(numpy.uint8(2), scope=scope)
+    with semaphore, semaphore:
+        with pytest.raises(ValueError, match="200 permits cannot"):
+            semaphore.release(numpy.uint8(200))
+        semaphore.release(numpy.int64(2))
+        assert semaphore.acquire(timeout=0)
+        assert semaphore.acquire(timeout=0)
+    assert RateLimiter(numpy.int8(100), scope=scope).calls == 100
 
 
 @pytest.mark.parametrize("how", ["killed", "ended"])

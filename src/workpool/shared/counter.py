@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from typing import Protocol, cast
+from operator import index
+from typing import Protocol
 
 from workpool.shared.home import Handle, Home, Scope, home_of
 
@@ -12,8 +13,8 @@ __all__ = ["Counter", "CounterHome"]
 class CounterHome(Protocol):
     """A counter, where it lives.
 
-    Arguments are as the caller gave them. What is no integer of 64 bits is
-    refused with OverflowError, TypeError or ValueError, and changes nothing.
+    The first value is as the caller gave it, the rest are integers. What is no integer of 64
+    bits is refused with OverflowError, TypeError or ValueError, and changes nothing.
     """
 
     def add(self, n: int) -> int:
@@ -59,7 +60,7 @@ class Counter(Handle[CounterHome]):
         try:
             self._set_home(home.make_counter(initial), scope)
         except (OverflowError, TypeError, ValueError) as error:
-            raise _refusal(initial=initial) from error
+            raise _refusal(error, initial=initial) from error
 
     def __repr__(self) -> str:
         return f"Counter({self.value}, scope={self.scope!r})"
@@ -83,9 +84,11 @@ class Counter(Handle[CounterHome]):
             The new value: no other `add` of 1 returned the same.
         """
         try:
+            if type(n) is not int:  # those of numpy have 64 bits or fewer, and wrap around
+                n = int(index(n))
             return self._home.add(n)
         except (OverflowError, TypeError, ValueError) as error:
-            raise _refusal(n=n) from error
+            raise _refusal(error, n=n) from error
 
     def compare_and_set(self, expected: int, new: int) -> bool:
         """Set the number, if it is what the caller thinks it is.
@@ -102,19 +105,21 @@ class Counter(Handle[CounterHome]):
         bool
             Whether it was set.
         """
-        if not isinstance(cast("object", expected), int):
-            raise _refusal(expected=expected)
         try:
-            return self._home.compare_and_set(expected, new)
+            expected = int(index(expected))
+        except TypeError as error:
+            raise _refusal(error, expected=expected) from error
+        try:
+            return self._home.compare_and_set(expected, int(index(new)))
         except (OverflowError, TypeError, ValueError) as error:
-            raise _refusal(new=new) from error
+            raise _refusal(error, new=new) from error
 
 
-def _refusal(**numbers: object) -> OverflowError | TypeError:
+def _refusal(error: Exception, **numbers: object) -> OverflowError | TypeError:
     """Say what is wrong with a number, given by its name, that the cell did not take."""
     ((name, value),) = numbers.items()
-    if isinstance(value, int):
-        return OverflowError(
-            f"{name}={value} takes the counter beyond 64 bits with a sign; use Shared for larger numbers"
-        )
-    return TypeError(f"{name} must be an integer, not {value!r}")
+    if isinstance(error, TypeError):
+        return TypeError(f"{name} must be an integer, not {value!r}")
+    return OverflowError(
+        f"{name}={value} takes the counter beyond 64 bits with a sign; use Shared for larger numbers"
+    )

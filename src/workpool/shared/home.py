@@ -8,7 +8,8 @@ nothing of multiprocessing or ctypes is needed to count in threads.
 from __future__ import annotations
 
 import importlib
-from typing import TYPE_CHECKING, Generic, Literal, NoReturn, Protocol, TypeVar, cast
+from operator import index
+from typing import TYPE_CHECKING, Generic, Literal, NoReturn, Protocol, SupportsIndex, TypeVar, cast
 
 from workpool.errors import NotPicklable
 from workpool.waits import checked_timeout
@@ -144,11 +145,16 @@ def home_of(scope: Scope | Home) -> Home:
 
 
 def checked_whole(name: str, value: object, unit: str) -> int:
-    """Refuse what is no whole number, by name."""
-    if not isinstance(value, int) or isinstance(value, bool):
-        message = f"{name} must be a whole number of {unit}, not {value!r}"
-        raise TypeError(message)
-    return value
+    """Give a whole number, also one of numpy's, as an integer; refuse what is none, by name."""
+    if type(value) is int:
+        return value
+    try:
+        if not isinstance(value, bool):
+            return int(index(cast("SupportsIndex", value)))
+    except TypeError:
+        pass
+    message = f"{name} must be a whole number of {unit}, not {value!r}"
+    raise TypeError(message)
 
 
 def seconds_to_wait(blocking: bool, timeout: float | None) -> float | None:

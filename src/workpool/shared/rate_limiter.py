@@ -67,7 +67,7 @@ class RateLimiter(Handle[RateLimiterHome]):
     __slots__ = ()
 
     def __init__(self, calls: int, per: float = 1.0, *, scope: Scope | Home = "thread") -> None:
-        checked_whole("calls", calls, "calls")
+        calls = checked_whole("calls", calls, "calls")
         if not 1 <= calls <= _MOST_CALLS:
             message = f"calls must be from 1 to {_MOST_CALLS}, not {calls}"
             raise ValueError(message)

@@ -53,7 +53,8 @@ class Semaphore(Handle[SemaphoreHome]):
     __slots__ = ()
 
     def __init__(self, value: int = 1, *, scope: Scope | Home = "thread") -> None:
-        if checked_whole("value", value, "permits") < 1:
+        value = checked_whole("value", value, "permits")
+        if value < 1:
             message = (
                 f"a semaphore has at least 1 permit, not {value!r}; to signal, use Event or Queue"
             )
@@ -112,7 +113,8 @@ class Semaphore(Handle[SemaphoreHome]):
         TypeError, ValueError
             What is no whole number, fewer than one, or more than are out; none is brought back then.
         """
-        if checked_whole("n", n, "permits") < 1:
+        n = checked_whole("n", n, "permits")
+        if n < 1:
             message = f"n must be one or more, not {n!r}"
             raise ValueError(message)
         self._home.release(n)
