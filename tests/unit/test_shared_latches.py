@@ -5,10 +5,16 @@ from __future__ import annotations
 import ctypes
 import errno
 import fcntl
+import gc
+import multiprocessing
+import os
+import pickle
+import signal
 import threading
 import time
+import weakref
 from collections.abc import Callable
-from typing import Any, NoReturn
+from typing import Any, NoReturn, cast
 
 import pytest
 
@@ -19,7 +25,7 @@ from workpool.ipc.mutex import MUTEX_SIZE, OWNER_DIED, Mutex
 from workpool.ipc.record_lock import RecordLock
 from workpool.ipc.robust_lock import LOCK_SIZE, RobustLock, locked
 from workpool.queues import Queue
-from workpool.shared import Counter
+from workpool.shared import Counter, Lock
 
 needs_mutex = pytest.mark.skipif(not mutex.AVAILABLE, reason="robust mutexes are Linux's")
 
@@ -185,6 +191,7 @@ def test_an_interrupted_look_leaves_the_lock_free() -> None:
     lock.take = struck(take)
     with pytest.raises(KeyboardInterrupt):
         lock.locked()
+    lock.take = take
     assert in_thread(take) == 0
 
 
@@ -297,3 +304,50 @@ def test_a_thread_that_ends_as_owner_is_told_too() -> None:
     assert lock.acquire(10)
     assert lock.owner_died
     lock.release()
+
+
+@needs_mutex
+@pytest.mark.parametrize("how", ["acquired", "taken"])
+def test_one_that_is_dropped_while_it_is_owned_hides_no_other(how: str) -> None:
+    """Its memory is not used again as long as its owner lives: the owner's other locks are freed by the death."""
+    kept = Lock(scope="process")
+    reader, writer = multiprocessing.Pipe(duplex=False)
+
+    def child() -> None:
+        kept.acquire()
+        dropped = Lock(scope="process")
+        home: Any = dropped._home
+        (dropped.acquire if how == "acquired" else home._lock.take)()
+        offset = home._region.offset
+        del dropped, home
+        others = [Lock(scope="process") for _ in range(2)]
+        for other in others:
+            with other:
+                writer.send(cast("Any", other._home)._region.offset != offset)
+        os.kill(os.getpid(), signal.SIGKILL)
+
+    process = multiprocessing.get_context("fork").Process(target=child)
+    process.start()
+    process.join(30)
+    assert process.exitcode == -signal.SIGKILL
+    assert reader.recv()
+    assert reader.recv()
+    assert kept.acquire(timeout=5)
+    assert kept.owner_died
+    kept.release()
+    reader.close()
+    writer.close()
+
+
+@needs_mutex
+def test_a_copy_that_is_dropped_while_it_is_owned_stays_mapped() -> None:
+    """Its memory is there as long as its owner's other locks may look at it; a copy that is free leaves nothing."""
+    lock = Lock(scope="process")
+    for owned in (False, True):
+        copy = pickle.loads(pickle.dumps(lock))
+        if owned:
+            copy.acquire()
+        view = weakref.ref(copy._home._region.view)
+        del copy
+        gc.collect()
+        assert (view() is not None) is owned

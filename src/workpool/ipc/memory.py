@@ -83,8 +83,13 @@ class Region:
     def __del__(self) -> None:
         # Finalizers may run in any thread, in the middle of anything: leave a note, no more.
         with suppress(AttributeError, TypeError):  # half made, or an interpreter on its way out
-            if self._born == _forks and not self._left:
+            if self.private:
                 self._drop()
+
+    @property
+    def private(self) -> bool:
+        """Whether no other process can know it."""
+        return self._born == _forks and not self._left
 
     def mark(self, uid: int) -> None:
         """Write the mark that `_attach` looks for."""

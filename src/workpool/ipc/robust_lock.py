@@ -22,6 +22,11 @@ What a kill leaves behind, step by step
     does not, but then nothing had been done under it. Owner written: told.
     Owner cleared, not yet released: the mutex tells a death although the work
     was complete. Taken over, not yet repaired: the next one is told again.
+
+What is dropped while it is owned
+    Its memory stays as it is, until the process ends. The C library has linked it with the
+    other mutexes that its owner owns, for the kernel to find them at the death: zeroed, or
+    not mapped any more, it would hide those from the kernel.
 """
 
 from __future__ import annotations
@@ -30,11 +35,13 @@ import errno
 import os
 import threading
 from collections.abc import Callable
+from contextlib import suppress
 from typing import TYPE_CHECKING, Final, TypeVar
 
 from workpool.errors import WouldDeadlock
 from workpool.ipc import mutex
 from workpool.ipc.mutex import MUTEX_SIZE, OWNER_DIED, SLICE, Mutex
+from workpool.ipc.outliving import never_freed
 from workpool.ipc.record_lock import RecordLock
 
 if TYPE_CHECKING:
@@ -52,6 +59,7 @@ _MUTEX, _RECORD = 1, 2
 
 # For tests, and for a system whose robust mutexes turn out not to be.
 _USE_RECORD_LOCKS = bool(os.environ.get("WORKPOOL_RECORD_LOCKS")) or not mutex.AVAILABLE
+_dropped: dict[tuple[str, int], Region] = {}  # with a lock in them that was owned at that moment
 _pid = os.getpid()  # asking costs a system call each time; renewed in a forked child
 
 
@@ -123,6 +131,15 @@ class RobustLock:
     def __reduce__(self) -> tuple[object, ...]:
         return RobustLock, (self._region, self._offset)
 
+    def __del__(self) -> None:
+        with suppress(AttributeError, TypeError):  # half made, or an interpreter on its way out
+            # Others that have it may try just now; so a try of ours is only for what is ours alone.
+            region = self._region
+            if self._look() not in {0, OWNER_DIED} if region.private else self.mine():
+                key = region.arena.token, region.offset
+                if _dropped.setdefault(key, region) is region:
+                    never_freed(region)
+
     def __repr__(self) -> str:
         kind = type(self._latch).__name__
         return f"<RobustLock {kind} at {self._region!r}+{self._offset} owner={self.owner}>"
@@ -140,19 +157,22 @@ class RobustLock:
         """Tell whether someone living acquired it."""
         if self._owner[0] == 0:
             return False
-        if self.mine():
-            return True
+        # Free, or its owner is dead. The owner's name stays: the next one shall be told.
+        return self.mine() or self._look() not in {0, OWNER_DIED}
+
+    def _look(self) -> int:
+        """Try, and give back what that got; what the try said."""
         code = 0
         try:
             code = self.take()
         except BaseException:
             self.undo(code)
             raise
-        if code in {0, OWNER_DIED}:
-            # Free, or its owner is dead. The owner's name stays: the next one shall be told.
+        if code:
             self.undo(code)
-            return False
-        return True
+        else:
+            self.give()
+        return code
 
     def acquire(self, timeout: float | None = None) -> bool:
         """Own the lock.
