@@ -23,6 +23,7 @@ __all__ = [
     "daemon_threads_allowed",
     "gil_enabled",
     "has_interpreters",
+    "in_main_interpreter",
     "in_worker",
     "other_interpreters_run",
 ]
@@ -100,6 +101,16 @@ def other_interpreters_run() -> bool:
 
     interpreters: Any = import_module("_interpreters")
     return len(interpreters.list_all()) > 1
+
+
+def in_main_interpreter() -> bool:
+    """Tell whether this is the interpreter that the process began with."""
+    if not has_interpreters():
+        return True
+    from importlib import import_module
+
+    interpreters: Any = import_module("_interpreters")
+    return bool(interpreters.get_current()[0] == interpreters.get_main()[0])
 
 
 def daemon_threads_allowed() -> bool:

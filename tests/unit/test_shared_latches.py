@@ -339,6 +339,28 @@ def test_one_that_is_dropped_while_it_is_owned_hides_no_other(how: str) -> None:
     writer.close()
 
 
+def end_as_owner(lock: Lock) -> None:
+    """Own it until this process ends, and have it longer than there are the modules that it is made of."""
+    lock.acquire()
+    setattr(threading, "of_a_test", lock)  # noqa: B010 - there is no such attribute, says mypy
+
+
+@needs_mutex
+@pytest.mark.parametrize("method", ["fork", "spawn", "forkserver"])
+def test_a_program_that_ends_as_owner_is_told_too(method: str) -> None:
+    """However its end comes, and whatever it tidies up there, the next one gets the lock."""
+    context: Any = multiprocessing.get_context(method)
+    lock = Lock(scope="process")
+    process = context.Process(target=end_as_owner, args=(lock,))
+    process.start()
+    process.join(30)
+    assert process.exitcode == 0
+    process.close()
+    assert lock.acquire(timeout=5)
+    assert lock.owner_died
+    lock.release()
+
+
 @needs_mutex
 def test_a_copy_that_is_dropped_while_it_is_owned_stays_mapped() -> None:
     """Its memory is there as long as its owner's other locks may look at it; a copy that is free leaves nothing."""

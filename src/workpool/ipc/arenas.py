@@ -17,6 +17,7 @@ An arena ends with the last process that has it open.
 
 from __future__ import annotations
 
+import atexit
 import itertools
 import os
 import sys
@@ -24,9 +25,10 @@ from contextlib import suppress
 from typing import TYPE_CHECKING, Any
 from weakref import WeakValueDictionary
 
-from workpool._compat import Lock
+from workpool._compat import Lock, in_main_interpreter
 from workpool.errors import SharedStateLost, TimeLimitExceeded
 from workpool.ipc import lives, nameless
+from workpool.ipc.outliving import never_freed
 from workpool.ipc.room import Room
 from workpool.ipc.shortage import is_shortage
 
@@ -197,3 +199,13 @@ def _borrow(token: str, sender: int, memory_fd: int, locks_fd: int) -> Arena:
         os.close(memory)
         raise
     return Arena(token, memory, locks)
+
+
+def _outlive_the_interpreter() -> None:
+    """Have what is mapped stay: the kernel frees the locks that a process owns as far as it finds them at its end."""
+    for arena in list(_arenas.values()):
+        never_freed(arena.room)
+
+
+if in_main_interpreter():  # the process goes on after the others
+    atexit.register(_outlive_the_interpreter)

@@ -20,7 +20,6 @@ from __future__ import annotations
 
 import os
 import struct
-from contextlib import suppress
 
 from workpool.errors import SharedStateLost
 from workpool.ipc import nameless
@@ -82,9 +81,11 @@ class Region:
 
     def __del__(self) -> None:
         # Finalizers may run in any thread, in the middle of anything: leave a note, no more.
-        with suppress(AttributeError, TypeError):  # half made, or an interpreter on its way out
+        try:
             if self.private:
                 self._drop()
+        except (AttributeError, TypeError):
+            pass  # half made, or an interpreter on its way out
 
     @property
     def private(self) -> bool:

@@ -35,7 +35,6 @@ import errno
 import os
 import threading
 from collections.abc import Callable
-from contextlib import suppress
 from typing import TYPE_CHECKING, Final, TypeVar
 
 from workpool.errors import WouldDeadlock
@@ -132,17 +131,15 @@ class RobustLock:
         return RobustLock, (self._region, self._offset)
 
     def __del__(self) -> None:
-        with suppress(AttributeError, TypeError):  # half made, or an interpreter on its way out
+        try:
             # Others that have it may try just now; so a try of ours is only for what is ours alone.
             region = self._region
             if self._look() not in {0, OWNER_DIED} if region.private else self.mine():
                 key = region.arena.token, region.offset
                 if _dropped.setdefault(key, region) is region:
                     never_freed(region)
-
-    def __repr__(self) -> str:
-        kind = type(self._latch).__name__
-        return f"<RobustLock {kind} at {self._region!r}+{self._offset} owner={self.owner}>"
+        except (AttributeError, TypeError):
+            pass  # half made, or an interpreter on its way out
 
     @property
     def owner(self) -> int:
