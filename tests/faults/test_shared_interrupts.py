@@ -8,9 +8,11 @@ import signal
 import threading
 import time
 from collections.abc import Callable
+from functools import partial
 
 import pytest
 
+from tests.support.interrupts import interrupted_at
 from workpool.shared import Event, Lock, RateLimiter, Scope, Semaphore, Shared
 
 fork = multiprocessing.get_context("fork")
@@ -86,3 +88,22 @@ def test_ctrl_c_ends_a_wait_within_a_second(
     process.join(20)
     assert process.exitcode == 7
     process.close()
+
+
+def acquire_into(got: list[bool], semaphore: Semaphore) -> None:
+    got.append(semaphore.acquire(timeout=0))
+
+
+def test_an_acquire_may_be_interrupted_anywhere() -> None:
+    """The permit is free as before, or it is the caller's: none is lost."""
+    semaphore = Semaphore()
+    number = 0
+    got: list[bool] = []
+    while interrupted_at(number, partial(acquire_into, got, semaphore)):
+        assert semaphore._home.free() + len(got) == 1, number
+        if got:
+            semaphore.release()
+            got.clear()
+        number += 1
+    assert number > 3
+    assert got == [True]

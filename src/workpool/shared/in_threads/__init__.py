@@ -136,18 +136,26 @@ class ThreadSemaphore(StaysInProcess):
     def acquire(self, timeout: float | None) -> bool:
         """Take a permit: ``None`` waits for ever, 0 only tries."""
         until = None if timeout is None else monotonic() + timeout
-        while True:
-            with self._lock:
-                if self._free:
-                    self._free -= 1
-                    return True
-                left = LOOK_AGAIN if until is None else until - monotonic()
-                if left <= 0:
-                    return False
-                sleeper = make_sleeper()
-                self._sleepers.append(sleeper)
-            # Whoever was woken and interrupted then wakes nobody: those who wait look now and then.
-            sleep_listed(self._lock, self._sleepers, sleeper, min(left, LOOK_AGAIN))
+        taken = done = False
+        try:
+            while True:
+                with self._lock:
+                    if self._free:
+                        self._free -= 1
+                        taken = True
+                        break
+                    left = LOOK_AGAIN if until is None else until - monotonic()
+                    if left <= 0:
+                        break
+                    sleeper = make_sleeper()
+                    self._sleepers.append(sleeper)
+                # Whoever was woken and interrupted then wakes nobody: those who wait look now and then.
+                sleep_listed(self._lock, self._sleepers, sleeper, min(left, LOOK_AGAIN))
+            done = True
+        finally:
+            if taken and not done:  # Ctrl-C came as the lock was let go: the caller will not know
+                self.release(1)
+        return taken
 
     def release(self, n: int) -> None:
         """Bring permits back."""
