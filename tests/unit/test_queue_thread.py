@@ -18,6 +18,7 @@ from tests.support.gates import DEADLINE, in_background
 from tests.support.queues import guarded, until_asleep
 from workpool.errors import NotPicklable, Unsupported
 from workpool.queues import Empty, LifoQueue, PriorityQueue, Queue, ShutDown, sleepers
+from workpool.queues.debts import FOLD
 
 
 class Struck(BaseException):
@@ -188,15 +189,16 @@ def test_a_call_to_wake_that_comes_too_late_is_passed_on(
     monkeypatch: pytest.MonkeyPatch, struck: bool
 ) -> None:
     """Who was roused as its wait ended otherwise lets the next sleeper have it."""
-    lock = threading.Lock()
+    lock = threading.RLock()
     listed: deque[Any] = deque()
     next_one = threading.Lock()
     next_one.acquire()
 
     def roused_and_struck(_: FakeSleeper) -> bool:
-        listed.append(next_one)
-        with lock:
-            sleepers.rouse(listed)
+        if next_one.locked():  # for the first time
+            listed.append(next_one)
+            with lock:
+                sleepers.rouse(listed)
         if struck:
             raise Struck
         return False
@@ -215,7 +217,7 @@ def test_a_call_to_wake_that_comes_too_late_is_passed_on(
 
 def test_an_attempt_that_raises_leaves_no_sleeper() -> None:
     """Nobody is listed who does not sleep."""
-    lock = threading.Lock()
+    lock: Any = threading.RLock()
     listed: deque[Any] = deque()
 
     def attempt() -> object:
@@ -224,16 +226,17 @@ def test_an_attempt_that_raises_leaves_no_sleeper() -> None:
     with pytest.raises(Struck):
         sleepers.wait(lock, listed, attempt, None)
     assert not listed
-    assert not lock.locked()
+    assert not lock._is_owned()
 
 
-def test_an_entry_left_by_one_who_was_struck_rousing_is_passed_over() -> None:
-    """A sleeper that is awake already does not cost the next one its call."""
-    awake, asleep = threading.Lock(), threading.Lock()
+def test_no_one_roused_is_left_on_the_list() -> None:
+    """To take a sleeper off the list and to wake it is one step; no one there is no one woken."""
+    asleep: Any = threading.Lock()
     asleep.acquire()
-    listed: deque[Any] = deque([awake, asleep])
+    listed: deque[Any] = deque([asleep])
     assert sleepers.rouse(listed)
     assert not asleep.locked()
+    assert not listed
     assert not sleepers.rouse(listed)
 
 
@@ -256,36 +259,38 @@ def test_a_getter_that_leaves_items_behind_wakes_the_next() -> None:
     assert sorted(one.result() for one in getting) == [1, 2]
 
 
-# ------------------------------------------------------------------ orders
+# ------------------------------------------------------------------ what is never marked done
 
 
-def test_the_last_one_comes_first() -> None:
-    """A LifoQueue is a stack."""
-    queue: LifoQueue[int] = LifoQueue()
-    for number in range(3):
+@pytest.mark.parametrize("make", [Queue, guarded, LifoQueue, PriorityQueue, bounded])
+def test_items_that_are_never_done_cost_no_memory_each(make: Callable[[int], Queue[int]]) -> None:
+    """They are counted all the same, may all be marked later, and not one more."""
+    count = 5 * FOLD
+    queue = make(0)
+    for number in range(count):
         queue.put(number)
-    queue.shutdown()
-    assert list(queue) == [2, 1, 0]
+        queue.get()
+    assert queue.unfinished == count
+    assert len(queue._debts) <= 3 * FOLD
+    for _ in range(count - 1):
+        queue.task_done()
+    assert queue.unfinished == 1
+    joining = in_background(queue.join)
+    until_asleep(queue, "joiners")
+    queue.task_done()
+    joining.result()
+    with pytest.raises(ValueError, match="more often"):
+        queue.task_done()
 
 
-def test_the_smallest_one_comes_first() -> None:
-    """A PriorityQueue compares items."""
-    queue: PriorityQueue[tuple[int, str]] = PriorityQueue()
-    for item in ((2, "b"), (3, "c"), (1, "a")):
-        queue.put(item)
-    queue.shutdown()
-    assert list(queue) == [(1, "a"), (2, "b"), (3, "c")]
-
-
-def test_an_item_that_cannot_be_compared_is_refused() -> None:
-    """The put fails, and the queue is as it was."""
-    queue: PriorityQueue[Any] = PriorityQueue()
-    for number in (5, 3, 4, 1):
+def test_many_that_are_queued_may_be_thrown_away() -> None:
+    """Their debts go with them, folded or not."""
+    queue: Queue[int] = Queue()
+    for number in range(5 * FOLD):
         queue.put(number)
-    with pytest.raises(TypeError):
-        queue.put("two")
-    assert queue.qsize() == queue.unfinished == 4
-    assert [queue.get() for _ in range(4)] == [1, 3, 4, 5]
+    queue.get()
+    queue.shutdown(immediate=True)
+    assert queue.unfinished == 1
 
 
 # ------------------------------------------------------------------ staying, and letting go

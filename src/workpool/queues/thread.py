@@ -9,7 +9,8 @@ States
     to look before it acts holds `_lock`: a wait, a put into a bounded queue, a
     get once the queue is shut down, all of a PriorityQueue, and everything on a
     Python without the GIL. Free and guarded calls may meet; a guarded one knows
-    that items come and go while it looks.
+    that items come and go while it looks. So do those of a signal's handler or a
+    finalizer, which comes by while this very thread holds `_lock`.
 
 Guarantees
     *Nobody sleeps through what it waits for*: see `workpool.queues.sleepers`.
@@ -19,32 +20,37 @@ Guarantees
     came first. (So items lie in cells that equal nothing but themselves.)
 
     *Join never overtakes an item.* A debt is noted before the item is in, and
-    paid by task_done.
+    paid by task_done: see `workpool.queues.debts`.
 
     *An exception that strikes inside a call* (Ctrl-C, a time limit) leaves an
     item in the queue and counted, or out and not counted; a get that it
     strikes may have taken the item, which stays unfinished. No one else sleeps
-    on for it.
+    on for it: a call that is struck wakes whom it would have woken, if need be again.
 """
 
 from __future__ import annotations
 
 from collections import deque
 from contextlib import suppress
-from itertools import repeat
+from functools import partial
+from itertools import chain, repeat
+from operator import call
 from queue import Empty, Full
 from typing import TYPE_CHECKING, Any, Final, Literal, TypeVar, cast
 
 from typing_extensions import override
 
-from workpool._compat import Lock, ShutDown, across_forks, gil_enabled
+from workpool._compat import RLock, ShutDown, across_forks, gil_enabled
 from workpool.errors import NotPicklable, Unsupported
-from workpool.queues.calls import Calls, checked_maxsize, join_timeout, wait_of
-from workpool.queues.sleepers import NOTHING, Sleepers, rouse, rouse_all, wait
+from workpool.queues.calls import checked_maxsize, wait_of
+from workpool.queues.debts import Indebted
+from workpool.queues.sleepers import NOTHING, Rooms, rouse, rouse_all, wait
 
 if TYPE_CHECKING:
     from collections.abc import Callable
     from typing import Self
+
+    from workpool.queues.sleepers import Sleepers
 
 __all__ = ["Queue", "Scope"]
 
@@ -55,10 +61,10 @@ Scope = Literal["thread", "process"]
 FREE: Final = gil_enabled()
 
 _NUMBERS: Final = (int, float)
-_TOO_MANY = "task_done() called more often than items were put"
+_ALWAYS: Final = (None,)
 
 
-class Queue(Calls[T]):
+class Queue(Indebted[T]):
     """A first-in, first-out queue that knows which items are not done yet.
 
     Parameters
@@ -92,19 +98,15 @@ class Queue(Calls[T]):
         "__weakref__",
         "_append",
         "_closed",
-        "_debts",
         "_discarding",
-        "_free",
         "_free_get",
         "_free_put",
         "_getters",
         "_items",
-        "_joiners",
-        "_lock",
-        "_owe",
-        "_pay",
         "_pop",
         "_putters",
+        "_rooms",
+        "_watch",
     )
 
     def __new__(cls, maxsize: int = 0, *, scope: Scope = "thread") -> Self:
@@ -128,13 +130,13 @@ class Queue(Calls[T]):
     def __init__(self, maxsize: int = 0, *, scope: Scope = "thread") -> None:
         del scope  # see __new__
         self._maxsize = checked_maxsize(maxsize)
-        self._debts: deque[None] = deque()  # one for each item put and not done
-        self._owe = self._debts.append
-        self._pay = self._debts.pop
-        self._lock = across_forks(Lock())  # guards what follows, and every look before an act
-        self._getters: Sleepers = deque()
-        self._putters: Sleepers = deque()
-        self._joiners: Sleepers = deque()
+        self._rooms = rooms = across_forks(Rooms(RLock()))
+        self._lock = rooms.lock  # guards what follows, and every look before an act
+        self._begin_ledger()
+        self._getters, self._putters, self._joiners = rooms.getters, rooms.putters, rooms.joiners
+        self._watch: Any = (
+            self._getters
+        )  # truthy if a put has to look round: someone sleeps, or it is shut down
         self._closed = False
         self._discarding = False  # shut down at once: what may still lie here is not for get
         self._free = FREE
@@ -158,11 +160,6 @@ class Queue(Calls[T]):
 
     @property
     @override
-    def unfinished(self) -> int:
-        return len(self._debts)
-
-    @property
-    @override
     def is_shutdown(self) -> bool:
         return self._closed
 
@@ -176,49 +173,33 @@ class Queue(Calls[T]):
         cell = repeat(item)
         half = True
         try:
-            self._owe(None)
+            self._owe()
             half = False
             self._append(cell)
-        finally:
-            if half or self._getters or self._closed:
-                self._look_round(cell, half=half)
+            if self._watch:
+                self._look_round(cell)
+        except StopIteration:
+            self._fold()
+            self.put(item)
+        except BaseException:
+            self._put_struck(cell, half=half)
+            raise
 
     @override
     def get(self, block: bool = True, timeout: float | None = None) -> T:
         if self._free_get and (timeout is None or (timeout.__class__ in _NUMBERS and timeout >= 0)):
             try:
                 cell = self._pop()
+                if self._putters:
+                    self._tell(self._putters)
             except IndexError:
                 pass
+            except BaseException:
+                self._tell(self._putters)
+                raise
             else:
-                if self._putters:
-                    with self._lock:
-                        rouse(self._putters)
                 return next(cell)
         return self._get_guarded(block, timeout)
-
-    # ---------------------------------------------------------------- the ledger
-
-    @override
-    def task_done(self) -> None:
-        if not self._free:
-            with self._lock:
-                self._settle(1)
-            return
-        try:
-            self._pay()
-        except IndexError:
-            raise ValueError(_TOO_MANY) from None
-        finally:
-            if self._joiners and not self._debts:
-                with self._lock:
-                    self._settle(0)
-
-    @override
-    def join(self, timeout: float | None = None) -> None:
-        timeout = wait_of(timeout)
-        if wait(self._lock, self._joiners, self._try_join, timeout) is NOTHING:
-            raise join_timeout(self.unfinished, self.qsize(), timeout)
 
     # ---------------------------------------------------------------- how full it is
 
@@ -230,18 +211,33 @@ class Queue(Calls[T]):
     def shutdown(self, immediate: bool = False) -> None:
         discarded: list[object] = []  # freed after the lock: what an item's end calls may come here
         with self._lock:
-            self._closed = True
-            self._free_put = self._free_get = False
-            if immediate:
-                self._discarding = True
-                while self._items:
-                    with suppress(IndexError):  # a free get was faster
-                        discarded.append(self._items.pop())
-            rouse_all(self._getters)
-            rouse_all(self._putters)
-            # task_done may have been called for items that were still queued.
-            with suppress(ValueError):
-                self._settle(len(discarded))
+            try:
+                self._shut(immediate, discarded)
+            except BaseException:
+                self._shut(immediate, discarded)
+                raise
+
+    def _shut(self, immediate: bool, discarded: list[object]) -> None:
+        """Shut down, or go on with that; `_lock` is held."""
+        self._closed = True
+        self._watch = _ALWAYS
+        self._free_put = self._free_get = False
+        if immediate:
+            self._discarding = True
+            while self._items:
+                one = chain.from_iterable(repeat((self._items.pop, self._pay)))
+                try:
+                    # In one step of C, so that no item is out and counted.
+                    discarded.extend(map(call, one))
+                except IndexError:
+                    if len(discarded) % 2:  # out and not paid for
+                        discarded.append(None)
+                        # task_done may have been called for items that were still queued.
+                        with suppress(ValueError):
+                            self._settle()
+        rouse_all(self._getters)
+        rouse_all(self._putters)
+        self._tell_joiners()
 
     # ---------------------------------------------------------------- guarded calls
 
@@ -274,16 +270,20 @@ class Queue(Calls[T]):
             raise ShutDown
         if 0 < self._maxsize <= len(self._items):
             return NOTHING
+        cell = repeat(item)
         half = True
         try:
-            self._owe(None)
+            self._owe()
             half = False
-            self._append(repeat(item))
-        finally:
-            if half:
-                self._settle(1)
-            if self._getters:
-                rouse(self._getters)
+            self._append(cell)
+            if self._watch:
+                self._look_round(cell)
+        except StopIteration:
+            self._fold()
+            return self._try_put(item)
+        except BaseException:
+            self._put_struck(cell, half=half)
+            raise
         return None
 
     def _try_get(self) -> Any:
@@ -291,13 +291,17 @@ class Queue(Calls[T]):
         if self._discarding:
             raise ShutDown
         try:
-            item = next(self._pop())
+            cell = self._pop()
+            if self._putters or self._getters:
+                self._pass_on()
         except IndexError:
             if self._closed:
                 raise ShutDown from None
             return NOTHING
-        self._pass_on()
-        return item
+        except BaseException:
+            self._pass_on()
+            raise
+        return next(cell)
 
     def _pass_on(self) -> None:
         """Wake who may come next after an item was taken; `_lock` is held."""
@@ -307,31 +311,38 @@ class Queue(Calls[T]):
             # A put that was struck down before it could wake anyone, or woke one who left.
             rouse(self._getters)
 
-    def _try_join(self) -> Any:
-        return NOTHING if self._debts else None
+    # ---------------------------------------------------------------- steps that may be made twice
 
-    def _look_round(self, cell: repeat[T], *, half: bool) -> None:
-        """Finish a free put that met a sleeper or a shutdown, or was struck half way."""
+    def _tell(self, sleepers: Sleepers) -> None:
+        """Wake one."""
+        with self._lock:
+            rouse(sleepers)
+
+    def _look_round(self, cell: repeat[T]) -> None:
+        """Finish a put that met a sleeper or a shutdown."""
+        with self._lock:
+            if not self._closed:
+                rouse(self._getters)
+                return
+            steps: tuple[Callable[[], None], ...] = (partial(self._items.remove, cell), self._pay)
+            try:
+                # In one step of C: it is out and not counted, or neither.
+                deque(map(call, steps), 0)
+            except ValueError:
+                return  # someone took it: this put came before the shutdown
+            except IndexError:
+                with suppress(ValueError):
+                    self._settle()
+            finally:
+                self._tell_joiners()
+            raise ShutDown
+
+    def _put_struck(self, cell: repeat[T], *, half: bool) -> None:
+        """Finish a put that an exception struck; ``half``: its item is counted and not in."""
         with self._lock:
             if half:
-                self._settle(1)
-            elif not self._closed:
-                rouse(self._getters)
+                with suppress(ValueError):
+                    self._settle()
             else:
-                try:
-                    self._items.remove(cell)
-                except ValueError:
-                    return  # someone took it: this put came before the shutdown
-                self._settle(1)
-                raise ShutDown
-
-    def _settle(self, paid: int) -> None:
-        """Pay for items that are done, and tell `join` if they were the last; `_lock` is held."""
-        try:
-            for _ in range(paid):
-                self._pay()
-        except IndexError:
-            raise ValueError(_TOO_MANY) from None
-        finally:
-            if self._joiners and not self._debts:
-                rouse_all(self._joiners)
+                with suppress(ShutDown):
+                    self._look_round(cell)
