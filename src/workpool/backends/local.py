@@ -13,17 +13,14 @@ from itertools import repeat, starmap
 from time import monotonic
 from typing import TYPE_CHECKING, Any
 
+from workpool.backends.told import Told
 from workpool.calm import calmly
-from workpool.ipc.stacktext import stack_of_thread
-from workpool.naming import function_name
 from workpool.scheduling.chunk import Chunk, Item, Piece
 from workpool.scheduling.worker import describe, describe_item, is_in_c, no_clock, stack_is_deep
 from workpool.situation import Situation
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
-
-    from workpool.printing import Lines, Who
+    from workpool.printing import Lines
     from workpool.scheduling.awaited import Awaited
     from workpool.scheduling.scheduler import Scheduler
     from workpool.task import Task
@@ -31,23 +28,26 @@ if TYPE_CHECKING:
 __all__ = ["Item", "LocalRunner"]
 
 
-class LocalRunner:
+class LocalRunner(Told):
     """Runs units in the calling thread, settles them, and knows what runs now."""
 
     can_nest = True
     captures = False  # what runs here and prints
     hand_over = None
-    ident: int | None = None  # of the thread in which it runs things, while it has one
 
     def __init__(self, scheduler: Scheduler, index: int) -> None:
         self.scheduler = scheduler
         self.index = index
         self.inbox: Any = None
         self.taken: Any = None
-        self.lent = self.leaving = False
+        self.took = False  # what is taken is looked for there, and in no hand yet; guarded by the scheduler's lock
+        self.lent = self.leaving = self.looks_again = False
+        self.sets_up = False  # in its initializer, or on the way into its context
         # Seconds that an idle thread sleeps before it looks again.
         self.patience: float | None = None
         self.waits_on: Awaited | None = None  # in other pools
+        self.lends_for: Awaited | None = None  # in its own
+        self._outer: list[Task[Any] | None] = []  # tasks that wait here for the one that runs
         self.situation = Situation(scheduler.name, index)
         self.task: Task[Any] | None = None  # what runs now, a task
         self.chunk: Chunk | None = None  # or a chunk
@@ -120,11 +120,20 @@ class LocalRunner:
 
     def run_nested(self, task: Task[Any]) -> None:
         """Run a task that the task running here waits for."""
+        self._outer.append(self.task)
+        self._run_inside(task)
+
+    def _run_inside(self, task: Task[Any]) -> None:
         outer = self.task, self.chunk, self.began
         try:
             self.run_task(task)
         finally:
             self.task, self.chunk, self.began = outer
+            self._outer.pop()
+
+    def is_within(self, task: Task[Any]) -> bool:
+        """Tell whether a task runs in this thread, or waits there for what runs."""
+        return task is self.task or any(outer is task for outer in self._outer)
 
     def _limit(self, task: Task[Any]) -> Any:
         late = partial(self.overdue, task, task._attempts)
@@ -328,70 +337,3 @@ class LocalRunner:
         if left:
             chunk.job.close(reason)
             chunk.job.drop(left)
-
-    def printed(self, which: int, text: str) -> None:
-        """Take what the running task or item prints; in its thread."""
-        if self.task is not None:
-            self.task.keep_printed(which, text)
-            return
-        if self._lines is None:
-            from workpool.printing import Lines
-
-            self._lines = Lines()
-        self._lines.add(which, text, self._who())
-
-    def _who(self) -> Who:
-        from workpool.printing import Who
-
-        return Who(self.scheduler.name, self.index, self._task_name(), self._task_id())
-
-    # ---------------------------------------------------------------- what runs now
-
-    def ask_for_stack(self) -> Callable[[float], str]:
-        """Look where the thread stands; there is nothing to wait for."""
-        text = stack_of_thread(self.ident)
-        return lambda _: text
-
-    def running(self) -> list[tuple[str, float]]:
-        """Name what runs now, with its age in seconds."""
-        task, chunk = self.task, self.chunk
-        if task is not None:
-            return [(describe(task), monotonic() - task._started_at)]
-        if chunk is not None:
-            return [(describe_item(chunk, self._offset(chunk)), monotonic() - self.began)]
-        return []
-
-    @staticmethod
-    def _offset(chunk: Chunk) -> int:
-        return max(0, chunk.size - len(chunk.todo) - 1)
-
-    def ask_to_end(self, what: object) -> None:
-        """Begin no more items of a closed map call; lock held for that. What runs here looks at its own mark."""
-        self.asked_to_end = self.asked_to_end or what is None
-        chunk = self.chunk
-        if chunk is not None and chunk.job is what and (rest := chunk.take_back(chunk.size)):
-            self.scheduler.litter.append(rest)
-            rest.job.drop(rest.size)
-
-    def _cancelled(self) -> bool:
-        task, chunk = self.task, self.chunk
-        closed = task._unwanted if task is not None else chunk is not None and chunk.job.closed
-        return self.asked_to_end or closed
-
-    def _task_id(self) -> int:
-        task, chunk = self.task, self.chunk
-        if task is not None:
-            return task.id
-        return -1 if chunk is None else chunk.start + self._offset(chunk)
-
-    def _task_name(self) -> str:
-        task, chunk = self.task, self.chunk
-        if task is not None:
-            return task._name
-        return "" if chunk is None else chunk.job.terms.name or function_name(chunk.job.fn)
-
-    def _attempt(self) -> int:
-        task, chunk = self.task, self.chunk
-        if task is not None:
-            return task._attempts
-        return 0 if chunk is None else chunk.attempts + 1
