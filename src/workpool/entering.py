@@ -40,7 +40,8 @@ class Entering:
             scheduler.close()  # what was not pulled is not wanted any more
         scheduler.refuse_inside("shutdown")
         try:
-            await call_beside(self.shutdown)
+            with scheduler.waiting_here():
+                await call_beside(self.shutdown)
         except BaseException as error:
             # Or no thread could be had to wait in: closed at least, so that the workers end.
             self.shutdown(wait=False, cancel_futures=is_cancellation(type(error)))

@@ -14,7 +14,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Generator
     from random import Random
 
-__all__ = ["Current", "Setup", "Situation", "current", "here"]
+__all__ = ["Current", "Setup", "Situation", "current", "here", "workers_here"]
 
 
 class Situation:
@@ -50,6 +50,9 @@ def _none_runs() -> int:
 class _Here(threading.local):
     situation: Situation | None = None
     worker: Any = None  # the scheduling worker whose thread this is
+    # Those that had it before, and have it again afterwards: a task of theirs has made the call that
+    # this worker runs in. The last one first.
+    below: tuple[Any, ...] = ()
     # The map calls whose input this thread is pulling.
     pulls_for: tuple[Any, ...] = ()
     # The scheduler of a task whose callbacks are run, and which is not counted yet.
@@ -57,6 +60,12 @@ class _Here(threading.local):
 
 
 here = _Here()
+
+
+def workers_here() -> tuple[Any, ...]:
+    """List the workers whose thread this is, one inside another; the last one first."""
+    worker = here.worker
+    return () if worker is None else (worker, *here.below)
 
 
 class Current:

@@ -21,7 +21,7 @@ from workpool.calm import Listening
 from workpool.errors import WouldDeadlock, could_not_begin, without_frames
 from workpool.scheduling import scheduler, state, waiting
 from workpool.scheduling.worker import describe
-from workpool.situation import here
+from workpool.situation import here, workers_here
 from workpool.task import Task
 from workpool.waits import Event
 
@@ -118,17 +118,18 @@ class InlineWorker(LocalRunner):
 
     def start(self) -> None:
         """Run all that is queued, in this thread."""
-        before = here.worker, here.situation
+        before = here.worker, here.below, here.situation
         with Listening(_keeps_books) as listening:
             self._listening = listening
             try:
                 self.started = True
                 self.ident = threading.get_ident()
+                here.below = workers_here()
                 here.worker = self
                 if self._begin():
                     self._drain()
             finally:
-                here.worker, here.situation = before
+                here.worker, here.below, here.situation = before
                 self.scheduler.left(self, hire=listening.raised is None)
                 self._away.set()
                 # It knows this worker: a pool that has ended needs no collector.
@@ -143,6 +144,7 @@ class InlineWorker(LocalRunner):
             self.situation.resource = self._backend.resource
             here.situation = self.situation
             return True
+        self.sets_up = True
         try:
             self._backend.entered.enter_context(self._backend.setup.entered(self.situation))
         except BaseException as error:
@@ -153,6 +155,8 @@ class InlineWorker(LocalRunner):
             # Raised in a caller's thread: the pool itself must not keep the frames of that for its whole life.
             self.scheduler.fail_all(failed, for_good=True, later=without_frames(failed))
             return False
+        finally:
+            self.sets_up = False
         self._backend.resource = self.situation.resource
         self._backend.ready = True
         return True

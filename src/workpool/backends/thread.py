@@ -21,6 +21,7 @@ from workpool._compat import gil_enabled
 from workpool.backends.base import Capabilities
 from workpool.backends.local import LocalRunner
 from workpool.backends.reports import begin_reports, end_reports
+from workpool.backends.told import too_long
 from workpool.calm import calmly
 from workpool.errors import TimeLimitExceeded, WorkerLost, could_not_begin
 from workpool.ipc.onlookers import looked_at
@@ -85,7 +86,6 @@ class ThreadWorker(LocalRunner):
         self._setup = backend.setup
         self._strikes = not backend.opened_traced
         self.captures = backend.settings.capture
-        self._outer: list[Task[Any] | None] = []  # tasks that wait here for the one that runs
         self._most = backend.settings.max_tasks_per_worker
         self._target = Target()
         self._asleep = make_sleeper()  # held, but for the moment of a wake-up
@@ -129,7 +129,9 @@ class ThreadWorker(LocalRunner):
         entered = self._setup.entered(self.situation)
         retired = False
         try:
+            self.sets_up = True
             entered.__enter__()
+            self.sets_up = False
         except BaseException as error:
             self._cannot_begin(error)
         else:
@@ -164,23 +166,18 @@ class ThreadWorker(LocalRunner):
     def _drain(self) -> bool:
         """Work until there is nothing more to come; tell whether it was for having done enough."""
         scheduler = self.scheduler
-        asleep = self._asleep
         done = 0
         took = False  # the next unit, with the last one's result
         while True:
-            unit = self.taken if took else scheduler.next_unit(self)
-            took = False
+            if took:
+                # No call in between: from here on nobody gives it back (step_aside).
+                unit, self.took, took = self.taken, False, False
+            else:
+                unit = scheduler.next_unit(self)
             if unit is None:
-                if scheduler.litter:
-                    scheduler.sweep()
-                if self.leaving or scheduler.should_leave():
-                    return False
-                patience = self.patience
-                if patience is None:
-                    asleep.acquire()
-                elif not asleep.acquire(timeout=patience) and not scheduler.look_again(self):
-                    asleep.acquire()  # the wake-up is on its way
-                continue
+                if self._rest():
+                    continue
+                return False
             if unit.__class__ is Task:
                 took = self.run_task(unit, and_take=self._most is None)
                 done += 1
@@ -197,6 +194,21 @@ class ThreadWorker(LocalRunner):
                 return False
             if self._most is not None and done >= self._most:
                 return True
+
+    def _rest(self) -> bool:
+        """Sleep until there may be something to do; False if nothing will come."""
+        scheduler, asleep = self.scheduler, self._asleep
+        if scheduler.litter:
+            scheduler.step_aside(self)  # finalizers are user code, which may take long
+            scheduler.sweep()
+        if self.leaving or scheduler.should_leave():
+            return False
+        patience = self.patience
+        if patience is None:
+            asleep.acquire()
+        elif not asleep.acquire(timeout=patience) and not scheduler.look_again(self):
+            asleep.acquire()  # the wake-up is on its way
+        return not self.written_off  # in a finalizer, by what that ran here
 
     def _tidy_up(self, entered: AbstractContextManager[None]) -> None:
         try:
@@ -218,13 +230,7 @@ class ThreadWorker(LocalRunner):
 
     def overdue(self, task: Task[Any], attempt: int) -> None:
         """Give up a task that ran past its limit (in the timers' thread)."""
-        limit = task._terms.time_limit
-        error = TimeLimitExceeded(
-            f"{describe(task)} ran longer than its time limit of {limit} s. Its thread cannot be ended: it is "
-            'written off and replaced. Use backend="process" to end such tasks truly.',
-            time_limit=limit,
-            task=task._name,
-        )
+        error = too_long(describe(task), task._terms.time_limit, task._name)
         if self._write_off(task, attempt):
             self.scheduler.fail(task, error)
 
@@ -241,14 +247,8 @@ class ThreadWorker(LocalRunner):
             rest = item.chunk.take_back(item.chunk.size)
             others = self._others(None)
             self._strike()
-        limit = job.terms.time_limit
-        assert limit is not None
-        error = TimeLimitExceeded(
-            f"{describe_item(item.chunk, item.offset)} ran longer than its time limit of {limit} s. Its thread "
-            'cannot be ended: it is written off and replaced. Use backend="process" to end such tasks truly.',
-            time_limit=limit,
-            task=self._task_name(),
-        )
+        what = describe_item(item.chunk, item.offset)
+        error = too_long(what, job.terms.time_limit, self._task_name())
         self._abandon()
         if not self.scheduler.fail_item(item.chunk, item.offset, item.value, error):
             self.scheduler.deliver(job, Piece(item.chunk.start + item.offset, [None], {0: error}))
@@ -264,10 +264,7 @@ class ThreadWorker(LocalRunner):
             if claimed:
                 self._outer.append(self.task)
         if claimed:
-            try:
-                super().run_nested(task)
-            finally:
-                self._outer.pop()
+            self._run_inside(task)
         with self.scheduler.lock:
             pass  # who writes it off has seen that it popped, or is seen here
         if self.written_off:  # while it was in no call, but about to go back to one

@@ -1,4 +1,4 @@
-"""What somebody waits for in other pools: tasks and map calls, of which it is asked whether any is not done."""
+"""What workers wait for: tasks, map calls and more, of which it is asked whether any is not done."""
 
 from __future__ import annotations
 
@@ -8,9 +8,18 @@ from typing import Any
 
 from workpool.task import Task
 
-__all__ = ["Awaited"]
+__all__ = ["Awaited", "Wait"]
 
 _ROOM = 64  # that many may be done before any are dropped
+
+
+class Wait:
+    """Stands for what is no task and no map call: a join, the end of a pool, room in a queue. Held by who waits."""
+
+    __slots__ = ("__weakref__", "finished")
+
+    def __init__(self) -> None:
+        self.finished = False
 
 
 class Awaited:
@@ -25,7 +34,7 @@ class Awaited:
         self._most = _ROOM
 
     def add(self, what: Any) -> None:
-        """Add a task, or a map call."""
+        """Add a task, a map call, or a wait."""
         refs = self._refs
         if len(refs) >= self._most:  # behind one that takes long, many may be done
             self._refs = refs = deque(filter(_lasts, refs))

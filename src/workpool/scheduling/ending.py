@@ -18,7 +18,7 @@ from workpool.errors import JoinTimeout
 from workpool.scheduling.mapjob import Chunk, MapJob
 from workpool.scheduling.timers import Timers
 from workpool.scheduling.waiting import Waiting
-from workpool.situation import here
+from workpool.situation import workers_here
 from workpool.task import CANCELLED_AND_NOTIFIED, PENDING, RUNNING, Task
 from workpool.waits import LOOK_AGAIN
 
@@ -118,9 +118,14 @@ class Ending(Waiting):
 
     def drain(self, until: float | None = None) -> bool:
         """Wait until every worker has left; tell whether all have."""
+        with self.waiting_here():
+            return self._drain(until)
+
+    def _drain(self, until: float | None) -> bool:
+        ours = workers_here()
         while True:
             with self.lock:
-                workers = [w for w in self.workers.values() if w is not here.worker]
+                workers = [w for w in self.workers.values() if w not in ours]
                 # Also after kill(), which may still be at it in another thread.
                 undone = self.ledger.unfinished and not self.is_inside()
                 if self._orphaned is not None:

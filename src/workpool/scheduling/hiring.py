@@ -83,10 +83,14 @@ class Hiring(Settling):
             self.later.add(self.hire)
 
     def _never_started(self, worker: Worker, error: BaseException) -> None:
-        """Leave the work of a worker that the system had no thread for to the others, or fail what waits."""
+        """Leave the work of a worker that the system had no thread for to the others, or fail what waits.
+
+        Others are those that come for it: not one that has lent, and sleeps until somebody has done that work.
+        """
         with self.lock:
             self.workers.pop(worker.index, None)
-            others = bool(self.workers)
+            self._refusals += 1
+            others = not all(_sleeps(one) for one in self.workers.values())
         if not others:
             self.fail_all(self._cannot_start(error))
 
@@ -257,6 +261,14 @@ class Hiring(Settling):
 
 def _for_each(size: int, reason: BaseException) -> dict[int, BaseException]:
     return {offset: anew(reason) for offset in range(size)}
+
+
+def _sleeps(worker: Any) -> bool:
+    """Tell whether a worker waits for others, as far as is known, and takes nothing meanwhile."""
+    if not worker.lent or worker.looks_again:
+        return False
+    waits = (worker.lends_for, worker.waits_on)
+    return any(awaited is not None and awaited.last() for awaited in waits)
 
 
 def _is_refusal(error: BaseException, worker: Worker | None) -> bool:

@@ -207,7 +207,7 @@ class Scheduler(Taking, Retrying, Ending):
                 unit, worker.inbox = worker.inbox, None
                 if unit is None:
                     unit = self._take(worker)
-                worker.taken = unit
+                worker.taken, worker.took = unit, True
                 if unit is not None and unit.__class__ is Task:
                     unit._worker = worker.index  # as in next_unit
         if extras is None:
@@ -235,23 +235,29 @@ class Scheduler(Taking, Retrying, Ending):
         allowed meanwhile. In a callback that would wait for itself there is no
         help, and the task is accepted beyond the bound.
         """
+        if self.busy_here():
+            self._submit_elsewhere(task)
+            return
+        own = self.own_worker_here()
+        if own is not None and not own.can_nest:
+            self._get_room(task, timeout, beyond=True)
+        elif here.worker is None or (timeout is not None and timeout <= 0):
+            self._get_room(task, timeout)
+        else:
+            with self.waiting_for_room():
+                self._get_room(task, timeout)
+
+    def _get_room(self, task: Task[Any], timeout: float | None, *, beyond: bool = False) -> None:
         import queue as stdlib_queue
 
         from workpool.eventloops import runs_a_loop
 
-        until = None if timeout is None else monotonic() + timeout
-        if self.busy_here():
-            self._submit_elsewhere(task)
-            return
         in_loop = runs_a_loop()
-        inside = here.worker if here.worker is not None and here.worker.scheduler is self else None
-        if inside is not None and inside.can_nest:
-            self.lend_worker(inside)
+        until = None if timeout is None else monotonic() + timeout
         while True:
             with self.lock:
                 if self.closed or self.broken is not None:
                     raise self._refusal()
-                beyond = inside is not None and not inside.can_nest
                 if self.queue.waiting < self.queue_size or beyond:
                     task.id = next(self._ids)
                     task._epoch = epoch = self.ledger.current
@@ -296,7 +302,8 @@ class Scheduler(Taking, Retrying, Ending):
                     continue
                 self._putters.enlist(sleeper)
             try:
-                woken = await sleeper.waking.wait(left)
+                with self.waiting_for_room(in_loop=True):
+                    woken = await sleeper.waking.wait(left)
             except BaseException:
                 self._leave_putters(sleeper)
                 raise

@@ -18,6 +18,7 @@ classes that build on this one; each may use what those below it can do, and no 
     └── Settling            stores outcomes
         └── Hiring          workers' lives; what goes back to the queue, what fails for want of them
             ├── Retrying    runs again what failed
+            ├── Lending     a worker more for one that waits
             ├── Waiting     joins, and helps along what a task waits for
             └── Ending      close, kill, cancel
 
@@ -105,6 +106,7 @@ class State:
         # append and popleft is one step.
         self.late: deque[Task[Any]] = deque()
         self._extra: int = 0  # workers beyond max_workers, one for each that waits for its own pool
+        self._refusals: int = 0  # how often the system had nothing to start a worker with
         self._awaited: Awaited | None = None  # by workers of other pools, here
         # Units that wait for their next attempt, and the timer of each, when it is made.
         self._delayed: dict[Any, list[Timer]] = {}
@@ -152,6 +154,9 @@ class State:
             self.enter_late()  # accepted from a finalizer; what is run must have been counted
         if task._stage is not PENDING or worker.written_off or task in self._delayed:
             return False
+        taken = worker.taken
+        if taken is not None and (taken.__class__ is not type(task) or taken._stage is RUNNING):
+            return False  # a finalizer waits on the way into it, or out of it: it stays where it is looked for
         if worker.too_deep(task):
             return False
         # No call between the look and the change: a finalizer may cancel it in there (task.py). In no epoch

@@ -12,10 +12,10 @@ from time import monotonic
 from typing import TYPE_CHECKING, Any
 
 from workpool.errors import JoinTimeout, WouldDeadlock
-from workpool.scheduling.hiring import Hiring
 from workpool.scheduling.ledger import sleeper_on
+from workpool.scheduling.lending import Lending
 from workpool.scheduling.worker import describe
-from workpool.situation import here
+from workpool.situation import here, workers_here
 from workpool.task import PENDING, Task
 from workpool.waits import checked_timeout, sleep_on
 
@@ -29,7 +29,7 @@ __all__ = ["Waiting"]
 _MOST_LENT = 32
 
 
-class Waiting(Hiring):
+class Waiting(Lending):
     """Lets threads wait for what was submitted, and helps it along."""
 
     def join(self, timeout: float | None) -> None:
@@ -42,8 +42,9 @@ class Waiting(Hiring):
         with self.lock:
             self.enter_late()
             epochs = self.ledger.seal()
-        for epoch in epochs:
-            self._finish_epoch(epoch, until, timeout)
+        with self.waiting_here():
+            for epoch in epochs:
+                self._finish_epoch(epoch, until, timeout)
 
     def _finish_epoch(self, epoch: Epoch, until: float | None, timeout: float | None) -> None:
         while True:
@@ -113,22 +114,9 @@ class Waiting(Hiring):
 
     def is_inside(self) -> bool:
         """Tell whether the caller is a task or a callback of this very pool, in whatever thread."""
-        worker = here.worker
-        return (worker is not None and worker.scheduler is self) or here.calls_back is self
+        return self.own_worker_here() is not None or here.calls_back is self
 
     # ----------------------------------------------- waiting for one task (task.Owner)
-
-    # A pool with work never stands still because its workers wait for it. Guarantees:
-    #
-    # *Who sleeps has lent.* A worker of this pool that is about to sleep until a task or a map call of this
-    #     pool is done has a loan first: whatever it waits for, wherever that is now, and whether or not
-    #     something is queued. What is with another worker may come back to the queue, what pauses does so, and
-    #     input that some thread has in hand is queued later: nobody would ask the sleeper again. So there are as
-    #     many loans as sleepers, at least, and with ``max_workers`` and the loans all taken, ``max_workers`` are awake.
-    # *A vacancy is seen by who queues.* Loans are made, and what is queued is queued, under the lock; each then looks
-    #     for the other, and the one who comes second hires.
-    # *A loan is given back once, by its borrower's own thread*, at the end of the wait or before it takes its next
-    #     task, or by whoever forgets that worker (``replace``, ``left``). A worker that is in no book has none.
 
     def assist(self, task: Task[Any], timeout: float | None) -> bool:
         """Help a task along for which the calling thread is about to wait; tell whether that is lent a worker.
@@ -142,9 +130,10 @@ class Waiting(Hiring):
         if not task.done():
             self.refuse_midway("result")
         worker = here.worker
-        if worker is None or worker.scheduler is not self:
+        own = None if worker is None else self.own_worker_here()
+        if own is None:
             if worker is not None:
-                self._avoid_circle(worker, task)
+                self.begin_wait(task)
             self.attend()
             # Outside: a worker may let the thread that waits read the result itself.
             runs = self.workers.get(task._worker) if task._worker is not None else None
@@ -152,23 +141,40 @@ class Waiting(Hiring):
             if wait_for is not None:
                 wait_for(task, timeout)
             return False
-        if not worker.can_nest and not task.done():
+        if not task.done():
+            self._refuse_hopeless(own, task)
+        lent = own is worker and self._assist_own(worker, task, timeout)
+        if own is not worker or (here.below and not task.done()):
+            lent = self.begin_wait(task) or lent
+        return lent
+
+    def _refuse_hopeless(self, own: Any, task: Task[Any]) -> None:
+        """Raise WouldDeadlock in what must return before the task can be done."""
+        if not own.can_nest:
             message = (
                 f"a callback of {self.name} waits for {describe(task)}, but it runs in the thread that would settle "
                 "it. Submit from callbacks, or wait outside of them."
             )
             raise WouldDeadlock(message)
-        lent: bool = self._assist_own(worker, task, timeout)
-        return lent
+        for worker in workers_here():
+            if worker.scheduler is self and worker.is_within(task):
+                message = (
+                    f"{describe(task)} of {self.name} waits for itself, or what it waits for does. "
+                    "Wait for it outside of it."
+                )
+                raise WouldDeadlock(message)
 
     def _assist_own(self, worker: Any, task: Task[Any], timeout: float | None) -> bool:
         """Run a task inside the worker that waits for it, again if it comes back, or lend that worker."""
-        lent = False
+        lent = short = False
         while not task.done():
+            self.step_aside(worker)
             claimed = False
             try:
                 with self.lock:
-                    if timeout is None or not self._leave_to_another(worker, task):
+                    refusals = self._refusals
+                    apart = not short and self._leave_to_another(worker, task, timeout)
+                    if not apart:
                         claimed = self.claim(worker, task)
                 if claimed:
                     worker.run_nested(task)
@@ -178,21 +184,29 @@ class Waiting(Hiring):
                     self.settle(task, None, error, by=worker)
                 raise
             if not claimed:
-                lends = self.lend_worker(worker)
+                worker.looks_again = apart
+                lends = self.lend_worker(worker, task)
+                worker.looks_again = False
                 lent = lent or lends
-                if not lends or timeout is None or not self._is_short_of_threads():
+                # Asked after that: who finds no thread for a worker counts on those that look again.
+                short = apart and self._refusals != refusals
+                if not short:
                     break
         return lent
 
-    def _leave_to_another(self, worker: Any, task: Task[Any]) -> bool:
-        """Have a worker that is about to be lent take a queued task next; for a wait that has an end; lock held.
+    def _leave_to_another(self, worker: Any, task: Task[Any], timeout: float | None) -> bool:
+        """Have a worker that is about to be lent take a queued task next; lock held.
 
-        Run inside the one that waits, the task would be waited for to its end, whatever the timeout. The
-        worker is lent and the task runs next, so it begins as soon as it would there. Not so
-        inline, where the one that is lent has this very thread, nor if many wait like this one:
+        For a wait that has an end, and for a task that has a time limit. Run inside the one that waits, the first
+        would be waited for to its end, whatever the timeout; and the second would take the other along when
+        its thread is given up. The worker is lent and the task runs next, so it begins as soon as it would there. Not
+        so inline, where the one that is lent has this very thread. Nor for a timeout if many wait like this one:
         a task that splits itself in two, and those again, would have a thread for each.
         """
-        if self._borrows_callers or worker.lent or self._extra >= _MOST_LENT:
+        limited = task._terms.time_limit is not None
+        if (timeout is None and not limited) or self._borrows_callers or worker.sets_up:
+            return False
+        if not limited and (worker.lent or self._extra >= _MOST_LENT):
             return False
         if self.workers.get(worker.index) is not worker or task in self._delayed:
             return False
@@ -202,98 +216,32 @@ class Waiting(Hiring):
         self.queue.push(task, task._terms.priority, front=True)
         return True
 
-    def _is_short_of_threads(self) -> bool:
-        """Tell whether there could be one worker more, and is not: the system had no thread for it."""
-        with self.lock:
-            return self._vacancy() is not None
-
-    def waited(self) -> None:
-        """Take back what was lent for a wait of this thread, which is over."""
-        worker = here.worker
-        with self.lock:
-            if worker.lent:
-                self._return_loan(worker)
-
     def before_foreign_wait(self, task: Task[Any]) -> None:
         """Add a worker when one of ours waits in ``concurrent.futures.wait`` or ``as_completed``."""
         if self._orphaned is not None and not task.done():
             raise self._orphaned
         if not task.done():
             self.refuse_midway("wait")
-        worker = here.worker
-        if worker is None or task.done():
-            return
-        if worker.scheduler is self:
-            self.lend_worker(worker)
-        else:
-            self._avoid_circle(worker, task)
+        if here.worker is not None and not task.done():
+            self.begin_wait(task)
+
+    def before_callback(self, task: Task[Any]) -> None:
+        """Hear that a loop in a worker's thread may wait for what a callback of the task tells it."""
+        if not self.busy_here():
+            self.before_foreign_wait(task)
 
     def assist_job(self, job: Any) -> None:
         """Add a worker when one of ours is about to wait for a map call of its own pool."""
         if self._orphaned is not None:
             raise self._orphaned
-        worker = here.worker
-        if worker is None or job.finished:
+        if here.worker is None or job.finished:
             self.attend()
-        elif worker.scheduler is self:
-            self.lend_worker(worker)
         else:
-            self._avoid_circle(worker, job)
-
-    def _avoid_circle(self, worker: Any, what: Any) -> None:
-        """Add a worker where one pool waits for another, whose workers all wait for other pools.
-
-        Two things make a circle: somebody waits for us, and none of our workers is
-        free. Whoever makes one of them true looks under our lock for the other, and so
-        one of two who do so at once sees both. That nothing is queued is no reason not to lend:
-        what is waited for may pause, and be queued later.
-        """
-        from workpool.scheduling.awaited import Awaited
-
-        with worker.scheduler.lock:
-            worker.waits_on = worker.waits_on or Awaited()
-            worker.waits_on.add(what)
-        with self.lock:
-            self._awaited = self._awaited or Awaited()
-            self._awaited.add(what)
-        self._lend_if_all_wait()
-        worker.scheduler._lend_if_all_wait()
-
-    def _lend_if_all_wait(self) -> None:
-        with self.lock:
-            ours: list[Any] = list(self.workers.values())
-            if self._vacancy() is not None or self._awaited is None or not self._awaited.last():
-                return
-            lender = next((one for one in ours if not one.lent), None)
-            # One that has lent waits for this very pool, or did a moment ago.
-            if lender is None or not all(one.lent or _waits(one) for one in ours):
-                return
-            lender.lent = True
-            self._extra += 1
-        self.hire()
-
-    def lend_worker(self, worker: Any) -> bool:
-        """Allow one worker more while this one waits for its own pool; False if it has lent already, or may not."""
-        with self.lock:
-            # One that is given up has a successor, and would have nobody to give the loan back for it.
-            lends = not worker.lent and self.workers.get(worker.index) is worker
-            if lends:
-                worker.lent = True
-                self._extra += 1
-            queued = bool(self.queue.head)
-        if queued:
-            self.hire()  # also for one that has lent before: inline it is this thread that works
-        return lends
+            self.begin_wait(job)
 
 
 def _not_at_its_end(inputs: int) -> str:
     if not inputs:
         return ""
-    return (
-        f"; the input of {'a map call' if inputs == 1 else f'{inputs} map calls'} is not at its end"
-    )
-
-
-def _waits(worker: Any) -> bool:
-    """Tell whether a worker waits for another pool; a loop over what is done first may have ended early."""
-    return worker.waits_on is not None and worker.waits_on.last()
+    what = "a map call" if inputs == 1 else f"{inputs} map calls"
+    return f"; the input of {what} is not at its end"

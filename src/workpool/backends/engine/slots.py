@@ -48,7 +48,7 @@ _GRACE = 10.0  # seconds that an engine may take to tell of the end of what it w
 class Slot:
     """One worker of an engine, as the scheduler sees it."""
 
-    can_nest = False
+    can_nest = sets_up = looks_again = False
     hand_over = None
 
     def __init__(self, clerk: Clerk, scheduler: Scheduler, index: int) -> None:
@@ -58,7 +58,7 @@ class Slot:
         self.inbox: Any = None
         self.lent = False
         self.leaving = False
-        self.waits_on: Any = None  # its callbacks wait for other pools at their own risk
+        self.waits_on = self.lends_for = None  # its callbacks wait at their own risk
         self.written_off = False
         self.started = False
         self.far: Any = None  # the engine's own: what the slot's far end is

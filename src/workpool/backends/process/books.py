@@ -41,7 +41,7 @@ Order: TypeAlias = "str | Task[Any] | MapJob | tuple[Task[Any], Event] | None"
 class Books:
     """One worker: a thread, the process it keeps alive, and what that has to do."""
 
-    can_nest = False
+    can_nest = sets_up = looks_again = False
 
     def __init__(self, backend: PipedBackend, scheduler: Scheduler, index: int) -> None:
         self.scheduler = scheduler
@@ -49,7 +49,7 @@ class Books:
         self.inbox: Any = None
         self.lent = False
         self.leaving = False
-        self.waits_on: Any = None  # its callbacks wait for other pools at their own risk
+        self.waits_on = self.lends_for = None  # its callbacks wait at their own risk
         self.written_off = False
         self._backend = backend
         # Guards all below but _orders and _asked; see above. Taken in a calm or listening step, never by a block.

@@ -32,7 +32,7 @@ from workpool.ipc import pickling, serving
 from workpool.ipc.launch import WorkerHandle, launch
 from workpool.ipc.watch import CAN_SHARE, Watch
 from workpool.midway import held_here
-from workpool.situation import here
+from workpool.situation import here, workers_here
 from workpool.task import RUNNING, Task
 from workpool.waits import LOOK_AGAIN
 
@@ -110,7 +110,7 @@ class ProcessWorker(Reckoning):
         if not self._turn.acquire(blocking=False):
             self._listen()  # who has it may be sending something, and leave the driver at rest
             return
-        before = here.worker
+        before = here.worker, here.below
         try:
             handle, watch, flight = self._handle, self._watch, self._flights.current
             if handle is None or watch is None or flight is None:
@@ -118,6 +118,7 @@ class ProcessWorker(Reckoning):
             if flight.task is not task or not self._only_waits(handle):
                 self._heed_results()
                 return
+            here.below = workers_here()
             here.worker = self
             watch.rest(handle.result_r)
             until = None if timeout is None else monotonic() + timeout
@@ -132,7 +133,7 @@ class ProcessWorker(Reckoning):
             if handle.pending or self._orders or self._due(handle) is not None:
                 self.wake()
         finally:
-            here.worker = before
+            here.worker, here.below = before
             self._pass_turn()
             if self._in_doubt:
                 self.wake()
