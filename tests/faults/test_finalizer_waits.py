@@ -1,0 +1,163 @@
+"""Finalizers that wait for the pool in a worker's thread, between two tasks: neither is lost, nor the worker."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Callable
+from concurrent.futures import CancelledError, wait
+from contextlib import suppress
+from typing import Any
+
+import pytest
+
+from tests.support import tasks
+from tests.support.gates import DEADLINE, Gate, in_background, stop
+from tests.support.queues import until
+from workpool import Pool, Task, WorkerLost
+
+
+def _by_way_of_another(pool: Pool) -> None:
+    with Pool(1) as other:
+        other.submit(lambda: pool.submit(tasks.double, 1).result()).result()
+
+
+WAITS: dict[str, Callable[[Pool], object]] = {
+    "result": lambda pool: pool.submit(tasks.double, 1).result(),
+    "with a timeout": lambda pool: pool.submit(tasks.double, 1).result(DEADLINE),
+    "wait": lambda pool: wait([pool.submit(tasks.double, 1)]),
+    "map": lambda pool: list(pool.map(tasks.double, [1, 2])),
+    "another pool": _by_way_of_another,
+}
+
+
+class Waits:
+    """Makes a call when it is let go of, as an argument or a function, and says when that is over."""
+
+    def __init__(self, call: Callable[[], object], over: threading.Event) -> None:
+        self._call = call
+        self._over = over
+
+    def __call__(self, item: int) -> int:
+        return item
+
+    def __del__(self) -> None:
+        with suppress(Exception):  # killed meanwhile
+            self._call()
+        self._over.set()
+
+
+def _tasks(pool: Pool) -> list[Task[int]]:
+    return [pool.submit(tasks.double, n) for n in range(3)]
+
+
+def _items(pool: Pool) -> list[Task[int]]:
+    results = pool.map(tasks.double, range(4), chunksize=1)
+    return [pool.submit(lambda: sum(results))]
+
+
+NEXT: dict[str, Callable[[Pool], list[Task[int]]]] = {
+    "nothing": lambda _: [],
+    "tasks": _tasks,
+    "items": _items,
+}
+
+
+@pytest.mark.parametrize("then", NEXT)
+@pytest.mark.parametrize("how", WAITS)
+def test_an_argument_may_wait_for_the_pool(made: list[Pool], how: str, then: str) -> None:
+    """It is let go of when the worker has the next task, or stands among the idle."""
+    pool, over = Pool(1), threading.Event()
+    made.append(pool)
+    with Gate() as gate:
+        pool.submit(stop, gate.path)
+        gate.arrival()
+        first = pool.submit(lambda *_: 1, Waits(lambda: WAITS[how](pool), over))
+        others = NEXT[then](pool)
+        gate.open()
+        assert first.result(DEADLINE) == 1
+        for other in others:
+            other.result(DEADLINE)
+    assert over.wait(DEADLINE)
+    assert pool.submit(tasks.double, 1).result(DEADLINE) == 2
+    in_background(pool.join, DEADLINE).result()
+    until(lambda: pool._scheduler._extra == 0)
+
+
+@pytest.mark.parametrize("how", WAITS)
+def test_what_an_idle_worker_sweeps_may_wait_for_the_pool(made: list[Pool], how: str) -> None:
+    """A map call was closed: whoever finds it in the queue lets go of its function, and has nothing else to do."""
+    pool, over = Pool(1), threading.Event()
+    made.append(pool)
+    with Gate() as gate:
+        pool.submit(stop, gate.path)
+        gate.arrival()
+        results = pool.map(Waits(lambda: WAITS[how](pool), over), [1, 2, 3])
+        results.close()
+        del results
+        gate.open()
+        assert over.wait(DEADLINE)
+    assert pool.submit(tasks.double, 1).result(DEADLINE) == 2
+    in_background(pool.join, DEADLINE).result()
+
+
+def test_an_argument_may_wait_for_the_very_next_task(made: list[Pool]) -> None:
+    """The worker has it already, and has not begun it."""
+    pool, over = Pool(1), threading.Event()
+    made.append(pool)
+    following: list[Task[int]] = []
+    with Gate() as gate:
+        pool.submit(stop, gate.path)
+        gate.arrival()
+        pool.submit(lambda *_: 1, Waits(lambda: following[0].result(DEADLINE), over))
+        following.append(pool.submit(tasks.double, 1))
+        gate.open()
+        assert following[0].result(DEADLINE) == 2
+    assert over.wait(DEADLINE)
+    in_background(pool.join, DEADLINE).result()
+
+
+@pytest.mark.parametrize("kills", [Pool.kill, None], ids=["the pool", "the task"])
+def test_what_a_finalizer_waits_for_may_be_killed(made: list[Pool], kills: Any) -> None:
+    """The task that was to be next is settled, or run by the worker that comes instead."""
+    pool, over = Pool(1), threading.Event()
+    made.append(pool)
+    with Gate() as before, Gate() as gate:
+        inner: list[Task[None]] = []
+
+        def waits() -> None:
+            inner.append(pool.submit(stop, gate.path))
+            inner[0].result()
+
+        pool.submit(stop, before.path)
+        before.arrival()
+        pool.submit(lambda *_: 1, Waits(waits, over))
+        following = pool.submit(tasks.double, 1)
+        before.open()
+        gate.arrival()
+        if kills is None:
+            inner[0].cancel(kill=True)
+            assert following.result(DEADLINE) == 2
+        else:
+            kills(pool)
+            with suppress(CancelledError, WorkerLost):
+                following.result(DEADLINE)
+        gate.open()
+    assert over.wait(DEADLINE)
+
+
+def test_a_kill_finds_the_chunk_behind_a_finalizer(made: list[Pool]) -> None:
+    """A worker lets go of what was dropped before it begins a chunk; that waits in its hands, and is not forgotten."""
+    pool, over = Pool(1), threading.Event()
+    made.append(pool)
+    with Gate() as before, Gate() as gate:
+        pool.submit(stop, before.path)
+        before.arrival()
+        results = pool.map(tasks.double, range(4), chunksize=4)
+        pool._scheduler.litter.append(Waits(lambda: pool.submit(stop, gate.path).result(), over))
+        before.open()
+        gate.arrival()
+        pool.kill()
+        with pytest.raises((CancelledError, WorkerLost)):
+            in_background(list, results).result()
+        gate.open()
+    assert over.wait(DEADLINE)
