@@ -30,6 +30,7 @@ __all__ = [
     "Wakeup",
     "call_beside",
     "cancelled_error",
+    "in_asyncio",
     "is_cancellation",
     "runs_a_loop",
     "turn",
@@ -67,15 +68,16 @@ def wakeup() -> Wakeup:
     return _InAsyncio(post, loop.create_future())
 
 
-def runs_a_loop() -> bool:
-    """Tell whether the caller's thread runs an event loop this moment."""
-    if _trio_of_caller() is not None:
-        return True
-    asyncio = sys.modules.get("asyncio")
-    running = getattr(
-        asyncio, "_get_running_loop", None
-    )  # of a module that is being imported there is none
+def in_asyncio() -> bool:
+    """Tell whether a loop of asyncio's kind runs in this thread; nothing is imported for that."""
+    events = sys.modules.get("asyncio.events")
+    running = getattr(events, "_get_running_loop", None)  # while it is being imported there is none
     return running is not None and running() is not None
+
+
+def runs_a_loop() -> bool:
+    """Tell whether this thread runs an event loop."""
+    return _trio_of_caller() is not None or in_asyncio()
 
 
 async def turn() -> None:

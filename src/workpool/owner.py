@@ -44,5 +44,8 @@ class Owner(Protocol):
     def before_foreign_wait(self, task: Any) -> None:
         """Hear that some thread is about to wait for ``task`` by the standard library's means."""
 
+    def before_callback(self, task: Any) -> None:
+        """Hear that a callback was left with ``task`` where an event loop runs, which may wait for what that tells."""
+
     def listen(self) -> None:
         """Have outcomes noticed as soon as they come."""

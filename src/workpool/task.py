@@ -36,10 +36,12 @@ from typing import TYPE_CHECKING, Any, NoReturn, TypeVar, cast
 from workpool._compat import RLock, across_forks
 from workpool.cancelling import cancel
 from workpool.errors import Midway, NotPicklable
+from workpool.eventloops import in_asyncio
 from workpool.facts import Facts
 from workpool.foreign import Condition, Waiters, noted
 from workpool.midway import known
 from workpool.naming import function_name
+from workpool.situation import here
 from workpool.waiters import Extras
 from workpool.waits import checked_timeout, make_sleeper, sleep_on
 
@@ -232,6 +234,8 @@ class Task(Facts, Future[R]):
             self._call_back(fn)
         elif self._owner is not None:
             self._owner.listen()
+            if here.worker is not None and in_asyncio():
+                self._owner.before_callback(self)
 
     def set_running_or_notify_cancel(self) -> bool:
         """Start the task; ``False`` if it was cancelled. For executors and tests."""
