@@ -4,28 +4,49 @@ from __future__ import annotations
 
 import os
 import threading
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 
 import pytest
 
+from tests.support.gates import in_background
+from tests.support.queues import until
 from workpool.ipc import pickling
 from workpool.ipc.batch import Batch
 from workpool.ipc.journal import Journal, make_journal
 from workpool.ipc.outbox import Outbox
-from workpool.ipc.runner import PLAIN_ITEM, Runner
+from workpool.ipc.runner import CALL, PLAIN_ITEM, Runner
+
+# What is done in the middle of a call, by the number it is given; and the numbers that ran.
+done_at: dict[int, Callable[[], object]] = {}
+ran: list[int] = []
+
+
+def note(n: int) -> int:
+    ran.append(n)
+    if n in done_at:
+        done_at[n]()
+    return n
 
 
 @pytest.fixture
-def runner() -> Iterator[Runner]:
-    """Give a runner whose outcomes go into a pipe with room for all of them."""
+def journal() -> Iterator[Journal]:
+    """Give a journal, which stands for that of either side."""
     fd = make_journal()
-    journal = Journal(fd)
+    made = Journal(fd)
     os.close(fd)
+    yield made
+    made.close()
+
+
+@pytest.fixture
+def runner(journal: Journal) -> Iterator[Runner]:
+    """Give a runner whose outcomes go into a pipe with room for all of them."""
+    done_at.clear()
+    ran.clear()
     r, w = os.pipe()
     yield Runner(threading.Lock(), journal, Outbox(w, journal), None)
     os.close(r)
     os.close(w)
-    journal.close()
 
 
 def batch(first: int, size: int) -> Batch:
@@ -77,3 +98,107 @@ def test_a_function_that_came_in_pieces_runs(runner: Runner, size: int) -> None:
     runner.todo.append(items)
     runner.run_all()
     assert runner.begun == size - 1
+
+
+def call(number: int) -> tuple[int, object]:
+    """Make a task that notes its number."""
+    data = pickling.dumps(((number,), {}))
+    return number, (number, "note", 1, pickling.dumps(note), data, CALL)
+
+
+def noting(first: int, size: int) -> Batch:
+    """Make a batch of items that note their numbers: in slices, but for the first three."""
+    items = range(first, first + size)
+    return Batch(first, first, "note", 1, pickling.dumps(note), items, PLAIN_ITEM)
+
+
+def taken(journal: Journal, first: int, upto: int) -> None:
+    journal.stop()
+    assert journal.standing() is not None
+    journal.take(first, upto)
+
+
+def test_tasks_that_were_taken_do_not_run(runner: Runner, journal: Journal) -> None:
+    """Without a word from the control thread; what is sent later does."""
+    done_at[1] = lambda: taken(journal, 2, 4)
+    runner.todo.extend(map(call, range(5)))
+    runner.run_all()
+    assert ran == [0, 1]
+    assert runner.running == -1
+    journal.open_gates()
+    runner.todo.extend([call(5), noting(6, 50)])
+    runner.run_all()
+    assert ran == [0, 1, *range(5, 56)]
+
+
+@pytest.mark.parametrize("at", [1, 20], ids=["one by one", "in a slice"])
+def test_items_that_were_taken_do_not_run(runner: Runner, journal: Journal, at: int) -> None:
+    """A slice ends behind the item that runs, and the next does not begin."""
+    done_at[at] = lambda: taken(journal, at + 1, 149)
+    runner.todo.extend([noting(0, 100), noting(100, 50)])
+    runner.run_all()
+    assert ran == list(range(at + 1))
+    assert not runner.todo
+    assert journal.begun()[0] <= at + 1  # it was noted, to be looked up
+
+
+def test_an_item_that_was_not_taken_but_did_not_begin_is_told_by_the_next_recall(
+    runner: Runner, journal: Journal
+) -> None:
+    """A slice may end at a gate before the call that the parent takes for begun."""
+    done_at[20] = journal.stop
+    runner.todo.append(noting(0, 100))
+    running = in_background(runner.run_all)
+    until(lambda: journal.begun()[0] == 21)  # the next slice, which stands still
+    left = journal.standing()
+    assert left is not None
+    assert left[0] == 21
+    journal.take(22, 99)
+    running.result()
+    assert ran == list(range(21))
+    assert runner.take_back(99) == 20
+
+
+def test_a_worker_that_was_stopped_goes_on(runner: Runner, journal: Journal) -> None:
+    """Where nothing was taken, all of it runs, in order."""
+    done_at[20] = journal.stop
+    runner.todo.extend([noting(0, 100), call(100)])
+    running = in_background(runner.run_all)
+    until(lambda: journal.begun()[0] == 21)
+    journal.go_on()
+    running.result()
+    assert ran == list(range(101))
+
+
+def test_what_was_held_and_let_go_is_still_taken(runner: Runner, journal: Journal) -> None:
+    """Holding a worker to end it for one call does not give back what was taken from it."""
+
+    def take_and_hold() -> None:
+        taken(journal, 2, 4)
+        assert not journal.hold(0)
+
+    done_at[1] = take_and_hold
+    runner.todo.extend(map(call, range(5)))
+    runner.run_all()
+    assert ran == [0, 1]
+    journal.forget_taken()
+    assert not journal.still
+
+
+def test_what_was_stopped_stays_so_when_it_cannot_be_held(journal: Journal) -> None:
+    """A time limit that runs out too late, meanwhile, does not let it go on."""
+    journal.begin(3, 1)
+    journal.stop()
+    assert not journal.hold(2)
+    assert journal.still
+    journal.go_on()
+    assert not journal.still
+
+
+def test_a_journal_that_is_emptied_late_does_not_forget_what_has_begun(journal: Journal) -> None:
+    """Nor does a slice that was answered before take the place of what began after it."""
+    journal.begin_slice(0, 10, 1, int)
+    journal.end_slice_at(1)  # its first call failed, and was answered at once
+    journal.begin(7, 2)
+    journal.empty()
+    assert journal.begun()[0] == 7

@@ -16,14 +16,21 @@ and every outcome before it, in the pipe or in the journal or in both (the paren
 knows by number which it has). One call at most has begun and has no outcome:
 the one that is charged.
 
-Only the worker writes, but for two words: that it is written off, and that it is to
-stand still. The parent ends a worker for one call and for no other: it asks it to
-stand still, and then looks whether that call is still the latest. A worker notes a
+The worker writes all but four words (that it is written off, that it is to stand still,
+what was taken back from it) and the *gates*. The parent ends a worker for one call and for no other: it
+asks it to stand still, and then looks whether that call is still the latest. A worker notes a
 call first, and then looks whether it is to stand still before it runs it; with a full
 barrier between the two steps on both sides, one of them sees the other. So when the
 parent finds nothing newer, nothing newer runs. The words are 8 bytes, aligned, and stored by one copy
 each. The parent reads ``begun`` while the worker lives (an old value only makes
-it look again later), and the rest after its death, when nothing moves any more.
+it look again later), and the rest after its death, when nothing moves any more, or while
+it stands still (``standing``).
+
+Taking back without the worker's help, where one call holds the whole worker: the parent has it
+stand still, reads what has begun, and notes which numbers it takes (``take``). A worker that has noted a call
+finds that it is to stand still, and drops what was taken. A slice has no look between
+its calls: it goes through a gate (a byte) before each, and ends at a closed one. There is no barrier there,
+but time: a store is seen by all within microseconds, and the parent reads much later than it closes.
 """
 
 from __future__ import annotations
@@ -52,6 +59,13 @@ _SIZE = 1 << 18
 _RECORDS = 128  # bytes before the records: the words, and last the mark for "missing"
 _SLICE = 1 << 17  # where the results of a slice begin
 _BEGUN, _SINCE, _END, _SLICE_OF, _SLICE_SIZE, _SLICE_END, _SLICE_KIND, _VOID, _STILL = range(9)
+_TAKEN_FROM, _TAKEN_UPTO = 9, 10  # the first and the last number taken back
+_GO_ON, _WAIT = (
+    0,
+    1,
+)  # what _STILL says; higher: go on without what is taken, one number for each time
+_GATES = _SLICE - 8_256  # where they begin, one for each call of the longest slice and one more
+_OPEN, _CLOSED = b"\1" * 8_256, bytes(8_256)
 _barrier = across_forks(Lock())  # guards nothing: to take it and let it go is a full barrier
 # What stands in every place of a slice of numbers until its result is stored. A result
 # that is this very number would be taken for missing, after a kill: one in 2**64.
@@ -64,13 +78,26 @@ def make_journal() -> int:
     """Make the memory for one worker; gives its file descriptor."""
     fd = nameless.make("journal")
     os.ftruncate(fd, _SIZE)
+    with mmap.mmap(fd, _SIZE) as memory:
+        memory[_GATES:_SLICE] = _OPEN
     return fd
 
 
 class Journal:
     """One worker's journal, as either side sees it."""
 
-    __slots__ = ("_at", "_memory", "_places", "_plain", "_slice_runs", "_words")
+    __slots__ = (
+        "_at",
+        "_memory",
+        "_places",
+        "_plain",
+        "_slice_runs",
+        "_stopped",
+        "_taken",
+        "_times_taken",
+        "_words",
+        "gates",
+    )
 
     def __init__(self, fd: int) -> None:
         self._memory = mmap.mmap(fd, _SIZE)
@@ -82,8 +109,12 @@ class Journal:
         }
         # By the type of a value, where its storing counts: nowhere for what may be another value later.
         self._plain = dict.fromkeys(PLAIN, self._words)
+        self.gates = memoryview(self._memory)[_GATES:_SLICE]
         self._at = _RECORDS
         self._slice_runs = False  # on the worker's side
+        # On the parent's side: what _STILL says when nothing is being decided, how often it took,
+        # and whether it was stopped, and that is not over.
+        self._taken, self._times_taken, self._stopped = _GO_ON, 0, False
 
     # ------------------------------------------------------------ the worker's side
 
@@ -97,7 +128,7 @@ class Journal:
         """Write down an outcome; False when there is no room for it."""
         at = self._at
         end = at + 4 + len(record)
-        if end > _SLICE:
+        if end > _GATES:
             return False
         self._memory[at:end] = len(record).to_bytes(4, "little") + record
         self._at = end
@@ -151,7 +182,8 @@ class Journal:
         words = self._words
         if words[_SLICE_OF] and not self._slice_runs:
             # First the word that says it all began, then the one that says there is a slice.
-            words[_BEGUN] = words[_SLICE_OF] + words[_SLICE_SIZE] - 1
+            # Calls one by one may have begun since, where its first call was answered at once.
+            words[_BEGUN] = max(words[_BEGUN], words[_SLICE_OF] + words[_SLICE_SIZE] - 1)
             words[_SLICE_OF] = 0
         words[_END] = 0
 
@@ -159,6 +191,22 @@ class Journal:
         """Note that the slice is over: so many of its calls were begun, and all of them are finished."""
         self._slice_runs = False
         self._words[_SLICE_SIZE] = size
+
+    def drop_slice(self) -> None:
+        """Note that none of its calls has begun: all were taken back."""
+        self._slice_runs = False
+        self._words[_SLICE_OF] = 0
+
+    def taken(self) -> tuple[int, int] | None:
+        """Give the first and the last number that the parent took back; None while it is making up its mind."""
+        words = self._words
+        said = words[_STILL]
+        with _barrier:
+            pass
+        taken = words[_TAKEN_FROM], words[_TAKEN_UPTO]
+        with _barrier:
+            pass
+        return taken if said > _WAIT and words[_STILL] == said else None
 
     @property
     def void(self) -> bool:
@@ -175,13 +223,63 @@ class Journal:
     def hold(self, number: int) -> bool:
         """Have nothing run any more that begins after this call; False, and nothing is held, if something has."""
         words = self._words
-        words[_STILL] = 1
+        words[_STILL] = _WAIT
         with _barrier:
             pass
         if self.begun()[0] == number:
             return True
-        words[_STILL] = 0  # it has looked, or will; either way it goes on
+        # It has looked, or will; either way it goes on, unless it was stopped before.
+        words[_STILL] = _WAIT if self._stopped else self._taken
         return False
+
+    def stop(self) -> None:
+        """Have nothing run any more that begins from now on, nor the rest of a slice."""
+        self._stopped = True
+        self._words[_STILL] = _WAIT
+        self._memory[_GATES:_SLICE] = _CLOSED
+        with _barrier:
+            pass
+
+    def go_on(self) -> None:
+        """Let it go on as before."""
+        self.open_gates()
+        self._stopped = False
+        self._words[_STILL] = self._taken
+
+    def open_gates(self) -> None:
+        """Let slices run again; none that was stopped is running any more."""
+        self._memory[_GATES:_SLICE] = _OPEN
+
+    def standing(self) -> tuple[int, list[Any], tuple[int, list[Any]] | None] | None:
+        """Give what ``last_words`` gives, of a worker that was stopped a while ago; None if it moves meanwhile.
+
+        What it writes next it begins by changing one of these words.
+        """
+        words = self._words
+        before = words[:_VOID].tolist()
+        with _barrier:
+            pass
+        try:
+            left = self.last_words()
+        except (ValueError, EOFError, TypeError):
+            return None
+        with _barrier:
+            pass
+        return left if words[:_VOID].tolist() == before else None
+
+    def take(self, first: int, upto: int) -> None:
+        """Take back the calls with these numbers from a worker that was stopped; all else may run."""
+        words = self._words
+        words[_TAKEN_FROM], words[_TAKEN_UPTO] = first, upto
+        with _barrier:
+            pass
+        self._times_taken += 1
+        self._stopped = False
+        words[_STILL] = self._taken = _WAIT + self._times_taken
+
+    def forget_taken(self) -> None:
+        """Spare the worker the look at what was taken: it is past that."""
+        self._words[_STILL] = self._taken = _GO_ON
 
     def declare_void(self) -> None:
         """Write the worker off, where it cannot be killed."""
@@ -244,5 +342,6 @@ class Journal:
         """Unmap it."""
         for places in self._places.values():
             places.release()
+        self.gates.release()
         self._words.release()
         self._memory.close()

@@ -15,7 +15,7 @@ from __future__ import annotations
 
 from collections import deque
 from functools import partial
-from itertools import repeat, starmap, tee
+from itertools import compress, repeat, starmap, tee
 from time import monotonic_ns, sleep
 from typing import TYPE_CHECKING, Any, NoReturn
 
@@ -100,9 +100,9 @@ class Runner:
             if head.__class__ is Batch:
                 self._run_batch(head)
             else:
-                if self._journal.still:  # the lock, let go of, is the barrier (see the journal)
-                    self._stand_still()
-                self._run_one(number, call, now)
+                # The lock, let go of, is the barrier (see the journal).
+                if not self._journal.still or self._stand_still(number):
+                    self._run_one(number, call, now)
                 call = None
             del head
 
@@ -138,10 +138,20 @@ class Runner:
         batch = self.batch
         return self.running if batch is None else batch.first + batch.size - len(batch.items) - 1
 
-    def _stand_still(self) -> None:
-        """Wait while the parent makes up its mind whether to end this worker for the call before."""
+    def _stand_still(self, number: int) -> bool:
+        """Wait while the parent makes up its mind about a call that was noted; tell whether it is to run."""
         while self._journal.still:
-            sleep(_NAP)
+            taken = self._journal.taken()
+            if taken is None:
+                sleep(_NAP)
+                continue
+            with self._lock:
+                self.recalled = max(self.recalled, taken[1])
+                if taken[0] <= number <= taken[1]:
+                    self.running = -1
+                    return False
+            break
+        return True
 
     def _begin(self, number: int) -> int:
         """Note that a call begins; lock held. Gives the time, in nanoseconds."""
@@ -267,8 +277,10 @@ class Runner:
                 item = batch.items.popleft()
                 offset = batch.size - len(batch.items) - 1
                 now = self._begin(batch.first + offset)
-            if self._journal.still:
-                self._stand_still()
+            if self._journal.still and not self._stand_still(batch.first + offset):
+                with self._lock:
+                    batch.take_back()  # it was sent in one piece, and so all the rest is taken, too
+                return
             call = (batch.start + offset, batch.name, batch.attempt, batch, item, batch.shape)
             del item
             result_type = self._run_one(batch.first + offset, call, now)
@@ -286,9 +298,13 @@ class Runner:
             size = min(most, len(items))
             began = monotonic_ns()
             self._journal.begin_slice(batch.first + offset, size, began, proof.kind)
-        self._stand_still()
+        if not self._stand_still(batch.first + offset + size - 1):
+            with self._lock:
+                batch.take_back()  # what the parent thinks begun of it is told with the next recall
+                self._journal.drop_slice()
+            return
         self.name, self.attempt, self.batch = batch.name, batch.attempt, batch
-        turns = repeat((), size)
+        turns = compress(repeat((), size), self._journal.gates)  # a closed gate ends them
         taken = starmap(items.popleft, turns)
         called: Iterator[Any] = starmap(fn, taken) if batch.shape == PLAIN_STAR else map(fn, taken)
         # The results are kept by the journal, and once more here for the case that it cannot keep one.

@@ -30,7 +30,9 @@ if TYPE_CHECKING:
     from workpool.scheduling.mapjob import MapJob
     from workpool.scheduling.scheduler import Scheduler
 
-__all__ = ["Books", "Order", "answer", "name_of"]
+__all__ = ["HUNG_AFTER", "Books", "Order", "answer", "name_of"]
+
+HUNG_AFTER = 2.0  # seconds in which a worker that runs nothing answers, the first time
 
 # What others ask of a worker: to be killed (with the name of why), to let a task, the items of a
 # map call, or all it has (None) see that they are not wanted, or to end with a task, if it runs
@@ -86,6 +88,16 @@ class Books:
         )
         self._put_off: list[Order] = []  # until it is known whether a task has begun
         self._recall_at: float | None = None
+        self._asks = 0  # recalls that the worker has not answered; the rest is in ``seizing.py``
+        self._asked_at = 0.0  # when the first of them was sent, or the latest answer came
+        self._stopped_at: float | None = None  # since when the worker begins nothing
+        self._seized = (
+            False  # it was taken everything that it had not begun, and is sent nothing yet
+        )
+        self._taken_upto = -1  # the last number that was taken so, while the worker looks for it
+        self._hung_since: float | None = None  # since when it runs nothing, and does not answer
+        self._hung_after = HUNG_AFTER  # seconds after which it is killed for that
+        self._unbegun = -1, 0.0  # number of a call with a limit that has not begun, and since when
         self._warned = -1  # number of the call that was last told to end
         self._patience = 0.0  # seconds from sending to that
         self._trim_pause = 0.0

@@ -13,9 +13,10 @@ import logging
 from time import monotonic
 from typing import TYPE_CHECKING, Any
 
-from workpool.backends.process.books import Books, Order, answer, name_of
-from workpool.backends.process.outcomes import reset, take_outcomes
+from workpool.backends.process.books import Order, answer, name_of
+from workpool.backends.process.outcomes import take_outcomes
 from workpool.backends.process.packing import pack_chunk, pack_tasks
+from workpool.backends.process.seizing import Seizing
 from workpool.errors import TimeLimitExceeded
 from workpool.ipc import pickling, serving
 from workpool.ipc.borrowing import Borrowed
@@ -40,7 +41,7 @@ _MOST_TASKS = 1_024  # in one frame
 _TRIM_AFTER = 5.0  # seconds
 
 
-class Feeding(Books):
+class Feeding(Seizing):
     """Sends calls, settles outcomes, and looks at the clock."""
 
     ENDED = "its worker was ended and replaced"  # what becomes of it, past a limit
@@ -48,6 +49,8 @@ class Feeding(Books):
     def _feed(self, handle: WorkerHandle) -> bool:
         """Send what there is to do and room for; False when there will be nothing more."""
         scheduler, flights = self.scheduler, self._flights
+        if self._seized and self._keeps_still(handle):
+            return True
         most = self._backend.settings.max_tasks_per_worker
         while not handle.pending:
             if most is not None and self._ran + flights.outstanding >= most:
@@ -92,6 +95,8 @@ class Feeding(Books):
             self._used_depot()
         self._batch = size
         self._recall_at = None
+        if self._taken_upto >= 0:
+            self._spare_the_look(handle)
         if self._flights.outstanding > 1:
             seconds = self.scheduler.pace.of(fn)
             expected = TARGET if seconds is None else seconds * self._flights.outstanding
@@ -125,7 +130,8 @@ class Feeding(Books):
         """Settle calls; large results lie in the worker's depot. Gives how many outcomes were new."""
         slots = handle.result_slots
         for place, outcome in enumerate(outcomes):
-            if outcome[2].__class__ is tuple and slots is not None:
+            # One that was read in the journal before has its memory; this note of it is no other.
+            if outcome[2].__class__ is tuple and slots is not None and self._unanswered(outcome[0]):
                 borrowed = Borrowed(handle.depot_fd, slots, outcome[2])
                 outcomes[place] = (*outcome[:2], borrowed, *outcome[3:])
                 self._used_depot()
@@ -149,10 +155,7 @@ class Feeding(Books):
                         outcomes[place] = (*outcome[:2], payload, *outcome[3:])
                 self._ran += self._settle(handle, outcomes)
             elif kind == serving.BACK:
-                # What was sent since the recall has a moment of its own to be recalled at.
-                self.scheduler.give_back(reset(self._flights.take_from(header[1] + 1, header[2])))
-                if self._put_off:
-                    self._obey_what_was_put_off(handle)
+                self._answered(handle, header[1], header[2])
             elif kind == serving.GONE:
                 _log.error(
                     "worker_context of %s failed to leave worker %d",
@@ -166,22 +169,30 @@ class Feeding(Books):
     def _due(self, handle: WorkerHandle) -> float | None:
         """Give the moment at which the clock must be looked at, or None."""
         flight = self._flights.current
-        if flight is None or self._doomed is not None:
+        if self._doomed is not None:
             return None
-        due = self._recall_at
+        due = self._answer_due(handle) if self._asks and self._serving else None
+        if flight is None:
+            return due
+        if self._recall_at is not None:
+            due = self._recall_at if due is None else min(due, self._recall_at)
         limit = flight.time_limit
         if limit is not None:
             number, since = handle.journal.begun()
             if number >= flight.first + flight.done:
                 late = since + limit + (flight.grace if number == self._warned else 0.0)
             else:
-                # Not begun (or not seen yet): look again when it could be due at the earliest.
-                late = monotonic() + max(limit, _SHORTEST_PATIENCE)
+                # Not begun (or not seen yet): it could be due at the earliest, or its worker asked why, then.
+                if self._unbegun[0] != flight.first + flight.done:
+                    self._unbegun = flight.first + flight.done, monotonic()
+                late = self._unbegun[1] + max(limit, _SHORTEST_PATIENCE)
             due = late if due is None else min(due, late)
         return due
 
     def _look_at_the_clock(self, handle: WorkerHandle) -> None:
         """Kill a worker whose call is past its limit; recall what waits behind a slow one."""
+        if self._asks and self._serving and self._doomed is None:
+            self._look_for_the_answer(handle)
         flight = self._flights.current
         if flight is None or self._doomed is not None:
             return
@@ -189,7 +200,12 @@ class Feeding(Books):
         limit = flight.time_limit
         if limit is not None:
             number, since = handle.journal.begun()
-            if number >= flight.first + flight.done and now >= since + limit:
+            if number < flight.first + flight.done:
+                expected, since = self._unbegun
+                if expected == flight.first + flight.done and now >= since + limit:
+                    self._unbegun = expected, now
+                    self._probe(handle, flight.first)
+            elif now >= since + limit:
                 grace = flight.grace
                 if not grace or now >= since + limit + grace:
                     self._end(handle, number, _too_long(flight, number, limit, grace, self.ENDED))
@@ -203,6 +219,7 @@ class Feeding(Books):
                 # On its way still, and large: recalled now it would be sent anew, and again, for ever.
                 self._patience *= 2
                 self._recall_at = now + self._patience
+                self._probe(handle, flight.first)
                 return
             self._recall(handle)
 
@@ -261,7 +278,7 @@ class Feeding(Books):
     def _recall(self, handle: WorkerHandle) -> None:
         """Have everything back that has not begun."""
         self._recall_at = None
-        handle.control((serving.RECALL, self._flights.next_number - 1))
+        self._ask(handle, self._flights.next_number - 1)
 
     def _obey_what_was_put_off(self, handle: WorkerHandle) -> None:
         """Look at orders again, now that it is known what has begun."""

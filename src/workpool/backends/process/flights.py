@@ -193,6 +193,14 @@ class Flights:
             flights.popleft()
         return flight
 
+    def overlap(self, number: int, count: int) -> int:
+        """Tell how many of these outcomes came before, if some of them, but not all, did; else 0."""
+        flight = self.current
+        if flight is None:
+            return 0
+        known = flight.first + flight.done - number
+        return known if 0 < known < count else 0
+
     @property
     def current(self) -> Flight | None:
         """The flight that the worker is busy with, as far as is known."""

@@ -11,12 +11,12 @@ from __future__ import annotations
 
 import select
 from time import monotonic, monotonic_ns
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from workpool.backends.process.books import answer, name_of
 from workpool.backends.process.death import cause_of_death
 from workpool.backends.process.feeding import Feeding
-from workpool.backends.process.outcomes import fail_item, reset, take_outcomes
+from workpool.backends.process.outcomes import fail_item, reset
 from workpool.backends.process.starts import SOON
 from workpool.errors import (
     TimeLimitExceeded,
@@ -24,7 +24,6 @@ from workpool.errors import (
     WorkerStartFailed,
     anew,
 )
-from workpool.ipc.outbox import VALUES
 from workpool.scheduling.mapjob import Piece
 from workpool.task import Task
 
@@ -52,12 +51,7 @@ class Reckoning(Feeding):
             if sliced is not None and sliced[0] > begun:
                 sliced = None
         began = int(handle.journal.begun()[1] * 1e9)
-        if sliced is not None:
-            # What came before it; the failure that ended it comes after it.
-            before = [outcome for outcome in outcomes if outcome[0] < sliced[0]]
-            self._settle_unanswered(handle, before)
-            self._take_slice(*sliced)
-        self._settle_unanswered(handle, outcomes)
+        self._settle_from_journal(handle, outcomes, sliced)
         ordered = (
             not self._serving and not flights and self._doomed is None and handle.exitcode == 0
         )
@@ -81,6 +75,7 @@ class Reckoning(Feeding):
         self._charge(begun, began, why, lost)
         scheduler.give_back([*reset(flights.take_from(0)), *([] if unit is None else [unit])])
         self._recall_at = None
+        self._stop_waiting()
         while self._put_off:
             answer(self._put_off.pop())  # what had not begun was given back above
         barren = not ordered and self._doomed is None and begun < 0
@@ -149,24 +144,6 @@ class Reckoning(Feeding):
                 self._woken()
         if self._orders:
             self.wake()  # they are for the next life to hear
-
-    def _settle_unanswered(self, handle: WorkerHandle, outcomes: list[Any]) -> None:
-        """Settle what a journal says and the pipe did not."""
-        flight = self._flights.current
-        if flight is not None:
-            known = flight.first + flight.done
-            self._settle(handle, [outcome for outcome in outcomes if outcome[0] >= known])
-
-    def _take_slice(self, first: int, values: list[Any]) -> None:
-        """Take in the values that a killed worker's journal has of a slice, but for those that came already."""
-        flight = self._flights.current
-        if flight is None or not values:
-            return
-        known = max(0, flight.first + flight.done - first)
-        fresh = values[known : known + flight.size - flight.done]
-        if fresh and first + known == flight.first + flight.done:
-            outcome = (first + known, VALUES, fresh, 0, 0, len(fresh))
-            take_outcomes(self.scheduler, self._flights, [outcome])
 
     def _charge(self, begun: int, began: int, why: str, lost: WorkerLost) -> None:
         """Settle the one call that had begun (at so many nanoseconds) and has no outcome."""

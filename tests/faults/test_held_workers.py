@@ -1,0 +1,188 @@
+"""A worker that C code holds, or that the system has stopped: its neighbours run elsewhere, and nobody waits for it."""
+
+from __future__ import annotations
+
+import os
+import signal
+from collections.abc import Callable
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from tests.faults.conftest import MakePool
+from tests.support import tasks
+from tests.support.fatal import hold_first, started
+from tests.support.gates import DEADLINE, Gate, in_background
+from tests.support.gripping import grip_and_name, grip_at, noted_grip
+from tests.support.lives import handle_of, life_of
+from tests.support.queues import until
+from workpool import Pool, Task, WorkerLost
+
+pytestmark = pytest.mark.heavy
+
+MANY = 200
+
+
+def batch(pool: Pool, starts: Path, gate: Gate, held: int) -> list[Task[int]]:
+    """Have a worker held by one task, with others behind it; gives them all, by number."""
+    fn = partial(noted_grip, str(starts), gate.path, held)
+    for _ in range(3):  # they travel together once they are known to be short
+        pool.submit(fn, -1).result(DEADLINE)
+    with Gate() as before:
+        first = [pool.submit(tasks.hold, before.path, 0) for _ in range(pool._max_workers)]
+        before.arrivals(len(first))
+        batched = [pool.submit(fn, n) for n in range(MANY)]
+    gate.arrival()
+    return batched
+
+
+def test_tasks_behind_one_that_holds_the_gil_run_elsewhere(
+    make_pool: MakePool, gate: Gate, tmp_path: Path
+) -> None:
+    """They do not wait for it, those before it are told at once, and each runs once."""
+    pool, starts = make_pool(2), tmp_path / "starts"
+    batched = batch(pool, starts, gate, 20)
+    others = [task for n, task in enumerate(batched) if n != 20]
+    assert [task.result(DEADLINE) for task in others] == [2 * n for n in range(MANY) if n != 20]
+    assert not batched[20].done()
+    gate.open()
+    assert batched[20].result(DEADLINE) == 40
+    assert [pool.submit(tasks.double, n).result(DEADLINE) for n in range(20)] == [
+        2 * n for n in range(20)
+    ]
+    counts = started(starts)
+    del counts["-1"]
+    assert counts == {str(n): 1 for n in range(MANY)}
+    assert pool.stats().lost == 0
+
+
+@pytest.mark.parametrize("fn", [grip_at, grip_and_name], ids=["numbers", "strings"])
+def test_items_of_a_slice_do_not_wait_either(
+    make_pool: MakePool, gate: Gate, fn: Callable[[str], Any]
+) -> None:
+    """Also where they run in one loop in C: it ends behind the item that holds the worker."""
+    pool = make_pool(2)
+    nothing = fn("")
+    assert list(pool.map(fn, [""] * 100, chunksize=100)) == [nothing] * 100
+    items = [""] * 50 + [gate.path] + [""] * 149
+    results = pool.map(fn, items, chunksize=200, ordered=False)
+    first = in_background(lambda: [next(results) for _ in range(199)])
+    gate.arrival()
+    assert first.result() == [nothing] * 199
+    gate.open()
+    assert list(results) == [type(nothing)(len(gate.path))]
+    assert list(pool.map(fn, [""] * 400, chunksize=100)) == [nothing] * 400
+    assert pool.stats().lost == 0
+
+
+def test_one_behind_it_is_ended_at_once(make_pool: MakePool, gate: Gate, tmp_path: Path) -> None:
+    """cancel(kill=True) does not wait for the call in front, nor does that pay for it."""
+    pool, starts = make_pool(1), tmp_path / "starts"
+    batched = batch(pool, starts, gate, 20)
+    assert in_background(batched[-1].cancel, kill=True).result()
+    assert [task.result(DEADLINE) for task in batched[:20]] == [2 * n for n in range(20)]
+    gate.open()
+    assert [task.result(DEADLINE) for task in batched[:-1]] == [2 * n for n in range(MANY - 1)]
+    assert started(starts)[str(MANY - 1)] == 0
+    assert pool.stats().lost == 0
+
+
+def test_a_held_worker_that_is_killed_costs_one_task(
+    make_pool: MakePool, gate: Gate, tmp_path: Path
+) -> None:
+    """What was taken back from it is not given back once more."""
+    pool, starts = make_pool(2), tmp_path / "starts"
+    fn = partial(noted_grip, str(starts), gate.path, 20)
+    for _ in range(3):
+        pool.submit(fn, -1).result(DEADLINE)
+    results = pool.map(fn, range(MANY), chunksize=MANY, return_exceptions=True)
+    pid = int(gate.arrival())
+    until(lambda: len(started(starts)) == MANY + 1)  # all others were begun elsewhere
+    os.kill(pid, signal.SIGKILL)
+    outcomes = list(results)
+    lost = outcomes.pop(20)
+    assert isinstance(lost, WorkerLost)
+    assert lost.task == "item 20 of map(noted_grip)"
+    assert outcomes == [2 * n for n in range(MANY) if n != 20]
+    counts = started(starts)
+    del counts["-1"]
+    assert counts == {str(n): 1 for n in range(MANY)}
+
+
+def test_a_worker_that_is_stopped_in_a_call_and_goes_on(
+    make_pool: MakePool, gate: Gate, tmp_path: Path
+) -> None:
+    """Its neighbours run elsewhere; its own call ends as if nothing had been, and it is used again."""
+    pool, starts = make_pool(2), tmp_path / "starts"
+    fn = partial(hold_first, gate.path, str(starts))
+    until(lambda: len(pool._scheduler.workers) == 2 or bool(pool.submit(tasks.double, 1).result()))
+    results = pool.map(fn, range(50), chunksize=50, ordered=False)
+    pid = int(gate.arrival())
+    os.kill(pid, signal.SIGSTOP)
+    try:
+        others = in_background(lambda: [next(results) for _ in range(49)]).result()
+    finally:
+        os.kill(pid, signal.SIGCONT)
+    assert sorted(others) == list(range(1, 50))
+    gate.open()
+    assert list(results) == [0]
+    lives = [life_of(pool, index) for index in (0, 1)]
+
+    def seen() -> bool:
+        pool.submit(tasks.double, 1).result(DEADLINE)
+        return all(life._taken_upto < 0 and not life._seized for life in lives)
+
+    until(seen)
+    assert started(starts) == {str(n): 1 for n in range(50)}
+    assert pool.stats().lost == 0
+
+
+def frozen(pool: Pool) -> int:
+    """Have the pool's only worker ready and stopped by the system: it takes in nothing."""
+    pid = int(pool.submit(os.getpid).result(DEADLINE))
+    os.kill(pid, signal.SIGSTOP)
+    return pid
+
+
+def test_a_limited_task_does_not_wait_for_a_stopped_worker(pool: Pool) -> None:
+    """It has not begun, and so it has not failed: the worker is ended, and it runs in another."""
+    pid = frozen(pool)
+    task = pool.options(time_limit=0.5).submit(os.getpid)
+    assert task.result(DEADLINE) != pid
+    assert task.attempts == 1
+    assert pool.stats().lost == 1
+
+
+def test_tasks_behind_each_other_do_not_wait_for_a_stopped_worker(pool: Pool) -> None:
+    """A batch of which nothing has begun is not left with it, though none has a limit."""
+    for _ in range(3):
+        pool.submit(tasks.double, 1).result(DEADLINE)
+    frozen(pool)
+    assert list(pool.map(tasks.double, range(20), chunksize=20)) == list(range(0, 40, 2))
+    assert pool.stats().lost == 1
+
+
+def test_what_a_stopped_worker_was_sent_can_be_ended(pool: Pool) -> None:
+    """cancel(kill=True) comes back, and the pool goes on with another worker."""
+    pid = frozen(pool)
+    task = pool.submit(os.getpid)
+    until(lambda: bool(life_of(pool)._flights))
+    assert in_background(task.cancel, kill=True).result()
+    assert pool.submit(os.getpid).result(DEADLINE) != pid
+    assert pool.stats().lost == 1
+
+
+def test_one_that_is_slow_to_answer_loses_nothing(pool: Pool) -> None:
+    """It was stopped for less time than it has: it runs what it was sent."""
+    pid = frozen(pool)
+    task = pool.options(time_limit=DEADLINE).submit(os.getpid)
+    life, handle = life_of(pool), handle_of(pool)
+    until(lambda: bool(life._flights) and not life._turn.locked())
+    with life._turn:
+        life._probe(handle, life._flights.current.first)  # type: ignore[union-attr]  # there is one
+    os.kill(pid, signal.SIGCONT)
+    assert task.result(DEADLINE) == pid
+    until(lambda: not life._asks)
+    assert pool.stats().lost == 0
