@@ -1,15 +1,19 @@
-"""What a worker is told of the process that it is to be like."""
+"""What a worker is told of the process that it is to be like, as that is when the worker starts.
+
+It is a child of the keeper, and inherits what that inherited at its own start.
+"""
 
 from __future__ import annotations
 
 import os
+import time
+from contextlib import suppress
 from types import FunctionType, SimpleNamespace
 from typing import Any
 
-from workpool.ipc import blas
 from workpool.plain import paths, plain, words
 
-__all__ = ["surroundings"]
+__all__ = ["settle_in", "surroundings"]
 
 _AS_THEY_TRAVEL: dict[str, Any] = {"authkey": bytes, "sys_path": paths, "sys_argv": words}
 
@@ -17,9 +21,17 @@ _AS_THEY_TRAVEL: dict[str, Any] = {"authkey": bytes, "sys_path": paths, "sys_arg
 def surroundings(name: str, method: str, blas_threads: int | None) -> dict[str, Any]:
     """Tell a worker how to become a process like this one."""
     environ = dict(os.environ)
-    share = {} if blas_threads is None else blas.shares(environ, blas_threads)
+    share: dict[str, str] = {}
+    if blas_threads is not None:
+        from workpool.ipc import (
+            blas,  # loads much that a worker, which settles in here, has no use for
+        )
+
+        share = blas.shares(environ, blas_threads)
     return {
         "environ": {**environ, **share},
+        "umask": _umask(),
+        "cpus": sorted(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else None,
         # What is loaded here is loaded in a fork, and has looked at the environment already.
         "blas": (blas_threads, share) if method == "fork" else (None, {}),
         "preparation": {
@@ -29,6 +41,28 @@ def surroundings(name: str, method: str, blas_threads: int | None) -> dict[str, 
             if key != "start_method" and (key != "init_main_from_path" or os.path.exists(value))
         },
     }
+
+
+def settle_in(plain: dict[str, Any]) -> None:
+    """Take over, in a worker, what comes with the environment of a process: also its time zone, umask and CPUs."""
+    os.environ.clear()
+    os.environ.update(plain["environ"])
+    if hasattr(time, "tzset"):
+        time.tzset()  # the one of the environment
+    if plain["umask"] is not None:
+        os.umask(plain["umask"])
+    if plain["cpus"] is not None:
+        with suppress(OSError):  # some of them have gone since
+            os.sched_setaffinity(0, plain["cpus"])
+
+
+def _umask() -> int | None:
+    """Read this process's umask; None where that takes setting another one, which would be other threads' too."""
+    with suppress(OSError, ValueError), open("/proc/self/status", "rb") as status:
+        for line in status:
+            if line.startswith(b"Umask:"):
+                return int(line.split()[1], 8)
+    return None
 
 
 def _preparation(name: str) -> dict[str, Any]:

@@ -22,6 +22,7 @@ from workpool.ipc.outbox import Outbox
 from workpool.ipc.serving import Serving
 from workpool.ipc.stacksignal import hear_for_others, leave_stacks
 from workpool.ipc.streams import occupy_standard_streams
+from workpool.ipc.surroundings import settle_in
 from workpool.ipc.warning import Warnings
 
 if TYPE_CHECKING:
@@ -95,8 +96,7 @@ class WorkerProcess(Serving):
 
         if tracker:
             resource_tracker._resource_tracker._fd = tracker[0]  # type: ignore[attr-defined]  # private
-        os.environ.clear()
-        os.environ.update(plain["environ"])
+        settle_in(plain)
         threads, share = plain["blas"]
         if share:
             from workpool.ipc import blas

@@ -1,0 +1,96 @@
+"""A worker is like the program is when it starts, although the keeper that starts it is older."""
+
+from __future__ import annotations
+
+import os
+import time
+from collections.abc import Generator
+from contextlib import contextmanager
+from typing import Any
+
+import pytest
+
+from tests.support.gates import DEADLINE
+from tests.support.tasks import double
+from workpool import Pool
+from workpool.ipc import surroundings
+from workpool.ipc.keeper import START_METHODS
+
+
+def zone() -> tuple[str, int]:
+    return time.tzname[0], time.localtime(0).tm_hour
+
+
+def umask() -> int:
+    mine = os.umask(0o077)
+    os.umask(mine)
+    return mine
+
+
+def cpus() -> set[int]:
+    return os.sched_getaffinity(0)
+
+
+@pytest.fixture
+def older_keeper() -> None:
+    """Have a keeper that was started before the test changes anything."""
+    with Pool(1, backend="process") as pool:
+        assert pool.submit(double, 1).result(DEADLINE) == 2
+
+
+@contextmanager
+def pool_by(method: Any) -> Generator[Pool]:
+    with Pool(1, backend="process", start_method=method) as pool:
+        yield pool
+
+
+by_each = pytest.mark.parametrize("method", START_METHODS)
+
+
+@by_each
+@pytest.mark.usefixtures("older_keeper")
+def test_the_time_zone_is_that_of_the_environment(
+    monkeypatch: pytest.MonkeyPatch, method: str
+) -> None:
+    """A program that has set TZ has workers that tell its local time."""
+    with monkeypatch.context() as patch:
+        patch.setenv("TZ", "XYZ-5")
+        time.tzset()
+        with pool_by(method) as pool:
+            assert pool.submit(zone).result(DEADLINE) == zone() == ("XYZ", 5)
+    time.tzset()
+
+
+@by_each
+@pytest.mark.usefixtures("older_keeper")
+@pytest.mark.skipif(surroundings._umask() is None, reason="nobody can look at it without harm")
+def test_the_umask_is_the_programs(method: str) -> None:
+    """Files that tasks make are open to whom the program wants."""
+    before = os.umask(0o037)
+    try:
+        with pool_by(method) as pool:
+            assert pool.submit(umask).result(DEADLINE) == 0o037
+    finally:
+        os.umask(before)
+
+
+@by_each
+@pytest.mark.usefixtures("older_keeper")
+@pytest.mark.skipif(not hasattr(os, "sched_setaffinity"), reason="this system has no affinity")
+def test_the_cpus_are_those_of_who_made_the_pool(method: str) -> None:
+    """Workers run where the program may run."""
+    before = cpus()
+    os.sched_setaffinity(0, {min(before)})
+    try:
+        with pool_by(method) as pool:
+            assert pool.submit(cpus).result(DEADLINE) == {min(before)}
+    finally:
+        os.sched_setaffinity(0, before)
+
+
+def test_where_a_system_has_none_of_it_a_worker_starts(monkeypatch: pytest.MonkeyPatch) -> None:
+    """No affinity, no look at the umask: it is left as it is."""
+    monkeypatch.delattr(os, "sched_getaffinity", raising=False)
+    monkeypatch.setattr(surroundings, "_umask", lambda: None)
+    with Pool(1, backend="process", blas_threads=None) as pool:
+        assert pool.submit(umask).result(DEADLINE) == umask()
