@@ -12,10 +12,12 @@ from tests.support.dying import die
 from tests.support.gates import DEADLINE
 from tests.support.tasks import double
 from workpool import WorkerLost
-from workpool.ipc import outbox
+from workpool.ipc import frames, outbox
 from workpool.ipc.frames import LARGE
 
-sender: Any = outbox  # what it calls is replaced, in a worker
+# What they call is replaced, in a worker.
+writer: Any = frames
+sender: Any = outbox
 
 SIZE = 3 * LARGE  # of a result that goes through the pipe, and is not in the journal
 LARGE_ONE = 5
@@ -27,19 +29,19 @@ class Late(Exception):
 
 def be_struck(after: int) -> None:
     """Have this worker's next large frame struck when so many bytes of it are written, and outcomes wait for it."""
-    whole = sender.write_all
+    whole = writer.write_all
 
     def struck(fd: int, pieces: list[bytes]) -> None:
         frame = b"".join(pieces)
         if len(frame) < SIZE:
             whole(fd, pieces)
             return
-        sender.write_all = whole
+        writer.write_all = whole
         for at in range(0, after, LARGE):
             os.write(fd, frame[at : min(after, at + LARGE)])
         raise Late
 
-    sender.write_all = struck
+    writer.write_all = struck
     sender._FLUSH_AFTER = 1 << 62
 
 

@@ -50,10 +50,34 @@ def test_a_report_in_the_middle_of_another_follows_it(
             reporter.send((word, "x" * 100))
         write_all(fd, [pieces[0][half:]])
 
-    monkeypatch.setattr("workpool.ipc.reporting.write_all", interrupted)
-    reporter.send(("outer", "y" * 100))
+    monkeypatch.setattr("workpool.ipc.frames.write_all", interrupted)
+    reporter.send(("outer", "y" * 10_000))
     reporter.send(("next", ""))
     assert [frame[0] for frame in frames_in(pipe[0])] == ["outer", "inner", "next"]
+
+
+class Late(Exception):
+    """What the handler of a signal raises."""
+
+
+def test_nothing_follows_a_report_that_was_torn(
+    pipe: tuple[int, int], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """An exception in the middle of a large report: what comes later is no part of it, and no error."""
+    reporter = Reporter(pipe[1], lambda: -1)
+
+    def struck(fd: int, pieces: list[bytes]) -> None:
+        os.write(fd, pieces[0][:1_000])
+        raise Late
+
+    reporter.send(("before", ""))
+    with monkeypatch.context() as patch:
+        patch.setattr("workpool.ipc.frames.write_all", struck)
+        with pytest.raises(Late):
+            reporter.send(("torn", "y" * 10_000))
+    for size in (1, 10_000):
+        reporter.send(("later", "z" * size))
+    assert [frame[0] for frame in frames_in(pipe[0])] == ["before"]
 
 
 def test_a_reader_that_is_gone_is_no_error(pipe: tuple[int, int]) -> None:

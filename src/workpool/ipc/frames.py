@@ -20,7 +20,7 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from collections.abc import Iterable
 
-__all__ = ["AT_ONCE", "LARGE", "FrameReader", "pack", "unpack_payload", "write_all"]
+__all__ = ["AT_ONCE", "LARGE", "FrameReader", "FrameWriter", "pack", "unpack_payload", "write_all"]
 
 LARGE = 1 << 16  # bytes: a payload from this size on lies behind the header
 AT_ONCE: int = getattr(
@@ -103,6 +103,34 @@ class FrameReader:
         if header_size == total:
             return header, _NOTHING
         return header, memoryview(data)[16 + header_size : whole]
+
+
+class FrameWriter:
+    """Writes frames to a blocking pipe; one that an exception tears is the last.
+
+    The handler of a signal may raise at any moment, also while a frame is being written.
+    Nobody knows then how much of it went through, so nothing may be written behind it: the
+    reader would read on in the middle of another frame. Every later write is an OSError.
+    """
+
+    __slots__ = ("_fd",)
+
+    def __init__(self, fd: int) -> None:
+        self._fd = fd
+
+    @property
+    def torn(self) -> bool:
+        """Whether a frame was left unfinished; in the middle of one it is so, too."""
+        return self._fd < 0
+
+    def write(self, pieces: list[bytes]) -> None:
+        """Write the pieces of a frame, whole."""
+        if len(pieces) == 1 and len(pieces[0]) <= AT_ONCE:
+            os.write(self._fd, pieces[0])
+            return
+        fd, self._fd = self._fd, -1
+        write_all(fd, pieces)
+        self._fd = fd
 
 
 def write_all(fd: int, pieces: list[bytes]) -> None:

@@ -6,20 +6,17 @@ Every call is made with the worker's lock held, which guards all of it and the
 writing end of the pipe.
 
 A frame that is torn
-    The handler of a signal may raise at any moment, also while a frame is being written.
-    Nobody knows then how much of it went through, so nothing may be written behind it: the
-    parent would read on in the middle of another frame. Every later write fails, and
-    the worker ends; its death tells the parent to look into the journal.
+    By an exception of a signal's handler. Every later write fails (see ``FrameWriter``), and the
+    worker ends; its death tells the parent to look into the journal.
 """
 
 from __future__ import annotations
 
 import marshal
-import os
 from time import monotonic_ns
 from typing import TYPE_CHECKING, Any
 
-from workpool.ipc.frames import AT_ONCE, LARGE, pack, write_all
+from workpool.ipc.frames import LARGE, FrameWriter, pack
 
 if TYPE_CHECKING:
     from workpool.ipc.journal import Journal
@@ -38,10 +35,10 @@ _FLUSH_AFTER = 500_000  # nanoseconds that outcomes wait for company while there
 class Outbox:
     """What is finished and not sent."""
 
-    __slots__ = ("_fd", "_flushed_at", "_journal", "_waiting")
+    __slots__ = ("_flushed_at", "_journal", "_waiting", "_writer")
 
     def __init__(self, fd: int, journal: Journal) -> None:
-        self._fd = fd
+        self._writer = FrameWriter(fd)
         self._journal = journal
         self._waiting: list[Any] = []
         self._flushed_at = 0
@@ -49,16 +46,7 @@ class Outbox:
     @property
     def torn(self) -> bool:
         """Whether a frame was left unfinished, and every write fails from now on."""
-        return self._fd < 0
-
-    def _write(self, pieces: list[bytes]) -> None:
-        """Write a frame; one that an exception tears is the last."""
-        if len(pieces) == 1 and len(pieces[0]) <= AT_ONCE:
-            os.write(self._fd, pieces[0])
-            return
-        fd, self._fd = self._fd, -1
-        write_all(fd, pieces)
-        self._fd = fd
+        return self._writer.torn
 
     def add(
         self, number: int, kind: int, payload: bytes, began: int, ended: int, *, more: bool
@@ -67,7 +55,7 @@ class Outbox:
         outcome = (number, kind, payload, began, ended, 1)
         if not more and not self._waiting and len(payload) < LARGE:
             # Alone, and sent at once: a kill here is a kill while it was being sent.
-            self._write(pack((DONE, [outcome])))
+            self._writer.write(pack((DONE, [outcome])))
             return
         kept = len(payload) < LARGE and self._journal.finish(marshal.dumps(outcome))
         self._waiting.append(outcome)
@@ -88,7 +76,7 @@ class Outbox:
             waiting = [
                 (n, k, p if len(p) < LARGE else len(p), b, e, c) for n, k, p, b, e, c in waiting
             ]
-        self._write(pack((DONE, waiting), large))
+        self._writer.write(pack((DONE, waiting), large))
         self._journal.empty()
         self._waiting = []
         self._flushed_at = monotonic_ns()
@@ -96,4 +84,4 @@ class Outbox:
     def send(self, message: Any) -> None:
         """Send a message that is no outcome, after the outcomes that wait."""
         self.flush()
-        self._write(pack(message))
+        self._writer.write(pack(message))

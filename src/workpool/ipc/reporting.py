@@ -10,6 +10,8 @@ Guarantees
   reads that outcome first and then this pipe has them all.
 - Reports of one thread arrive in order. A report made in the middle of another by the
   same thread (by a finalizer, a signal's handler) is written right behind it.
+- A large report that an exception tears (a signal's, in the middle of it) is the last one of
+  this worker: behind part of it nothing could be read.
 """
 
 from __future__ import annotations
@@ -23,7 +25,7 @@ from typing import TYPE_CHECKING, Any
 
 from workpool import tasklog
 from workpool._compat import RLock
-from workpool.ipc.frames import pack, write_all
+from workpool.ipc.frames import FrameWriter, pack
 from workpool.plain import plain
 
 if TYPE_CHECKING:
@@ -40,7 +42,7 @@ class Reporter:
     """The worker's end of the pipe for reports."""
 
     def __init__(self, fd: int, running: Callable[[], int]) -> None:
-        self._fd = fd
+        self._writer = FrameWriter(fd)
         self._running = running  # number of the call that runs, -1 if it has none of its own
         self._process = os.getpid()
         self._waiting: deque[list[bytes]] = deque()  # frames; each append and popleft is one step
@@ -99,7 +101,9 @@ class Reporter:
             try:
                 with suppress(BrokenPipeError):  # the parent is gone, and so are we in a moment
                     while self._waiting:
-                        write_all(self._fd, self._waiting.popleft())
+                        report = self._waiting.popleft()
+                        if not self._writer.torn:
+                            self._writer.write(report)
             finally:
                 self._writing = False
 
