@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import threading
 from collections.abc import Callable, Iterator
+from typing import Any
 
 import pytest
 
@@ -202,3 +203,29 @@ def test_a_journal_that_is_emptied_late_does_not_forget_what_has_begun(journal: 
     journal.begin(7, 2)
     journal.empty()
     assert journal.begun()[0] == 7
+
+
+def slow_to_come() -> Any:
+    """Stand for the import of a function's module."""
+    threading.Event().wait(0.2)
+    return note
+
+
+class SlowToCome:
+    """A function that takes long to be unpickled."""
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        return slow_to_come, ()
+
+
+def test_the_import_of_a_function_is_no_part_of_its_calls(
+    runner: Runner, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Else all that comes next would be taken for slow, and be waited for."""
+    data = pickling.dumps(((1,), {}))
+    runner.todo.append((0, (0, "note", 1, pickling.dumps(SlowToCome()), data, CALL)))
+    told: list[Any] = []
+    monkeypatch.setattr(Outbox, "add", lambda _, *outcome, more: told.append((*outcome, more)))
+    runner.run_all()
+    *_, began, ended, _more = told[0]
+    assert ended - began < 0.1 * 1e9

@@ -68,6 +68,7 @@ class Runner:
         self.task_id = -1
         self.attempt = 0
         self.batch: Batch | None = None  # the batch whose slice runs
+        self._loading = 0  # nanoseconds of the latest call that went into its function's modules
         # Ends this process, with the error of a task: set where it is a copy that a task has made of the worker.
         self.copied: Callable[[BaseException | None], NoReturn] | None = None
         self.warnings = warnings  # none where no call can be warned
@@ -165,6 +166,7 @@ class Runner:
     def _run_one(self, number: int, call: Any, began: int) -> type[Any] | None:
         """Run one call and write its outcome down; gives the type of its result."""
         self.task_id, self.name, self.attempt, fn_pickle, data, shape = call
+        self._loading = 0
         del call
         result_type: type[Any] | None = None
         try:
@@ -187,7 +189,7 @@ class Runner:
             more = bool(todo) and (
                 len(todo) > 1 or todo[0].__class__ is not Batch or bool(todo[0].items)
             )
-            self._outbox.add(number, kind, payload, began, ended, more=more)
+            self._outbox.add(number, kind, payload, began + self._loading, ended, more=more)
         return result_type
 
     def _call(
@@ -230,14 +232,15 @@ class Runner:
 
     def _load(self, data: Any) -> Callable[..., Any]:
         """Unpickle a function, or find it among those that are the same at every unpickling."""
-        if data.__class__ is not bytes:  # a large one, which has more to it than a name
-            large: Callable[..., Any] = borrowing.loads(data)
-            return large
-        known = self._functions.get(data)
-        if known is not None:
-            return known
-        fn: Callable[..., Any] = pickling.loads(data)
-        if pickling.reusable(fn, data):
+        large = data.__class__ is not bytes  # which has more to it than a name
+        if not large:
+            known = self._functions.get(data)
+            if known is not None:
+                return known
+        began = monotonic_ns()
+        fn: Callable[..., Any] = borrowing.loads(data) if large else pickling.loads(data)
+        self._loading = monotonic_ns() - began
+        if not large and pickling.reusable(fn, data):
             if len(self._functions) >= _FNS_KEPT:
                 self._functions.clear()
                 self._proofs.clear()
