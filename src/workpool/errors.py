@@ -36,6 +36,8 @@ from concurrent.futures import BrokenExecutor
 from pickle import PicklingError
 from typing import Any
 
+from workpool.traces import set_cause, set_context, take_over
+
 __all__ = [
     "BrokenWorker",
     "ForkedPool",
@@ -278,14 +280,12 @@ def anew(error: BaseException) -> BaseException:
         parts: Any = error.__reduce__()
         another: BaseException = parts[0](*parts[1])
         another.__dict__.update(error.__dict__)
+        if "__notes__" in another.__dict__:
+            another.__dict__["__notes__"] = list(another.__dict__["__notes__"])
+        take_over(another, error)
     except Exception:
         return error  # one of another's, which can be made only by who knows how
-    if hasattr(error, "__notes__"):
-        another.__notes__ = list(error.__notes__)
-    another.__cause__ = error.__cause__
-    another.__context__ = error.__context__
-    another.__suppress_context__ = error.__suppress_context__
-    return another.with_traceback(error.__traceback__)
+    return another
 
 
 def without_frames(error: BaseException) -> BaseException:
@@ -299,12 +299,20 @@ def without_frames(error: BaseException) -> BaseException:
     if another is error or cause is None:
         return another
     bare = anew(cause)
-    text = WorkerTraceback("".join(format_exception(cause)))
+    try:
+        text = WorkerTraceback("".join(format_exception(cause)))
+    except BaseException as failure:  # user code of all kinds
+        from workpool.calm import is_ctrl_c
+
+        if is_ctrl_c(failure):
+            raise
+        text = WorkerTraceback(brief(cause))
     if bare is cause:
         another.__cause__ = text
     else:
-        bare.__cause__, bare.__context__ = text, None
-        another.__cause__ = bare.with_traceback(None)
+        set_cause(bare, text)
+        set_context(bare, None)
+        another.__cause__ = BaseException.with_traceback(bare, None)
     return another.with_traceback(None)
 
 

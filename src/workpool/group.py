@@ -20,6 +20,7 @@ from workpool.errors import ForkedPool, Unsupported, WouldDeadlock
 from workpool.members import CONSEQUENCES, Members, Submits, is_async_cancellation
 from workpool.situation import here
 from workpool.task import Task
+from workpool.traces import set_context
 from workpool.waits import checked_timeout
 
 if TYPE_CHECKING:
@@ -257,7 +258,7 @@ class Group(Members):
         try:
             if bare is not None:
                 if told is not None and bare.__context__ is None:
-                    bare.__context__ = told
+                    set_context(bare, told)
                 if struck is not None:
                     raise struck
                 return False

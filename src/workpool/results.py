@@ -27,6 +27,7 @@ from workpool.midway import held_here
 from workpool.scheduling.ledger import rouse
 from workpool.scheduling.pulling import SLOW
 from workpool.situation import here
+from workpool.traces import begin_below
 from workpool.waits import make_sleeper, sleep_on
 
 if TYPE_CHECKING:
@@ -258,10 +259,7 @@ class Results(Generic[R_co]):
         except Exception as error:
             if job.reason is not error:
                 raise
-            trace = error.__traceback__
-            for _ in range(2):  # frames of ours, which hold the job, which holds the error
-                trace = trace and trace.tb_next
-            error.__traceback__ = trace
+            begin_below(error, 2)  # the frames hold the job, which holds the error
 
     def _look(
         self, listener: Callable[[], object]

@@ -194,6 +194,13 @@ class TestErrors:
         for error in self.outcomes(pool, awkward.BadText):
             assert isinstance(error, awkward.BadText)
 
+    @pytest.mark.parametrize("kind", [awkward.Frozen, awkward.SetsNothing, awkward.HidesTrace])
+    def test_that_let_nothing_be_set_or_seen(self, pool: Pool, kind: type[BaseException]) -> None:
+        """An error that forbids to set its traceback or its cause, or hides them, comes back all the same."""
+        for error in self.outcomes(pool, kind, 3):
+            assert isinstance(error, kind)
+            assert error.args == (3,)
+
     def test_whose_text_is_huge(self, pool: Pool) -> None:
         """Its traceback is shortened, so that 50 million characters do not travel."""
         for error in self.outcomes(pool, awkward.HugeText):

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+from dataclasses import dataclass
 from typing import Any, NoReturn
 
 __all__ = [
@@ -10,9 +11,12 @@ __all__ = [
     "ComesApart",
     "FailsToPickle",
     "FailsToState",
+    "Frozen",
+    "HidesTrace",
     "HugeText",
     "NotHere",
     "RebuildsBadly",
+    "SetsNothing",
     "comes_apart",
     "give",
     "give_or_keep",
@@ -39,6 +43,29 @@ class HugeText(Exception):
         return "x" * 50_000_000
 
     __repr__ = __str__
+
+
+@dataclass(frozen=True)
+class Frozen(Exception):
+    """An error that lets nothing be set, not even where it was raised."""
+
+    code: int
+
+
+class SetsNothing(Exception):
+    """An error that ends whoever sets something of it."""
+
+    def __setattr__(self, name: str, value: object) -> NoReturn:
+        raise SystemExit(name)
+
+
+class HidesTrace(Exception):
+    """An error that raises when it is asked where it was raised, or why."""
+
+    def __getattribute__(self, name: str) -> Any:
+        if name in {"__traceback__", "__cause__", "__context__"}:
+            raise LookupError(name)
+        return super().__getattribute__(name)
 
 
 class FailsToPickle:

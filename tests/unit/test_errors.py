@@ -2,10 +2,14 @@
 
 from __future__ import annotations
 
+import pickle
+
 import pytest
 
-from workpool import WorkerLost
+from tests.support import awkward
+from workpool import NotPicklable, WorkerLost
 from workpool.errors import WorkerTraceback, anew, could_not_begin, without_frames
+from workpool.ipc import pickling
 
 
 class Peculiar(Exception):
@@ -59,3 +63,26 @@ def test_an_error_without_frames_says_where_as_text(cause: Exception) -> None:
     assert "in raised" in told.text
     assert cause.__traceback__ is before is not None
     assert kept.__traceback__ is None
+
+
+@pytest.mark.parametrize("kind", [awkward.Frozen, awkward.SetsNothing, awkward.HidesTrace])
+def test_an_error_that_is_an_odd_object_can_be_kept(kind: type[Exception]) -> None:
+    """One that lets nothing be set, or hides where it was raised, is told as any other."""
+    kept = without_frames(could_not_begin("Pool-0", 1, kind(3)))
+    assert isinstance(kept.__cause__, (kind, WorkerTraceback))
+    assert kept.__traceback__ is None
+
+
+def test_an_error_that_cannot_come_here_has_a_stand_in() -> None:
+    """It tells what was raised, why it is not here, and where, as text."""
+    data = pickle.dumps("at home\nfar.Away: no licence\n") + b"cno_such_module\nAway\n."
+    stand_in = pickling.load_error_or_stand_in(data)
+    assert isinstance(stand_in, NotPicklable)
+    assert stand_in.part == "exception"
+    assert "far.Away: no licence" in str(stand_in)
+    assert "No module named 'no_such_module'" in str(stand_in)
+    assert isinstance(stand_in.__cause__, WorkerTraceback)
+    assert "at home" in stand_in.__cause__.text
+    with pytest.raises(ModuleNotFoundError) as caught:
+        pickling.load_error(data)
+    assert isinstance(caught.value.__cause__, WorkerTraceback)

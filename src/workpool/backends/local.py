@@ -18,6 +18,7 @@ from workpool.calm import calmly
 from workpool.scheduling.chunk import Chunk, Item, Piece
 from workpool.scheduling.worker import describe, describe_item, is_in_c, no_clock, stack_is_deep
 from workpool.situation import Situation
+from workpool.traces import begin_below
 
 if TYPE_CHECKING:
     from workpool.printing import Lines
@@ -92,7 +93,7 @@ class LocalRunner(Told):
         try:
             value = fn(*args, **kwargs) if kwargs else fn(*args)
         except BaseException as raised:
-            error = raised.with_traceback(raised.__traceback__ and raised.__traceback__.tb_next)
+            error = begin_below(raised)
         task._ended_at = monotonic()
         self.taken, self.task = task, None
         if timer is not None:
@@ -170,7 +171,7 @@ class LocalRunner(Told):
             if self._lines is not None:
                 self._lines.end()
 
-    def _run_fast(self, chunk: Chunk, began: float) -> None:  # noqa: C901, PLR0912, PLR0915 - no frame between its loops and fn
+    def _run_fast(self, chunk: Chunk, began: float) -> None:  # noqa: C901, PLR0912 - no frame between its loops and fn
         job, todo = chunk.job, chunk.todo
         fn = job.fn
         kept = list(todo) if job.terms.retries else None
@@ -205,9 +206,7 @@ class LocalRunner(Told):
                 break
             # A StopIteration that comes through a function in C looked like the end of the items.
             error = raised if raised is not None else StopIteration()
-            if error.__traceback__ is not None:
-                error = error.with_traceback(error.__traceback__.tb_next)
-            errors[len(out)] = error
+            errors[len(out)] = begin_below(error)
             out.append(None)
             if self.stopped():
                 break
@@ -284,7 +283,7 @@ class LocalRunner(Told):
         try:
             result = fn(*value) if chunk.job.star else fn(value)
         except BaseException as raised:
-            error = raised.with_traceback(raised.__traceback__ and raised.__traceback__.tb_next)
+            error = begin_below(raised)
         timer.cancel()
         if error is None:
             scheduler.settle_item(item, [result], self.index, monotonic())

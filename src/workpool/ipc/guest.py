@@ -107,7 +107,8 @@ class _Runner(Runner):
     def dump_error(self, error: BaseException, label: str) -> bytes:
         """Say the way out where a module cannot be imported in an interpreter like this."""
         if _is_for_want_of_support(error) and _WAY_OUT not in getattr(error, "__notes__", ()):
-            error.add_note(_WAY_OUT)
+            with suppress(Exception):  # some errors let nothing be set
+                error.add_note(_WAY_OUT)
         return super().dump_error(error, label)
 
 

@@ -20,6 +20,7 @@ from functools import cache, partial
 from typing import TYPE_CHECKING, Any, cast
 
 from workpool.ipc import views
+from workpool.traces import set_args, set_cause, trace_of
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -33,6 +34,7 @@ __all__ = [
     "dump_result",
     "dumps",
     "load_error",
+    "load_error_or_stand_in",
     "loads",
     "main_is_importable",
     "mentions_main",
@@ -222,28 +224,31 @@ def dump_error(error: BaseException, task: str) -> bytes:
 
     It is unpickled here as a trial, where a failure harms nobody.
     """
-    trace = error.__traceback__
     try:
         import traceback
 
-        text = _shorten("".join(traceback.format_exception(type(error), error, trace)))
+        text = _shorten("".join(traceback.format_exception(type(error), error, trace_of(error))))
     except BaseException:  # user code of all kinds
         text = f"{type(error).__name__} (its traceback could not be formatted)"
     for travels in (_as_it_is, _taken_apart):
         try:
-            data = dumps((travels(error), text))
+            data = pickle.dumps(text, PROTOCOL) + dumps(travels(error))
             load_error(data)
         except BaseException:  # noqa: S112 - user code of all kinds; the next way is tried
             continue
         return data
     from workpool.errors import NotPicklable, brief
 
+    try:
+        what = f"{type(error).__module__}.{brief(error)}"
+    except BaseException:  # its metaclass may be anything
+        what = "an error without a name"
     stand_in = NotPicklable(
-        f"{task} raised {type(error).__module__}.{brief(error)} - which cannot be pickled and stays in its "
+        f"{task} raised {what} - which cannot be pickled and stays in its "
         "worker; its traceback is the cause. Raise an error whose arguments can be pickled.",
         part="exception",
     )
-    return pickle.dumps((stand_in, text), PROTOCOL)
+    return pickle.dumps(text, PROTOCOL) + pickle.dumps(stand_in, PROTOCOL)
 
 
 def _shorten(text: str) -> str:
@@ -255,15 +260,38 @@ def _shorten(text: str) -> str:
 
 
 def load_error(data: Any) -> BaseException:
-    """Unpickle an error; the worker's traceback is its cause."""
-    error, text = loads(data)
-    if not isinstance(error, BaseException):
-        message = f"{type(error).__name__} is no exception"
-        raise TypeError(message)
+    """Unpickle an error; the worker's traceback is its cause, and that of what is raised where it cannot be."""
     from workpool.errors import WorkerTraceback
 
-    error.__cause__ = WorkerTraceback(text)
+    pickles = io.BytesIO(data)
+    trace = WorkerTraceback(pickle.load(pickles))
+    try:
+        error = pickle.load(pickles)
+        if not isinstance(error, BaseException):
+            message = f"{type(error).__name__} is no exception"
+            raise TypeError(message)
+    except BaseException as failure:
+        set_cause(failure, trace)
+        raise
+    set_cause(error, trace)
     return error
+
+
+def load_error_or_stand_in(data: Any) -> BaseException:
+    """Unpickle an error that is no task's, and so has nobody to fail: a NotPicklable tells of one that cannot be."""
+    try:
+        return load_error(data)
+    except BaseException as failure:
+        from workpool.errors import NotPicklable, WorkerTraceback, brief
+
+        text = loads(data)
+        _, _, what = text.rstrip().rpartition("\n")
+        stand_in = NotPicklable(
+            f"{what} - which cannot be unpickled here ({brief(failure)}); its traceback is the cause",
+            part="exception",
+        )
+        stand_in.__cause__ = WorkerTraceback(text)
+        return stand_in
 
 
 def _as_it_is(error: BaseException) -> Any:
@@ -290,7 +318,7 @@ def _rebuild(
     kind: type[BaseException], args: tuple[Any, ...], state: dict[str, Any]
 ) -> BaseException:
     error = kind.__new__(kind, *args)
-    error.args = args
+    set_args(error, args)
     error.__dict__.update(state)
     return error
 

@@ -25,6 +25,7 @@ from workpool.ipc.depot import dump_note
 from workpool.ipc.journal import MOST_IN_SLICE
 from workpool.ipc.outbox import ERROR, NO_FUNCTION, NUMBERS, UNREADABLE, VALUE, VALUES, Outbox
 from workpool.naming import function_name
+from workpool.traces import begin_below, trace_of
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -210,7 +211,7 @@ class Runner:
                 value = self.warnings.call(self.running, fn, args, kwargs)
         except BaseException as error:
             # Begin at the user's function. No local may hold the traceback: it leads here.
-            error.__traceback__ = error.__traceback__ and error.__traceback__.tb_next
+            begin_below(error)
             self.end_copy(error)
             return ERROR, self.dump_error(error, self._label(shape)), None
         if self.copied is not None:
@@ -316,9 +317,7 @@ class Runner:
         try:
             deque(self._journal.keep(called, proof.kind), 0)
         except BaseException as caught:
-            raised = caught
-            # Begin at the user's function. No local may hold the traceback: it leads here.
-            raised.__traceback__ = raised.__traceback__ and raised.__traceback__.tb_next
+            raised = begin_below(caught)  # no local may hold the traceback: it leads here
         ended = monotonic_ns()
         self.end_copy(_of_a_call(raised))  # which could not keep what it returned
         self.batch = None
@@ -387,4 +386,4 @@ def _arguments(argument: Any, shape: int) -> tuple[Any, dict[str, Any]]:
 
 def _of_a_call(raised: BaseException | None) -> BaseException | None:
     """Give what ended a slice if a call raised it: only a call has a frame of its own below ours."""
-    return None if raised is None or raised.__traceback__ is None else raised
+    return None if raised is None or trace_of(raised) is None else raised

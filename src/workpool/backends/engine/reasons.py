@@ -69,7 +69,7 @@ def overran(unit: Any, limit: float) -> TimeLimitExceeded:
 
 def initializer_failed(slot: Slot, data: bytes) -> InitializerFailed:
     """Make the error that all tasks of a pool get whose workers cannot begin."""
-    return could_not_begin(slot.scheduler.name, slot.index, pickling.load_error(data))
+    return could_not_begin(slot.scheduler.name, slot.index, pickling.load_error_or_stand_in(data))
 
 
 def initializer_died(slot: Slot, why: str) -> InitializerFailed:

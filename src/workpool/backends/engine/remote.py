@@ -20,6 +20,7 @@ from workpool.ipc import pickling
 from workpool.ipc.stacktext import stack_of_thread
 from workpool.naming import function_name
 from workpool.situation import Setup, Situation, here
+from workpool.traces import begin_below
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -172,7 +173,7 @@ class Life:
                 value = fn(*argument)
         except BaseException as error:
             # Begin at the user's function. No local may hold the error: its traceback leads here.
-            error.__traceback__ = error.__traceback__ and error.__traceback__.tb_next
+            begin_below(error)
             return ERROR, pickling.dump_error(error, run.label())
         if type(value) in PLAIN:  # pyright: ignore[reportUnknownArgumentType] - of anything
             return RAW, value

@@ -318,7 +318,7 @@ class ProcessWorker(Reckoning):
                     return True
                 entering = entering or header[0] == serving.ENTERING
                 if header[0] == serving.FAILED:
-                    error = pickling.load_error(header[1])
+                    error = pickling.load_error_or_stand_in(header[1])
                     failed = could_not_begin(
                         self.scheduler.name, self.index, error, importing=not entering
                     )

@@ -161,7 +161,7 @@ class Feeding(Seizing):
                     "worker_context of %s failed to leave worker %d",
                     self.scheduler.name,
                     self.index,
-                    exc_info=pickling.load_error(header[1]),
+                    exc_info=pickling.load_error_or_stand_in(header[1]),
                 )
 
     # ------------------------------------------------------------------ limits and orders
