@@ -11,10 +11,12 @@ import pytest
 
 from tests.faults.conftest import MakePool
 from tests.support import tasks
+from tests.support.backends import Kind
 from tests.support.fatal import WAYS, die_if, die_once, started
 from tests.support.gates import DEADLINE, Gate
 from tests.support.lives import handle_of, life_of
 from tests.support.queues import until
+from tests.support.scripts import outcome_of
 from workpool import Pool, WorkerLost
 
 METHODS = ["forkserver", "spawn", "fork"]
@@ -103,3 +105,17 @@ def test_a_replacement_starts_at_once(make_pool: MakePool, gate: Gate) -> None:
     assert handle_of(pool, second).pid == other
     assert pool.stats().workers == 2
     assert pool.stats().lost == 1
+
+
+@pytest.mark.parametrize("method", METHODS)
+def test_a_worker_that_ends_by_a_fault_of_its_own_says_why(method: str) -> None:
+    """The error knows an exit code only; the worker's traceback is on stderr."""
+    script = f"""
+    import os
+    with Pool(1, backend="process", start_method={method!r}) as pool:
+        print(type(pool.submit(os.closerange, 3, 64).exception(10)).__name__)
+    """
+    ended = outcome_of(Kind("process", frozenset()), script)
+    assert (ended.returncode, ended.stdout) == (0, "WorkerLost\n")
+    assert ended.stderr.startswith("Traceback (most recent call last)")
+    assert ended.stderr.endswith("OSError: [Errno 9] Bad file descriptor\n")

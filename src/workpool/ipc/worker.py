@@ -33,7 +33,22 @@ __all__ = ["main"]
 
 
 def main(fds: list[int], parent: int) -> int:
-    """Run as a worker process; gives the exit code."""
+    """Run as a worker process; gives the exit code. What ended it by a fault of its own is printed."""
+    try:
+        _main(fds, parent)
+    except (KeyboardInterrupt, SystemExit):  # of a signal's handler, while no task ran
+        return 1
+    except BaseException as error:
+        from traceback import print_exception
+
+        # Who started this process ends it with os._exit, and the pool knows an exit code only.
+        with suppress(BaseException):
+            print_exception(error, file=sys.__stderr__)
+        return 1
+    return 0
+
+
+def _main(fds: list[int], parent: int) -> None:
     from workpool.ipc.keeper import die_with
 
     _compat.in_worker = True
@@ -54,7 +69,6 @@ def main(fds: list[int], parent: int) -> int:
         _end_group()  # nobody is there any more to be told
     finally:
         _leave_in_order()
-    return 0
 
 
 def _leave_in_order() -> None:
