@@ -90,6 +90,13 @@ class TestOnTheWayOut:
         refused(outcomes.pop(place), "argument", f"item {place} of map(take)", kind.__name__)
         assert outcomes == ["int", "int"]
 
+    def test_the_items_before_it_are_pickled_once(self, pool: Pool) -> None:
+        """They travel as they were pickled before it was known that one behind them cannot be."""
+        items = [awkward.PicklesOnce(), awkward.FailsToPickle(ValueError("never")), 5]
+        first, error, last = mapped(pool, awkward.take, items)
+        assert (first, last) == ("int", "int")
+        refused(error, "argument", "item 1")
+
     @pytest.mark.parametrize("kind", [*RAISED, KeyboardInterrupt])
     def test_of_a_map_call(self, pool: Pool, kind: type[BaseException]) -> None:
         """A function that cannot be pickled fails every item."""

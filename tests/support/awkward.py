@@ -15,6 +15,7 @@ __all__ = [
     "HidesTrace",
     "HugeText",
     "NotHere",
+    "PicklesOnce",
     "RebuildsBadly",
     "SetsNothing",
     "comes_apart",
@@ -86,6 +87,19 @@ class FailsToState:
 
     def __getstate__(self) -> NoReturn:
         raise self.error
+
+
+class PicklesOnce:
+    """Arrives as a 0, and raises when it is pickled a second time."""
+
+    def __init__(self) -> None:
+        self.pickled = False
+
+    def __reduce__(self) -> tuple[type[int], tuple[()]]:
+        if self.pickled:
+            raise ValueError("once is enough")
+        self.pickled = True
+        return int, ()
 
 
 class RebuildsBadly:

@@ -91,7 +91,6 @@ def pack_chunk(
         scheduler.deliver(job, Piece(chunk.start + offset, [None], {0: error}))
         if not items:
             return None
-        packed, large, _ = _pack_items(chunk, items, label, flights, dump)
     first = flights.next_number
     flights.add_chunk(chunk, items)
     behind: list[Any] = []
@@ -148,7 +147,10 @@ def _function(job: MapJob, label: str, dump: Callable[..., Any], far: str) -> An
 def _pack_items(
     chunk: Chunk, items: Sequence[Any], label: str, flights: Flights, dump: Callable[..., Any]
 ) -> tuple[Any, list[bytes], Any]:
-    """Pickle items: all in one, or a list of one pickle each (large ones apart); and the first that failed."""
+    """Pickle items, each once: all in one, or a list of one pickle each (large ones apart) up to the first that failed.
+
+    That one is given, too, with its offset.
+    """
     # With a time limit one by one, and so not in slices, whose items have no clock each.
     limited = chunk.job.terms.time_limit is not None
     if not limited and not chunk.by_value and _plain(items, star=chunk.job.star):
@@ -157,6 +159,7 @@ def _pack_items(
             return together, [], None
     parts: list[Any] = []
     large: list[bytes] = []
+    bad: tuple[int, NotPicklable] | None = None
     for offset, item in enumerate(items):
         try:
             data = pickling.dump_item(
@@ -167,9 +170,10 @@ def _pack_items(
                 to=flights.far,
             )
         except NotPicklable as error:
-            return None, [], (offset, error)
+            bad = offset, error
+            break
         parts.append(data)
-    return [flights.address(data, large) for data in parts], large, None
+    return [flights.address(data, large) for data in parts], large, bad
 
 
 def _plain(items: Sequence[Any], *, star: bool) -> bool:
