@@ -25,7 +25,7 @@ from contextlib import suppress
 from typing import TYPE_CHECKING, Any
 from weakref import WeakValueDictionary
 
-from workpool._compat import Lock, in_main_interpreter
+from workpool._compat import RLock, in_main_interpreter
 from workpool.errors import SharedStateLost, TimeLimitExceeded
 from workpool.ipc import lives, nameless
 from workpool.ipc.outliving import never_freed
@@ -37,8 +37,9 @@ if TYPE_CHECKING:
 
 __all__ = ["Arena", "adopt", "exported", "lock", "own_arena"]
 
-# Guards what follows and the insides of every arena; held across a fork (see `memory`).
-lock = Lock()
+# Guards what follows and the insides of every arena; held across a fork (see `memory`). A signal's handler,
+# or a finalizer, may come by in the middle: what is made outside of one step is looked for again before it is noted.
+lock = RLock()
 _arenas: WeakValueDictionary[str, Arena] = WeakValueDictionary()
 _kept: list[Arena] = []  # made here or given to us: these live as long as the process
 _own: Arena | None = None
@@ -53,7 +54,7 @@ class Arena:
     token : str
         Names the arena in all processes.
     memory_fd, locks_fd : int
-        The two files; this object owns the descriptors.
+        The two files; the descriptors are this object's from now on, but for another interpreter's lock file.
     maker : int
         Who hands out its regions: this process (its id), another (0), another interpreter (-1).
     """
@@ -63,6 +64,7 @@ class Arena:
         self.memory_fd = memory_fd
         self.locks_fd = locks_fd
         self.maker = maker
+        self.files = _Files(token, memory_fd, -1 if maker < 0 else locks_fd)
         self.left = False  # somebody else may know it
         self.room = Room(memory_fd)
         self.uids = itertools.count(1)  # what marks its regions
@@ -80,16 +82,34 @@ class Arena:
             return _receive, (self.token, DupFd(self.memory_fd), DupFd(self.locks_fd))
         return _find, (self.token, os.getpid(), self.memory_fd, self.locks_fd)
 
-    def __del__(self) -> None:
-        stays = self.maker < 0 or lives.kept.get(self.token) == self.locks_fd
-        for fd in (self.memory_fd, self.locks_fd)[: 1 if stays else 2]:
-            with suppress(OSError):
-                os.close(fd)
-
     @property
     def ours(self) -> bool:
         """Whether this process made the arena; a forked child did not."""
         return self.maker == os.getpid()
+
+
+class _Files:
+    """The descriptors of an arena, which are closed with it.
+
+    An object of their own, so that an arena has no finalizer: while one runs, a weak reference still gives
+    the object, and who unpickles something in another thread would get files that are just being closed.
+    """
+
+    __slots__ = ("locks_fd", "memory_fd", "token")
+
+    def __init__(self, token: str, memory_fd: int, locks_fd: int) -> None:
+        self.token = token
+        self.memory_fd = memory_fd
+        self.locks_fd = locks_fd  # -1: not ours to close
+
+    def __del__(self) -> None:
+        try:
+            stays = self.locks_fd < 0 or lives.kept.get(self.token) == self.locks_fd
+            for fd in (self.memory_fd,) if stays else (self.memory_fd, self.locks_fd):
+                with suppress(OSError):
+                    os.close(fd)
+        except (AttributeError, TypeError):
+            pass  # an interpreter on its way out
 
 
 def exported() -> list[tuple[str, int]]:
@@ -136,9 +156,9 @@ def own_arena() -> Arena:
         except BaseException:
             os.close(memory_fd)
             raise
-        _own = Arena(token, memory_fd, locks_fd, maker=os.getpid())
-        _arenas[token] = _own
-        _kept.append(_own)
+        arena = _arenas[token] = Arena(token, memory_fd, locks_fd, maker=os.getpid())
+        _kept.append(arena)
+        _own = arena  # or one more, if a handler has made one in the middle of this; both are good
     return _own
 
 
@@ -182,7 +202,12 @@ def _find(token: str, sender: int, memory_fd: int, locks_fd: int) -> Arena:
                     "or pass them to a worker when it starts (initargs)."
                 )
                 raise SharedStateLost(message) from None
-            _arenas[token] = arena
+            first = _arenas.setdefault(token, arena)
+            if first is not arena:  # a handler has borrowed it in the middle of this
+                if arena.files.locks_fd >= 0:
+                    _spare_locks_fds.append(arena.locks_fd)
+                    arena.files.locks_fd = -1
+                return first
         return arena
 
 

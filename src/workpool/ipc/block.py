@@ -20,11 +20,10 @@ from __future__ import annotations
 import errno
 import os
 import sys
-from contextlib import suppress
 from typing import TYPE_CHECKING, Any
 from weakref import WeakValueDictionary
 
-from workpool._compat import Lock, across_forks
+from workpool._compat import RLock, across_forks
 from workpool.errors import SharedStateLost, TimeLimitExceeded
 from workpool.ipc import memory, nameless
 from workpool.ipc.available import available
@@ -35,7 +34,9 @@ if TYPE_CHECKING:
 
 __all__ = ["Block", "make"]
 
-_lock = across_forks(Lock())  # guards _blocks
+_lock = across_forks(
+    RLock()
+)  # guards _blocks; a signal's handler, or a finalizer, may come by in the middle
 _blocks: WeakValueDictionary[str, Block] = WeakValueDictionary()  # those of this process
 
 
@@ -57,17 +58,22 @@ class Block:
         Its bytes, zero at first; mapped as long as it is referenced, longer than the block itself.
     """
 
-    __slots__ = ("__weakref__", "fd", "size", "token", "view")
+    __slots__ = ("__weakref__", "_file", "size", "token", "view")
 
     def __init__(self, token: str, fd: int, size: int) -> None:
         self.token = token
-        self.fd = fd
         self.size = size
+        self._file = _File(fd)
         try:
             self.view = nameless.map_part(fd, 0, size)
         except BaseException:
-            self._close()  # not only when whoever is told of the error has let go of it
+            self._file.close()  # not only when whoever is told of the error has let go of it
             raise
+
+    @property
+    def fd(self) -> int:
+        """Its file."""
+        return self._file.fd
 
     def __repr__(self) -> str:
         return f"<Block {self.token} size={self.size}>"
@@ -81,14 +87,27 @@ class Block:
             return _receive, (self.token, DupFd(self.fd), self.size)
         return _find, (self.token, os.getpid(), self.fd, self.size)
 
-    def __del__(self) -> None:
-        with suppress(
-            OSError, AttributeError, TypeError
-        ):  # half made, or an interpreter on its way out
-            self._close()
 
-    def _close(self) -> None:
-        """Close the file, once: its number is somebody else's afterwards."""
+class _File:
+    """The descriptor of a block, which is closed with it.
+
+    An object of its own, so that a block has no finalizer: while one runs, a weak reference still gives the
+    object, and who unpickles the block in another thread would get one whose file is just being closed.
+    """
+
+    __slots__ = ("fd",)
+
+    def __init__(self, fd: int) -> None:
+        self.fd = fd
+
+    def __del__(self) -> None:
+        try:
+            self.close()
+        except (OSError, AttributeError, TypeError):
+            pass  # an interpreter on its way out
+
+    def close(self) -> None:
+        """Close it, once: its number is somebody else's afterwards."""
         fd, self.fd = self.fd, -1
         if fd >= 0:
             os.close(fd)

@@ -23,7 +23,7 @@ import sys
 from contextlib import suppress
 from typing import TYPE_CHECKING
 
-from workpool._compat import LINUX, Lock
+from workpool._compat import LINUX, RLock
 
 if sys.platform != "win32":
     import fcntl
@@ -38,7 +38,7 @@ _FIRST, _LAST = 1 << 61, (1 << 62) - 1
 #: A number that no process has: its owner has ended, whoever asks.
 NOBODY = _LAST + 1
 
-_lock = Lock()  # guards _number and _announced
+_lock = RLock()  # guards _number and _announced; a signal's handler may come by in the middle
 _number = 0  # 0: not drawn yet
 _announced: set[str] = set()  # tokens of the arenas in whose lock file we hold our byte
 
@@ -91,7 +91,9 @@ def _draw() -> None:
     """Draw the number, once; `_lock` is held."""
     global _number  # noqa: PLW0603 - one a process
     if _number == 0:
-        _number = random.SystemRandom().randint(_FIRST, _LAST)
+        number = random.SystemRandom().randint(_FIRST, _LAST)
+        if _number == 0:
+            _number = number
 
 
 def ended(arena: Arena, number: int) -> bool:
@@ -135,7 +137,7 @@ _ASKS = _asks()
 def _after_fork_in_child() -> None:
     """Be another process: record locks are not inherited."""
     global _lock, _number  # noqa: PLW0603 - another thread may have had the lock
-    _lock = Lock()
+    _lock = RLock()
     _number = 0
     _announced.clear()
 

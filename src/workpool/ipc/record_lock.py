@@ -26,7 +26,7 @@ import time
 from typing import TYPE_CHECKING
 from weakref import WeakValueDictionary
 
-from workpool._compat import Lock, RLock
+from workpool._compat import RLock
 from workpool.errors import Unsupported
 
 if sys.platform != "win32":
@@ -141,13 +141,13 @@ class _Gate:
             pass  # an exception struck before this thread was in
 
 
-_lock = Lock()  # guards _gates
+_lock = RLock()  # guards _gates
 _gates: WeakValueDictionary[tuple[str, int], _Gate] = WeakValueDictionary()
 
 
 def _after_fork_in_child() -> None:
     global _lock  # noqa: PLW0603 - another thread may have had it when the fork came
-    _lock = Lock()
+    _lock = RLock()
     for gate in list(_gates.values()):
         gate.reset()
 

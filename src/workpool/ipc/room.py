@@ -6,7 +6,11 @@ own, as long as it is referenced. Reserves are mere addresses.
 
 Only the file's maker finds places; so nothing here is shared with another
 process, and a kill in the middle leaves nothing that anyone would meet. All of
-it is called with the lock of `memory` held, except `forget`.
+it is called with the lock of `arenas` held, except `forget`.
+
+A signal's handler, or a finalizer, may come by in the middle of any call, and find places of
+its own. So addresses are taken before there is memory behind them, and between the look that
+allows it and the step that takes them no call is made.
 """
 
 from __future__ import annotations
@@ -45,29 +49,45 @@ class Room:
         """Find room for a piece of zeroed memory; its offset."""
         self._take_back()
         if length > _SMALL:
-            nameless.grow(self._fd, round_up(self._end, _GRANULE), length)
-            return self.reserve(length)
+            return self._reserve_with_memory(length, length)
         again = self._free.get(length)
         if again:
             offset = again.pop()
             self.map(offset, length)[:] = bytes(length)
             return offset
-        if self._packed + length > self._full:
-            first = round_up(self._end, _GRANULE)
-            nameless.grow(self._fd, first + _GRANULE - 1, 1)  # only as long as its mapping will be
-            self._packed = self._backed = first
-            self._full = self._end = first + _GRANULE
-        while self._packed + length > self._backed:
-            nameless.grow(self._fd, self._backed, _STEP)
-            self._backed += _STEP
-        offset = self._packed
-        self._packed += length
-        return offset
+        while True:
+            offset = self._packed
+            end = offset + length
+            if end <= self._backed:
+                self._packed = end
+                return offset
+            if end > self._full:
+                first = self._reserve_with_memory(
+                    _GRANULE, 1
+                )  # only as long as its mapping will be
+                self._packed = self._backed = first
+                self._full = first + _GRANULE
+            else:
+                backed = self._backed
+                nameless.grow(self._fd, backed, _STEP)
+                if self._backed == backed:
+                    self._backed = backed + _STEP
 
     def reserve(self, length: int) -> int:
         """Set addresses aside, without memory; the first of them."""
-        offset = round_up(self._end, _GRANULE)
+        offset = -(-self._end // _GRANULE) * _GRANULE
         self._end = offset + length
+        return offset
+
+    def _reserve_with_memory(self, length: int, backed: int) -> int:
+        """Set addresses aside, with memory behind the last so many of them."""
+        offset = self.reserve(length)
+        try:
+            nameless.grow(self._fd, offset + length - backed, backed)
+        except BaseException:
+            if self._end == offset + length:
+                self._end = offset
+            raise
         return offset
 
     def map(self, offset: int, length: int) -> memoryview[int]:

@@ -34,7 +34,7 @@ from time import monotonic
 from typing import TYPE_CHECKING, Final, NamedTuple, TypeVar
 from weakref import WeakValueDictionary
 
-from workpool._compat import Lock, ShutDown
+from workpool._compat import RLock, ShutDown
 from workpool.ipc import lives
 from workpool.ipc.bell import BELL_SIZE, Bell, told
 from workpool.ipc.hands import Hands
@@ -62,7 +62,7 @@ _SIZE: Final = _JOIN + BELL_SIZE
 _ORDERED: Final = hasattr(os, "uname") and os.uname().machine in {"x86_64", "i686", "s390x"}
 
 _known: WeakValueDictionary[tuple[str, int, int], SharedQueue] = WeakValueDictionary()
-_lock = Lock()  # guards _known
+_lock = RLock()  # guards _known
 _pid = os.getpid()
 
 
@@ -375,14 +375,16 @@ def _intern(region: Region, make: Callable[[], SharedQueue]) -> SharedQueue:
     with _lock:
         queue = _known.get(_key(region))
         if queue is None:
-            queue = _known[_key(region)] = make()
+            queue = make()
+            # A signal's handler, or a finalizer, may have reached it in the middle of that.
+            queue = _known.setdefault(_key(region), queue)
         return queue
 
 
 def _after_fork_in_child() -> None:
     """Have nothing in hand: what the parent took is the parent's."""
     global _lock, _pid  # noqa: PLW0603 - another process, so another value
-    _lock = Lock()
+    _lock = RLock()
     _pid = os.getpid()
     for queue in list(_known.values()):
         queue._number = 0
