@@ -2,16 +2,19 @@
 
 from __future__ import annotations
 
+import copy
 import os
 import pickle
 import threading
 from dataclasses import dataclass, field
+from typing import Any
 
 import pytest
 
 from workpool.errors import NotPicklable, WouldDeadlock
 from workpool.ipc import memory
-from workpool.shared import Scope, Shared
+from workpool.queues import Queue
+from workpool.shared import Counter, Lock, Scope, Shared
 
 
 @dataclass
@@ -276,6 +279,32 @@ def test_its_repr_tells_the_value_and_never_waits(scope: Scope) -> None:
         assert repr(shared) == f"Shared(<locked>, scope={scope!r})"
         assert repr(box) == "Box([1])"
     assert shared.get() == [1]
+
+
+def queue_of(scope: Scope) -> Queue[int]:
+    """Make a queue of that scope."""
+    return Queue(scope="thread" if scope == "thread" else "process")
+
+
+def test_what_is_shared_itself_may_be_in_it(scope: Scope) -> None:
+    """A copy of the value holds the same counter, lock and queue, on every scope."""
+    counter, lock, queue = Counter(scope=scope), Lock(scope=scope), queue_of(scope)
+    shared = Shared({"counter": counter, "rest": [lock, queue]}, scope=scope)
+    value: Any = shared.get()
+    value["counter"].add()
+    value["rest"][0].acquire()
+    value["rest"][1].put(7)
+    assert counter.value == 1
+    assert lock.locked()
+    lock.release()
+    assert queue.get() == 7
+    queue.task_done()
+
+
+def test_a_copy_of_what_is_shared_is_the_same(scope: Scope) -> None:
+    """As it is on its way to another thread."""
+    for thing in (Counter(scope=scope), Shared([1], scope=scope), queue_of(scope)):
+        assert copy.copy(thing) is copy.deepcopy(thing) is thing
 
 
 class Shy:

@@ -16,6 +16,7 @@ from workpool.waits import checked_timeout
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
+    from typing import Self
 
 __all__ = ["Calls", "checked_maxsize", "join_timeout", "wait_of"]
 
@@ -28,6 +29,12 @@ class Calls(Generic[T]):
     __slots__ = ("_maxsize",)
 
     _maxsize: int
+
+    def __copy__(self) -> Self:
+        return self  # it is shared: a copy would have to be the same
+
+    def __deepcopy__(self, memo: object) -> Self:
+        return self
 
     @property
     def maxsize(self) -> int:

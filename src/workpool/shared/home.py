@@ -9,7 +9,17 @@ from __future__ import annotations
 
 import importlib
 from operator import index
-from typing import TYPE_CHECKING, Generic, Literal, NoReturn, Protocol, SupportsIndex, TypeVar, cast
+from typing import (
+    TYPE_CHECKING,
+    Generic,
+    Literal,
+    NoReturn,
+    Protocol,
+    Self,
+    SupportsIndex,
+    TypeVar,
+    cast,
+)
 
 from workpool.errors import NotPicklable
 from workpool.waits import checked_timeout
@@ -104,6 +114,12 @@ class Handle(Generic[H_co]):
 
     def __reduce__(self) -> tuple[object, ...]:
         return _rebuild, (type(self), self._home, self._scope)
+
+    def __copy__(self) -> Self:
+        return self  # it is shared: a copy would have to be the same
+
+    def __deepcopy__(self, memo: object) -> Self:
+        return self
 
     def _set_home(self, home: H_co, scope: Scope | Home) -> None:  # type: ignore[misc]  # covariant, set once
         self._home = home
