@@ -94,15 +94,23 @@ def sleep_on(sleeper: Any, timeout: float | None = None) -> bool:
 def wake_all(sleepers: list[Any]) -> None:
     """Wake all who are on the list; the lock that guards it is held."""
     for sleeper in sleepers:
-        if sleeper.locked():  # else it was woken by a call that was interrupted
-            sleeper.release()
+        _wake(sleeper)
     sleepers.clear()  # only now: whoever is interrupted above has not forgotten anyone
 
 
 def wake_first(sleepers: list[Any], n: int = 1) -> None:
     """Wake the first so many on the list; the lock that guards it is held."""
-    wake_all(sleepers[:n])
-    del sleepers[:n]
+    for sleeper in sleepers[:n]:
+        _wake(sleeper)
+        if sleeper in sleepers:  # else a signal's handler has taken it off
+            sleepers.remove(sleeper)
+
+
+def _wake(sleeper: Any) -> None:
+    try:
+        sleeper.release()
+    except RuntimeError:
+        pass  # woken already: by a call that was interrupted, or by a signal's handler a moment ago
 
 
 def sleep_listed(lock: Any, sleepers: list[Any], sleeper: Any, timeout: float | None) -> bool:

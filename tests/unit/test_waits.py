@@ -16,11 +16,11 @@ import pytest
 
 from tests.support import tasks
 from tests.support.gates import DEADLINE, Gate, in_background, stop
-from tests.support.interrupts import interrupted_at
+from tests.support.interrupts import at_moment, interrupted_at
 from workpool import Event as SharedEvent
 from workpool import Lock, Pool, Queue, RateLimiter, Semaphore
 from workpool.scheduling.timers import Timers
-from workpool.waits import Event, make_sleeper, sleep_on
+from workpool.waits import Event, make_sleeper, sleep_on, wake_first
 
 SOON = 5.0  # seconds; far more than any of this takes
 A_SECOND = 1.0  # within which Ctrl-C is to be heard
@@ -42,6 +42,38 @@ def struck_at_every_moment(call: Callable[[], object], after: Callable[[int], ob
         number += 1
     after(number)
     assert number > 3
+
+
+def met_by_itself(number: int, call: Callable[[], object]) -> bool:
+    """Make a call, and the same in a handler at that moment of it; False if it has fewer."""
+    return at_moment(number, call, lambda _: call())
+
+
+def test_a_handler_may_wake_in_the_middle_of_waking() -> None:
+    """Wherever it sets an event that is just being set: all are woken, and nothing fails."""
+    number = 0
+    reached = True
+    while reached:
+        event = Event()
+        sleepers = [make_sleeper() for _ in range(3)]
+        event._sleepers.extend(sleepers)
+        reached = met_by_itself(number, event.set)
+        assert not any(sleeper.locked() for sleeper in sleepers), number
+        number += 1
+    assert number > 3
+
+
+def test_who_was_not_woken_stays_on_the_list() -> None:
+    """Wherever a handler wakes one in the middle of waking one: the others are to be woken still."""
+    number = 0
+    reached = True
+    while reached:
+        listed = [make_sleeper() for _ in range(3)]
+        asleep = list(listed)
+        reached = met_by_itself(number, partial(wake_first, listed))
+        assert listed == [sleeper for sleeper in asleep if sleeper.locked()], number
+        number += 1
+    assert number > 1
 
 
 def test_an_event_is_never_left_locked() -> None:
