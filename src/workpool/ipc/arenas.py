@@ -21,7 +21,6 @@ import atexit
 import itertools
 import os
 import sys
-from contextlib import suppress
 from typing import TYPE_CHECKING, Any
 from weakref import WeakValueDictionary
 
@@ -97,19 +96,24 @@ class _Files:
 
     __slots__ = ("locks_fd", "memory_fd", "token")
 
+    # At the end of an interpreter, while its process goes on, the names of the modules are gone before.
+    _close = staticmethod(os.close)
+    _staying = lives.kept
+
     def __init__(self, token: str, memory_fd: int, locks_fd: int) -> None:
         self.token = token
         self.memory_fd = memory_fd
         self.locks_fd = locks_fd  # -1: not ours to close
 
     def __del__(self) -> None:
-        try:
-            stays = self.locks_fd < 0 or lives.kept.get(self.token) == self.locks_fd
-            for fd in (self.memory_fd,) if stays else (self.memory_fd, self.locks_fd):
-                with suppress(OSError):
-                    os.close(fd)
-        except (AttributeError, TypeError):
-            pass  # an interpreter on its way out
+        fds = [self.memory_fd]
+        if self.locks_fd >= 0 and self._staying.get(self.token) != self.locks_fd:
+            fds.append(self.locks_fd)
+        for fd in fds:
+            try:
+                self._close(fd)
+            except OSError:
+                pass  # closed by someone else
 
 
 def exported() -> list[tuple[str, int]]:

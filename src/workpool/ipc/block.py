@@ -97,20 +97,24 @@ class _File:
 
     __slots__ = ("fd",)
 
+    _close = staticmethod(
+        os.close
+    )  # at the end of an interpreter the names of the modules are gone before
+
     def __init__(self, fd: int) -> None:
         self.fd = fd
 
     def __del__(self) -> None:
         try:
             self.close()
-        except (OSError, AttributeError, TypeError):
-            pass  # an interpreter on its way out
+        except OSError:
+            pass  # closed by someone else
 
     def close(self) -> None:
         """Close it, once: its number is somebody else's afterwards."""
         fd, self.fd = self.fd, -1
         if fd >= 0:
-            os.close(fd)
+            self._close(fd)
 
 
 def make(size: int) -> Block | Region:

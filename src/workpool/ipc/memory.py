@@ -24,6 +24,7 @@ import struct
 from workpool.errors import SharedStateLost
 from workpool.ipc import nameless
 from workpool.ipc.arenas import Arena, adopt, exported, lock, own_arena
+from workpool.ipc.outliving import never_freed
 from workpool.ipc.room import LINE, round_up
 
 __all__ = ["SPARE_LIMIT", "Arena", "Region", "adopt", "allocate", "exported"]
@@ -32,6 +33,7 @@ __all__ = ["SPARE_LIMIT", "Arena", "Region", "adopt", "allocate", "exported"]
 #: the file must stay below the largest offset that it can hold (16 TiB on ext4).
 SPARE_LIMIT = 1 << 35 if nameless.MEMFD else 1 << 31
 
+_staying: dict[tuple[str, int], memoryview[int]] = {}
 _forks = 0  # forks so far; a region made before the last one is known to a child
 
 
@@ -91,6 +93,13 @@ class Region:
     def private(self) -> bool:
         """Whether no other process can know it."""
         return self._born == _forks and not self._left
+
+    def stay(self) -> None:
+        """Leave it as it is, and mapped, until the process ends."""
+        self._left = True
+        key = self.arena.token, self.offset
+        if _staying.setdefault(key, self.view) is self.view:
+            never_freed(self.view)
 
     def mark(self, uid: int) -> None:
         """Write the mark that `_attach` looks for."""

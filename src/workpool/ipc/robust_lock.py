@@ -40,7 +40,6 @@ from typing import TYPE_CHECKING, Final, TypeVar
 from workpool.errors import WouldDeadlock
 from workpool.ipc import mutex
 from workpool.ipc.mutex import MUTEX_SIZE, OWNER_DIED, SLICE, Mutex
-from workpool.ipc.outliving import never_freed
 from workpool.ipc.record_lock import RecordLock
 
 if TYPE_CHECKING:
@@ -58,7 +57,6 @@ _MUTEX, _RECORD = 1, 2
 
 # For tests, and for a system whose robust mutexes turn out not to be.
 _USE_RECORD_LOCKS = bool(os.environ.get("WORKPOOL_RECORD_LOCKS")) or not mutex.AVAILABLE
-_dropped: dict[tuple[str, int], Region] = {}  # with a lock in them that was owned at that moment
 _pid = os.getpid()  # asking costs a system call each time; renewed in a forked child
 
 
@@ -135,9 +133,7 @@ class RobustLock:
             # Others that have it may try just now; so a try of ours is only for what is ours alone.
             region = self._region
             if self._look() not in {0, OWNER_DIED} if region.private else self.mine():
-                key = region.arena.token, region.offset
-                if _dropped.setdefault(key, region) is region:
-                    never_freed(region)
+                region.stay()
         except (AttributeError, TypeError):
             pass  # half made, or an interpreter on its way out
 
