@@ -9,11 +9,13 @@ import threading
 import time
 from collections.abc import Callable
 from functools import partial
+from typing import Any
 
 import pytest
 
+from tests.support.gates import in_background
 from tests.support.interrupts import interrupted_at
-from workpool.shared import Event, Lock, RateLimiter, Scope, Semaphore, Shared
+from workpool.shared import Array, Counter, Event, Lock, RateLimiter, Scope, Semaphore, Shared
 
 fork = multiprocessing.get_context("fork")
 
@@ -90,13 +92,72 @@ def test_ctrl_c_ends_a_wait_within_a_second(
     process.close()
 
 
+def in_block(thing: Any) -> None:
+    with thing:
+        pass
+
+
+def read_and_write(shared: Shared[int]) -> None:
+    repr(shared)
+    shared.set(shared.get() + 1)
+
+
+def set_and_clear(event: Event) -> None:
+    event.set()
+    event.clear()
+
+
+# What is made, what is done with it, and at how many moments at most that may leave it locked: as the
+# block's __exit__ begins, nothing of ours has run, and nothing can be done.
+USES: dict[str, tuple[Callable[[Scope], Any], Callable[[Any], object], int]] = {
+    "lock": (lambda scope: Lock(scope=scope), in_block, 1),
+    "value": (lambda scope: Shared(1, scope=scope), read_and_write, 0),
+    "value-block": (lambda scope: Shared(1, scope=scope), lambda value: in_block(value.lock()), 1),
+    "array": (lambda scope: Array(1, scope=scope), lambda array: in_block(array.lock()), 1),
+    "counter": (lambda scope: Counter(scope=scope), lambda counter: counter.add(), 0),
+    "event": (lambda scope: Event(scope=scope), set_and_clear, 0),
+    "semaphore": (lambda scope: Semaphore(scope=scope), lambda some: some.acquire(timeout=0), 0),
+    "rate": (lambda scope: RateLimiter(999, 0.1, scope=scope), lambda rate: rate.acquire(), 0),
+}
+
+
+@pytest.mark.parametrize("scope", ["thread", "process"])
+@pytest.mark.parametrize("use", USES)
+def test_a_call_that_is_interrupted_anywhere_leaves_nothing_locked(use: str, scope: Scope) -> None:
+    """Another thread can use it at once."""
+    make, call, most = USES[use]
+    locked = number = 0
+    going_on = True
+    while going_on:
+        thing = make(scope)
+        going_on = interrupted_at(number, partial(call, thing))
+        locked += in_background(is_locked, thing).result()
+        number += 1
+    assert number > 2
+    assert locked <= most
+
+
+def is_locked(thing: Any) -> bool:
+    """Tell whether whoever uses it now would have to wait."""
+    home = thing._home
+    lock = getattr(home, "_lock", home)
+    try:
+        if hasattr(lock, "release") and lock.acquire(timeout=0):
+            lock.release()
+            return False
+    except TypeError:  # one of the interpreter
+        return not lock.acquire(blocking=False)
+    return hasattr(lock, "release")
+
+
 def acquire_into(got: list[bool], semaphore: Semaphore) -> None:
     got.append(semaphore.acquire(timeout=0))
 
 
-def test_an_acquire_may_be_interrupted_anywhere() -> None:
+@pytest.mark.parametrize("scope", ["thread", "process"])
+def test_an_acquire_may_be_interrupted_anywhere(scope: Scope) -> None:
     """The permit is free as before, or it is the caller's: none is lost."""
-    semaphore = Semaphore()
+    semaphore = Semaphore(scope=scope)
     number = 0
     got: list[bool] = []
     while interrupted_at(number, partial(acquire_into, got, semaphore)):

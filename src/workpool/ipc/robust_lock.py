@@ -215,6 +215,11 @@ class RobustLock:
         self._owner[0] = 0
         self.give()
 
+    def leave(self) -> None:
+        """Release it if this thread owns it."""
+        if self.mine():
+            self.release()
+
     def settle(self, code: int, timeout: float | None = None) -> int:
         """Make the best of a `take` that was not plainly successful.
 

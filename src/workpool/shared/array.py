@@ -66,6 +66,10 @@ class ArrayHome(Protocol):
         """Let the next one have the lock."""
         ...
 
+    def leave(self) -> None:
+        """Release the lock if this thread owns it: it was struck on its way out."""
+        ...
+
 
 class Array(Handle[ArrayHome]):
     """Numbers in memory that all workers see: what one writes, the others read.
@@ -225,7 +229,12 @@ class _Block:
         error: BaseException | None,
         traceback: TracebackType | None,
     ) -> None:
-        self._array._home.release()
+        home = self._array._home
+        try:
+            home.release()
+        except BaseException:  # Ctrl-C, say: nobody else could release it any more
+            home.leave()
+            raise
 
 
 def _shape(shape: int | tuple[int, ...]) -> tuple[int, ...]:

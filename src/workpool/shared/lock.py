@@ -27,6 +27,10 @@ class LockHome(Protocol):
         """Let the next one have it."""
         ...
 
+    def leave(self) -> None:
+        """Release it if this thread owns it: it was struck on its way out."""
+        ...
+
     def locked(self) -> bool:
         """Tell whether someone living owns it."""
         ...
@@ -64,7 +68,11 @@ class Lock(Handle[LockHome]):
         error: BaseException | None,
         traceback: TracebackType | None,
     ) -> None:
-        self._home.release()
+        try:
+            self._home.release()
+        except BaseException:  # Ctrl-C, say: nobody else could release it any more
+            self._home.leave()
+            raise
 
     @property
     def owner_died(self) -> bool:

@@ -38,6 +38,10 @@ class SharedHome(Protocol[T]):
         """Unlock it."""
         ...
 
+    def leave(self) -> None:
+        """Unlock it if this thread has it open: it was struck on its way out."""
+        ...
+
 
 class Shared(Handle[SharedHome[T]], Generic[T]):
     """A value that workers read and change, one at a time.
@@ -74,7 +78,12 @@ class Shared(Handle[SharedHome[T]], Generic[T]):
         except TimeoutError:
             shown = "<locked>"
         else:
-            self._home.close()  # what came out is a copy: to show it needs no lock
+            # What came out is a copy: to show it needs no lock.
+            try:
+                self._home.close()
+            except BaseException:
+                self._home.leave()
+                raise
             shown = repr(value)
         return f"Shared({shown}, scope={self.scope!r})"
 
@@ -219,7 +228,11 @@ class _Block(Generic[T]):
                 if kind is None:
                     self._home.commit(self._box.value)
         finally:
-            self._home.close()
+            try:
+                self._home.close()
+            except BaseException:  # Ctrl-C, say: nobody else could unlock it any more
+                self._home.leave()
+                raise
 
 
 def _nested(**way_out_of_call: str) -> WouldDeadlock:

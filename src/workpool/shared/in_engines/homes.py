@@ -119,6 +119,9 @@ class EngineLock(Thing):
         """Let the next one have it."""
         self._ask("release")
 
+    def leave(self) -> None:
+        """Do nothing: the engine does what it was asked for."""
+
     def locked(self) -> bool:
         """Tell whether someone living owns it."""
         locked: bool = self._ask("locked")
@@ -164,6 +167,9 @@ class EngineShared(Thing, Generic[T]):
     def close(self) -> None:
         """Unlock it."""
         self._ask("release")
+
+    def leave(self) -> None:
+        """Do nothing: the engine does what it was asked for."""
 
 
 class EngineSemaphore(Thing):

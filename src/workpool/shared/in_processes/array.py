@@ -27,7 +27,17 @@ class ProcessArray:
         What the numbers are.
     """
 
-    __slots__ = ("_lock", "_numbers", "_region", "acquire", "dtype", "memory", "release", "shape")
+    __slots__ = (
+        "_lock",
+        "_numbers",
+        "_region",
+        "acquire",
+        "dtype",
+        "leave",
+        "memory",
+        "release",
+        "shape",
+    )
 
     def __init__(
         self, numbers: Block | Region, region: Region, dtype: str, shape: tuple[int, ...]
@@ -40,6 +50,7 @@ class ProcessArray:
         self.shape = shape
         self.acquire = self._lock.acquire
         self.release = self._lock.release
+        self.leave = self._lock.leave
 
     @classmethod
     def make(cls, size: int, dtype: str, shape: tuple[int, ...]) -> ProcessArray:

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING
 
 from workpool.ipc import memory
 from workpool.ipc.futex import Word
-from workpool.ipc.robust_lock import LOCK_SIZE, RobustLock
+from workpool.ipc.robust_lock import LOCK_SIZE, RobustLock, locked
 
 if TYPE_CHECKING:
     from workpool.ipc.memory import Region
@@ -67,9 +67,8 @@ class ProcessEvent:
         return seen % 2 == 1 or self._word.wait(seen, timeout)
 
     def _change(self, *, up: bool) -> None:
-        self._lock.acquire()
-        try:
+        def act() -> None:
             if self.is_set() is not up:
                 self._word.value += 1
-        finally:
-            self._lock.release()
+
+        locked(self._lock, act)

@@ -22,13 +22,14 @@ class ProcessLock:
         Where it lies; made by `make`.
     """
 
-    __slots__ = ("_lock", "_region", "acquire", "locked", "release")
+    __slots__ = ("_lock", "_region", "acquire", "leave", "locked", "release")
 
     def __init__(self, region: Region) -> None:
         self._region = region
         self._lock = RobustLock(region)
         self.acquire = self._lock.acquire
         self.release = self._lock.release
+        self.leave = self._lock.leave
         self.locked = self._lock.locked
 
     @classmethod

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Final
 
 from workpool.ipc import memory
 from workpool.ipc.line import LINE_SIZE, Line
-from workpool.ipc.robust_lock import LOCK_SIZE, RobustLock
+from workpool.ipc.robust_lock import LOCK_SIZE, RobustLock, locked
 from workpool.shared.window import NEVER, Window
 
 if TYPE_CHECKING:
@@ -65,25 +65,31 @@ class ProcessRateLimiter:
         deadline = None if timeout is None else monotonic() + timeout
         line = self._line
         place, ticket = -1, 0
+        seen, early, left = 0, 0.0, 0.0
+
+        def act() -> None:
+            nonlocal early, left, place, seen, ticket
+            first = line.first()
+            ours = line.keeps(place, ticket)
+            early = _FOR_EVER
+            if first < 0 or (ours and first == place):
+                early = self._window.take() / 1e9
+                if not early:
+                    return
+            left = _FOR_EVER if deadline is None else deadline - monotonic()
+            if left <= 0:
+                return
+            if not ours:
+                place, ticket = line.join()
+            seen = line.seen(place)
+
         try:
             while True:
-                self._lock.acquire()
-                try:
-                    first = line.first()
-                    ours = line.keeps(place, ticket)
-                    early = _FOR_EVER
-                    if first < 0 or (ours and first == place):
-                        early = self._window.take() / 1e9
-                        if not early:
-                            return True
-                    left = _FOR_EVER if deadline is None else deadline - monotonic()
-                    if left <= 0:
-                        return False
-                    if not ours:
-                        place, ticket = line.join()
-                    seen = line.seen(place)
-                finally:
-                    self._lock.release()
+                locked(self._lock, act)
+                if not early:
+                    return True
+                if left <= 0:
+                    return False
                 line.sleep(place, seen, min(left, early))
         finally:
             if ticket:
@@ -101,10 +107,6 @@ class ProcessRateLimiter:
 
     def _leave(self, place: int, ticket: int) -> None:
         """Make room in the line, and wake the next."""
-        self._lock.acquire()
-        try:
-            word = self._line.leave(place, ticket)
-        finally:
-            self._lock.release()
+        word = locked(self._lock, lambda: self._line.leave(place, ticket))
         if word is not None:
             word.wake()

@@ -23,7 +23,7 @@ from typing import TYPE_CHECKING, Final
 
 from workpool.ipc import lives, memory
 from workpool.ipc.futex import Word
-from workpool.ipc.robust_lock import LOCK_SIZE, RobustLock
+from workpool.ipc.robust_lock import LOCK_SIZE, RobustLock, locked
 
 if TYPE_CHECKING:
     from workpool.ipc.memory import Region
@@ -73,15 +73,17 @@ class ProcessSemaphore:
         """Take a permit: ``None`` waits for ever, 0 only tries."""
         deadline = None if timeout is None else time.monotonic() + timeout
         number = lives.our_number(self._region.arena)
+        taken = done = False
+        seen = 0
+
+        def act() -> None:
+            nonlocal seen, taken
+            seen = self._turn.value
+            taken = self._take(number) or (self._bury() and self._take(number))
+
         while True:
-            taken = done = False
             try:
-                self._lock.acquire()
-                try:
-                    seen = self._turn.value
-                    taken = self._take(number) or (self._bury() and self._take(number))
-                finally:
-                    self._lock.release()
+                locked(self._lock, act)
                 done = True
             finally:
                 if taken and not done:  # Ctrl-C came in between: the caller will not know
@@ -96,23 +98,7 @@ class ProcessSemaphore:
     def release(self, n: int) -> None:
         """Bring permits back."""
         number = lives.our_number(self._region.arena)
-        self._lock.acquire()
-        try:
-            used = self._words[1]
-            out = sum(self._counts[:used])
-            if n > out:
-                message = f"{n} permits cannot be brought back: {out} are out"
-                raise ValueError(message)
-            # Our own first; the rest was taken by another process, in whose name we bring it.
-            for ours in (True, False):
-                for row in range(used):
-                    if n and (self._numbers[row] == number) is ours:
-                        back = min(n, self._counts[row])
-                        self._counts[row] -= back
-                        n -= back
-            self._turn.value += 1
-        finally:
-            self._lock.release()
+        locked(self._lock, lambda: self._bring_back(number, n))
         self._turn.wake()
 
     def free(self) -> int:
@@ -139,6 +125,22 @@ class ProcessSemaphore:
             self._words[1] = used + 1
         self._counts[empty] = 1
         return True
+
+    def _bring_back(self, number: int, n: int) -> None:
+        """Bring so many back; `_lock` is held."""
+        used = self._words[1]
+        out = sum(self._counts[:used])
+        if n > out:
+            message = f"{n} permits cannot be brought back: {out} are out"
+            raise ValueError(message)
+        # Our own first; the rest was taken by another process, in whose name we bring it.
+        for ours in (True, False):
+            for row in range(used):
+                if n and (self._numbers[row] == number) is ours:
+                    back = min(n, self._counts[row])
+                    self._counts[row] -= back
+                    n -= back
+        self._turn.value += 1
 
     def _bury(self) -> bool:
         """Bring back the permits of processes that have ended; `_lock` is held."""

@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING, Any, Final, Generic, TypeVar
 from workpool.errors import NotPicklable, brief
 from workpool.ipc import memory, pickling
 from workpool.ipc.memory import SPARE_LIMIT
-from workpool.ipc.robust_lock import LOCK_SIZE, RobustLock
+from workpool.ipc.robust_lock import LOCK_SIZE, RobustLock, locked
 
 if TYPE_CHECKING:
     from workpool.ipc.memory import Region
@@ -71,22 +71,13 @@ class ProcessShared(Generic[T]):
 
     def get(self) -> T:
         """Return the value, once no one has it open."""
-        self._lock.acquire()
-        try:
-            data = self._read()
-        finally:
-            self._lock.release()
-        value: T = _load(data)
+        value: T = _load(locked(self._lock, self._read))
         return value
 
     def set(self, value: T) -> None:
         """Replace the value, once no one has it open."""
         data = _dump(value)
-        self._lock.acquire()
-        try:
-            self._write(data)
-        finally:
-            self._lock.release()
+        locked(self._lock, lambda: self._write(data))
 
     def open(self, timeout: float | None) -> T:
         """Lock it and return the value."""
@@ -107,6 +98,10 @@ class ProcessShared(Generic[T]):
     def close(self) -> None:
         """Unlock it."""
         self._lock.release()
+
+    def leave(self) -> None:
+        """Unlock it if this thread has it open."""
+        self._lock.leave()
 
     def _read(self) -> bytes:
         length, which = divmod(self._state[0], 2)

@@ -90,7 +90,11 @@ class ThreadShared(StaysInProcess, Generic[T]):
         try:
             value = self._value
         finally:
-            self._lock.release()
+            try:
+                self._lock.release()
+            except BaseException:  # Ctrl-C, say: nobody else could release it any more
+                self._lock.leave()
+                raise
         return _copied(value)
 
     def set(self, value: T) -> None:
@@ -100,7 +104,11 @@ class ThreadShared(StaysInProcess, Generic[T]):
         try:
             self._value = value
         finally:
-            self._lock.release()
+            try:
+                self._lock.release()
+            except BaseException:  # Ctrl-C, say: nobody else could release it any more
+                self._lock.leave()
+                raise
 
     def open(self, timeout: float | None) -> T:
         """Lock it and return the value."""
@@ -120,6 +128,10 @@ class ThreadShared(StaysInProcess, Generic[T]):
     def close(self) -> None:
         """Unlock it."""
         self._lock.release()
+
+    def leave(self) -> None:
+        """Unlock it if this thread has it open."""
+        self._lock.leave()
 
 
 class ThreadSemaphore(StaysInProcess):

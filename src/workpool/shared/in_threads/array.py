@@ -33,3 +33,7 @@ class ThreadArray(StaysInProcess):
     def release(self) -> None:
         """Let the next one have the lock."""
         self._lock.release()
+
+    def leave(self) -> None:
+        """Release the lock if this thread owns it."""
+        self._lock.leave()

@@ -82,6 +82,11 @@ class ThreadLock(StaysInProcess):
             self._owner = None
             wake_first(self._sleepers)
 
+    def leave(self) -> None:
+        """Release it if this thread owns it."""
+        if self._owner is this_thread():
+            self.release()
+
     def locked(self) -> bool:
         """Tell whether someone living owns it."""
         with self._mutex:
