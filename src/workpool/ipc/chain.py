@@ -20,6 +20,7 @@ before it is in no chain, so it is free.
 from __future__ import annotations
 
 import errno
+import sys
 from typing import TYPE_CHECKING, Final, NamedTuple
 
 from workpool.errors import SharedStateLost
@@ -29,22 +30,25 @@ if TYPE_CHECKING:
 
     from workpool.ipc.memory import Region
 
-__all__ = ["CELL", "CELLS", "Chain", "Segment"]
+__all__ = ["CELL", "CELLS", "CHAIN_WORDS", "Chain", "Segment"]
 
 CELL: Final = 16  # bytes; what positions count
 _UNIT: Final = 1 << 16  # bytes
 CELLS: Final = _UNIT // CELL  # cells of a unit
 
-_OLDEST, _WARM = range(
-    2
-)  # words: first unit of the first segment, of a free one that keeps its memory
+# Words: first unit of the first segment, and of a free one that keeps its memory; from where to where there
+# is room; how many units are in the chain, or were at the last walk; and how many more segments may be linked
+# before the next walk.
+_OLDEST, _WARM, _PLACE, _LIMIT, _LENGTH, _SPARED = range(6)
+CHAIN_WORDS: Final = 6
 _ENTRY: Final = (
     8  # bytes of the directory for each unit: units << 32 | first unit of the next segment
 )
 _NEXT: Final = (1 << 32) - 1
 _PART: Final = 1 << 14  # bytes of directory that are mapped at once
 _MOST_UNITS: Final = 16  # of a segment that is not made for one large thing
-_MOST_MAPPED: Final = 16  # each keeps a descriptor, before Python 3.13
+# Each keeps a descriptor, before Python 3.13.
+_MOST_MAPPED: Final = 16 if sys.version_info < (3, 13) else 256
 
 
 class Segment(NamedTuple):
@@ -71,7 +75,7 @@ class Chain:
     region : Region
         Has a reserve.
     words : memoryview
-        Two words of its memory.
+        `CHAIN_WORDS` words of its memory.
     fresh : bool
         Make the chain, of one segment, in zeroed memory; else it was made by someone.
     """
@@ -92,8 +96,11 @@ class Chain:
         """Return the first segment."""
         return self._segment(self._words[_OLDEST])
 
-    def find(self, cell: int) -> Segment:
-        """Return the segment that a cell is in."""
+    def find(self, cell: int, bounds: int) -> Segment:
+        """Return the segment that a cell is in; its bounds are those given, if the cell lies between them."""
+        start, end = bounds >> 32, bounds & _NEXT
+        if start <= cell < end:
+            return self._map(start // CELLS, (end - start) // CELLS)
         *_, last = self._up_to(cell)
         return self._map(*last)
 
@@ -102,20 +109,27 @@ class Chain:
         entry, at = self._entry(segment.start // CELLS)
         return self._segment(entry[at] & _NEXT)
 
-    def extend(self, cell: int, cells: int) -> Segment:
-        """Link a segment of so many cells behind the one that `cell` is in, the last.
+    def extend(self, last: Segment, cells: int) -> Segment:
+        """Link a segment of so many cells behind the last.
+
+        The longer the chain, the less often it is walked to find what is free in it: else a
+        large item, which has a segment of its own, would cost the more, the more are queued.
 
         Raises
         ------
         OSError
             There is no memory for it; nothing changed.
         """
-        chain = list(self._up_to(cell))
+        words = self._words
+        chain = [] if words[_SPARED] else self._walk(last)
         # The longer the chain, the longer its segments, so that there are not too many to map.
-        regular = min(_MOST_UNITS, max(1, sum(units for _, units in chain) // 8))
-        unit, units = self._allocate(max(regular, -(-cells // CELLS)), chain)
+        regular = min(_MOST_UNITS, max(1, words[_LENGTH] // 8))
+        unit, units = self._allocate(max(regular, -(-cells // CELLS)), last, chain)
         self._enter(unit, units)
-        entry, at = self._entry(chain[-1][0])
+        words[_LENGTH] += units
+        if not chain and words[_SPARED]:
+            words[_SPARED] -= 1
+        entry, at = self._entry(last.start // CELLS)
         entry[at] = entry[at] & ~_NEXT | unit
         return self._map(unit, units)
 
@@ -152,30 +166,56 @@ class Chain:
                 message = "the memory of a queue was written to by something else; make a new queue"
                 raise SharedStateLost(message)
 
-    def _allocate(self, units: int, chain: list[tuple[int, int]]) -> tuple[int, int]:
+    def _walk(self, last: Segment) -> list[tuple[int, int]]:
+        """Look at the whole chain: first unit and length of each segment, sorted."""
+        words = self._words
+        chain = sorted(self._up_to(last.start))
+        words[_LIMIT] = 0
+        words[_LENGTH] = sum(units for _, units in chain)
+        words[_SPARED] = len(chain) // 2
+        return chain
+
+    def _allocate(self, units: int, last: Segment, chain: list[tuple[int, int]]) -> tuple[int, int]:
         """Find a free run of units, and put memory behind it."""
         words = self._words
         warm = words[_WARM]
         if warm:
-            # A kill after this leaves a free run that keeps its memory until it is used again.
-            words[_WARM] = 0
             entry, at = self._entry(warm)
             warm_units = entry[at] >> 32
-            if warm_units >= units:
+            fits = warm_units >= units
+            if fits and words[_PLACE] < warm + warm_units and warm < words[_LIMIT]:
+                words[_LIMIT] = warm
+            # A kill after this leaves a free run that keeps its memory until it is used again.
+            words[_WARM] = 0
+            if fits:
                 return warm, warm_units
             self._region.trim(warm * _UNIT, warm_units * _UNIT)
-        place = self._first
-        for start, length in sorted(chain):
-            if start - place >= units:
+        if words[_PLACE] + units > words[_LIMIT]:
+            self._choose(units, chain or self._walk(last))
+        place = words[_PLACE]
+        self._map(place, units, anew=True)
+        words[_PLACE] = place + units
+        return place, units
+
+    def _choose(self, units: int, chain: list[tuple[int, int]]) -> None:
+        """Find room for so many units, and for as many more segments as there will be before the next walk."""
+        words = self._words
+        wanted = units * (words[_SPARED] + 1)
+        place, some = self._first, (0, 0)
+        for start, length in [*chain, (self._units, 0)]:
+            room = start - place
+            if room >= units and (room >= wanted or not some[1]):
+                some = place, start
+            if room >= wanted:
                 break
             place = start + length
-        if place + units > self._units:
+        if not some[1]:
             message = (
                 f"there is no room left in the {self._region.spare[1]} bytes that a queue may take"
             )
             raise OSError(errno.ENOMEM, message)
-        self._map(place, units, anew=True)
-        return place, units
+        # LIMIT is 0, and comes last: a kill in between leaves no room, rather than what is in use.
+        words[_PLACE], words[_LIMIT] = some
 
     def _segment(self, unit: int) -> Segment:
         entry, at = self._entry(unit)

@@ -52,7 +52,7 @@ from typing import TYPE_CHECKING, Final, TypeAlias
 
 from workpool._compat import ShutDown
 from workpool.ipc import lives
-from workpool.ipc.chain import CELL, CELLS, Chain, Segment
+from workpool.ipc.chain import CELL, CELLS, CHAIN_WORDS, Chain, Segment
 from workpool.ipc.shortage import is_shortage
 
 if TYPE_CHECKING:
@@ -63,7 +63,7 @@ if TYPE_CHECKING:
 
 __all__ = ["BASE_SIZE", "RESERVE", "Mark", "Record", "Segments"]
 
-BASE_SIZE: Final = 64  # bytes of the region for the words below
+BASE_SIZE: Final = 128  # bytes of the region for the words below
 RESERVE: Final = 1 << 35  # bytes of address space behind it; positions end there
 
 #: A taken record: its payload, valid until it is done; the map of its segment, and its place in it.
@@ -71,8 +71,9 @@ Record: TypeAlias = "tuple[memoryview[int], memoryview[int], int]"
 #: What its taker notes: the arguments of the `operator.setitem` that marks it done.
 Mark: TypeAlias = "tuple[memoryview[int], int, int]"
 
-# Words; two more are the chain's.
-_READ, _HEAD, _TAIL, _WRITTEN, _CLOSED, _CHAIN = range(6)
+# Words; behind them are the chain's. SPARED: how many more segments are begun, at one end or the other, before
+# the next look which of them can go.
+_READ, _HEAD, _TAIL, _WRITTEN, _CLOSED, _SPARED, _CHAIN = range(7)
 
 _ONE: Final = 1 << 31  # counts one
 _AT: Final = _ONE - 1  # the cell's part of the word
@@ -106,7 +107,7 @@ class Segments:
     def __init__(self, region: Region, offset: int, *, fresh: bool = False) -> None:
         self._base = region.view[offset : offset + BASE_SIZE]
         self._words = words = self._base.cast("Q")
-        self._chain = Chain(region, words[_CHAIN:], fresh=fresh)
+        self._chain = Chain(region, words[_CHAIN : _CHAIN + CHAIN_WORDS], fresh=fresh)
         if fresh:
             first = self._chain.oldest()
             words[_HEAD] = words[_TAIL] = _first_record(first)
@@ -163,17 +164,24 @@ class Segments:
         words = self._words
         cell = words[_TAIL] & _AT
         cells = (size + 31) >> 4
-        segment = self._chain.find(cell)
+        segment = self._chain.find(cell, words[_WRITTEN])
         if cell >= segment.end - cells:
-            self.sweep()
+            self._tidy()
             # A sixteenth of a segment is map.
-            last, segment = segment, self._chain.extend(cell, (cells + 1) * CELL // (CELL - 1) + 1)
+            last, segment = segment, self._extend(segment, (cells + 1) * CELL // (CELL - 1) + 1)
             segment.memory[: segment.end - segment.start] = bytes(segment.end - segment.start)
             _write_two(last.memory, (cell - last.start) << 4, _JUMP, 0)
             cell = _first_record(segment)
         self._writing = segment
         words[_WRITTEN] = self._written = _bounds(segment)
         words[_TAIL] = words[_TAIL] & ~_AT | cell
+
+    def _extend(self, last: Segment, cells: int) -> Segment:
+        try:
+            return self._chain.extend(last, cells)
+        except OSError:
+            self.sweep()  # there may be segments that can go
+            return self._chain.extend(last, cells)
 
     def take(self, number: int, pid: int, noted: deque[Mark]) -> memoryview[int] | None:
         """Take the record at the head, if there is one, in the name of a process, and note it.
@@ -190,7 +198,7 @@ class Segments:
         cell = head & _AT
         start, end, memory = self._reading
         if read != self._read or not start <= cell < end:
-            start, end, memory = self._read_in(self._chain.find(cell))
+            start, end, memory = self._read_in(self._chain.find(cell, read))
         place = cell - start
         size = _read_two(memory, place << 4)[0] & _SIZE
         crossed = size == _JUMP
@@ -258,13 +266,14 @@ class Segments:
         if self.empty():
             return
         cell = words[_HEAD] & _AT
-        segment = self._chain.find(cell)
+        segment = self._chain.find(cell, words[_READ])
         if _read_two(segment.memory, (cell - segment.start) << 4)[0] & _SIZE == _JUMP:
             segment = self._chain.behind(segment)
             cell = _first_record(segment)
         # A taker may have been killed before it moved on; from now on this byte would mean something.
         segment.memory[cell - segment.start] = 0
         words[_HEAD] = words[_TAIL]
+        words[_SPARED] = 0
         self._tidy()
 
     # ---------------------------------------------------------------- the taken ones
@@ -276,7 +285,7 @@ class Segments:
         """
         head = self._words[_HEAD] & _AT
         segment, before = self._chain.oldest(), None
-        count = 0
+        count = kept = 0
         while True:
             start, end, memory = segment
             reached = start <= head < end
@@ -287,16 +296,23 @@ class Segments:
             if found and look is not None:
                 look(memory, places)
             if reached:
+                # The more there are to look at, the less often: so each segment costs the same.
+                self._words[_SPARED] = kept // 2
                 return count
             follower = self._chain.behind(segment)
             if found:
                 before = segment
+                kept += 1
             else:
                 self._chain.unlink(segment, before)
             segment = follower
 
     def _tidy(self) -> None:
-        """Let go of segments that have no taken record; if there is no memory to look, the next sweep will."""
+        """Let go of segments that have no taken record, now and then; without memory to look, another time."""
+        words = self._words
+        if words[_SPARED]:
+            words[_SPARED] -= 1
+            return
         try:
             self.sweep()
         except (OSError, MemoryError) as error:

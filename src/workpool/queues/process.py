@@ -50,7 +50,7 @@ class ProcessQueue(Queue[T]):
     ``ValueError`` in a process that has none, unlike between threads: an item
     that another process took is that one's to mark, and so stays known as its
     own should it die. An interpreter is a process here, but `abandoned` tells the
-    process id.
+    process id. An item keeps its memory until it is marked done.
     """
 
     __slots__ = ("_shared",)
