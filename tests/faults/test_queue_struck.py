@@ -8,6 +8,7 @@ from __future__ import annotations
 import errno
 import multiprocessing
 import signal
+import sys
 from collections.abc import Callable, Iterator
 from functools import partial
 from typing import Any, ClassVar, NoReturn
@@ -21,7 +22,7 @@ from tests.support.queues import drained, empty_hands, inner, until_asleep
 from workpool._compat import LINUX
 from workpool.errors import NotPicklable, TimeLimitExceeded
 from workpool.ipc import memory, nameless
-from workpool.queues import Queue
+from workpool.queues import Queue, ShutDown
 from workpool.shared import Array, Counter
 
 fork = multiprocessing.get_context("fork")
@@ -169,11 +170,12 @@ def test_a_reclaim_may_be_interrupted_anywhere() -> None:
     "make",
     [
         KeyboardInterrupt,
+        SystemExit,
         MemoryError,
         partial(OSError, errno.EMFILE, "Too many open files"),
         partial(TimeLimitExceeded, "task 1 ran too long", time_limit=1.0, task="1"),
     ],
-    ids=["interrupt", "memory", "descriptors", "time-limit"],
+    ids=["interrupt", "exit", "memory", "descriptors", "time-limit"],
 )
 def test_an_item_that_could_not_be_unpickled_just_now_stays(
     queue: Queue[Any], make: Callable[[], BaseException]
@@ -186,6 +188,56 @@ def test_an_item_that_could_not_be_unpickled_just_now_stays(
         queue.get()
     assert queue.qsize() == queue.unfinished == 2
     assert drained(queue) == ["unpickled", 2]
+
+
+class Exits:
+    """An item that ends whoever takes it."""
+
+    def __reduce__(self) -> tuple[object, ...]:
+        return sys.exit, (3,)
+
+
+def test_an_item_that_exits_costs_one_get(queue: Queue[Any]) -> None:
+    """It is refused like any that cannot be unpickled, counts as done, and ends no consumer."""
+    queue.put(Exits())
+    queue.put(2)
+    with pytest.raises(NotPicklable, match="SystemExit") as caught:
+        queue.get()
+    assert isinstance(caught.value.__cause__, SystemExit)
+    assert queue.qsize() == queue.unfinished == 1
+    assert drained(queue) == [2]
+
+
+def shut_down_and_fail(queue: Queue[Any]) -> NoReturn:
+    queue.shutdown(immediate=True)
+    raise KeyboardInterrupt
+
+
+def test_what_is_put_back_after_all_was_thrown_away_is_thrown_away(queue: Queue[Any]) -> None:
+    """A get that is struck as the queue is shut down leaves nothing to take or to wait for."""
+    queue.put(Eventful())
+    Eventful.events.append(partial(shut_down_and_fail, queue))
+    with pytest.raises(KeyboardInterrupt):
+        queue.get()
+    assert queue.qsize() == queue.unfinished == in_hand(queue) == 0
+    with pytest.raises(ShutDown):
+        queue.get(timeout=DEADLINE)
+    queue.join(timeout=0)
+
+
+def test_what_is_reclaimed_when_all_is_thrown_away_stays_abandoned(queue: Queue[Any]) -> None:
+    """It was not queued, so it is not thrown away; and no get takes it."""
+    queue.put(Eventful())
+    leave_behind(queue)
+    Eventful.events.append(partial(shut_down_and_fail, queue))
+    with pytest.raises(KeyboardInterrupt):
+        next(queue.reclaim())
+    assert queue.qsize() == 0
+    assert sum(queue.abandoned().values()) == queue.unfinished == 1
+    with pytest.raises(ShutDown):
+        queue.get(timeout=DEADLINE)
+    assert list(queue.reclaim()) == ["unpickled"]
+    queue.task_done()
 
 
 def test_an_item_that_cannot_go_back_is_abandoned(queue: Queue[Any]) -> None:

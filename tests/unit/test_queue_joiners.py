@@ -92,3 +92,25 @@ def test_a_join_that_only_looks_leaves_nobody_to_be_woken(
     for _ in range(3):
         queue.task_done()
     assert count_searches() == 0
+
+
+def test_who_joins_as_the_last_one_is_done_does_not_sleep(
+    queue: Queue[Any], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The last item is marked between the first look and the moment from which on one is told: it looks again."""
+    queue.put(1)
+    queue.get()
+    bells = inner(queue)._joiners
+    enlist = bells.enlist
+    sleeps: list[int] = []
+    last = [queue.task_done]
+
+    def done_before() -> int:
+        if last:
+            last.pop()()
+        return enlist()
+
+    monkeypatch.setattr(bells, "enlist", done_before)
+    monkeypatch.setattr(bells, "wait", lambda seen, _: sleeps.append(seen))
+    queue.join(timeout=DEADLINE)
+    assert not sleeps

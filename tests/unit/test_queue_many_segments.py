@@ -2,17 +2,23 @@
 
 from __future__ import annotations
 
+import multiprocessing
+import signal
 from collections import deque
 from collections.abc import Iterator
 from typing import Any
 
 import pytest
 
+from tests.support.dying import die
+from tests.support.gates import DEADLINE
+from tests.support.queues import empty_hands
 from tests.unit.test_queue_segments import UNIT, chain_of, make_region, put, take, take_done
 from workpool.ipc import chain
 from workpool.ipc.chain import CELLS, Chain
 from workpool.ipc.memory import Region
 from workpool.ipc.segments import Record, Segments
+from workpool.queues import Queue
 
 pytestmark = pytest.mark.usefixtures("arena")
 
@@ -81,3 +87,38 @@ def test_what_is_free_is_used_again(segments: Segments, monkeypatch: pytest.Monk
             assert take_done(segments) == queued.popleft()
         furthest = max(furthest, chain_of(segments)[-1].end // CELLS)
     assert furthest - first < 4 * len(chain_of(segments)) * 2
+
+
+def test_what_is_reclaimed_is_gone_through_once(monkeypatch: pytest.MonkeyPatch) -> None:
+    """To take over what a dead process had costs the same for each item, however many there are."""
+    count = 200
+    queue: Queue[int] = Queue(scope="process")
+    for number in range(count):
+        queue.put(number)
+    own = [queue.get() for _ in range(count // 2)]  # of a living one, and before them
+
+    def take() -> None:
+        for _ in range(count - len(own)):
+            queue.get()
+        die()
+
+    process = multiprocessing.get_context("fork").Process(target=take)
+    process.start()
+    process.join(DEADLINE)
+    assert process.exitcode == -signal.SIGKILL
+    process.close()
+    looks = 0
+    taker = Segments.taker
+
+    def counted(record: Record) -> tuple[int, int] | None:
+        nonlocal looks
+        looks += 1
+        return taker(record)
+
+    monkeypatch.setattr(Segments, "taker", staticmethod(counted))
+    assert list(queue.reclaim()) == list(range(len(own), count))
+    assert looks < 4 * count
+    for _ in range(count):
+        queue.task_done()
+    queue.join(timeout=0)
+    empty_hands(queue)

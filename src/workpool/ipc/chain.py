@@ -104,6 +104,13 @@ class Chain:
         *_, last = self._up_to(cell)
         return self._map(*last)
 
+    def from_one(self, start: int, cell: int) -> Iterator[Segment]:
+        """Go from the segment that begins at `start`, or else from the first, to the one that `cell` is in."""
+        chain = list(self._up_to(cell))
+        at = next((at for at, (unit, _) in enumerate(chain) if unit * CELLS == start), 0)
+        for unit, units in chain[at:]:
+            yield self._map(unit, units)
+
     def behind(self, segment: Segment) -> Segment:
         """Return the one behind a segment."""
         entry, at = self._entry(segment.start // CELLS)

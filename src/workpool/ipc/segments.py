@@ -57,11 +57,11 @@ from workpool.ipc.shortage import is_shortage
 
 if TYPE_CHECKING:
     from collections import deque
-    from collections.abc import Callable
+    from collections.abc import Callable, Iterator
 
     from workpool.ipc.memory import Region
 
-__all__ = ["BASE_SIZE", "RESERVE", "Mark", "Record", "Segments"]
+__all__ = ["BASE_SIZE", "OLDEST", "RESERVE", "Mark", "Record", "Segments", "Since"]
 
 BASE_SIZE: Final = 128  # bytes of the region for the words below
 RESERVE: Final = 1 << 35  # bytes of address space behind it; positions end there
@@ -70,10 +70,15 @@ RESERVE: Final = 1 << 35  # bytes of address space behind it; positions end ther
 Record: TypeAlias = "tuple[memoryview[int], memoryview[int], int]"
 #: What its taker notes: the arguments of the `operator.setitem` that marks it done.
 Mark: TypeAlias = "tuple[memoryview[int], int, int]"
+#: Where to go on: the first cell of a segment, and a place in it.
+Since: TypeAlias = "tuple[int, int]"
+OLDEST: Final = (0, 0)  # no segment begins there
 
 # Words; behind them are the chain's. SPARED: how many more segments are begun, at one end or the other, before
 # the next look which of them can go.
 _READ, _HEAD, _TAIL, _WRITTEN, _CLOSED, _SPARED, _CHAIN = range(7)
+
+_DISCARDED: Final = 2  # CLOSED, and what was queued is not for anyone
 
 _ONE: Final = 1 << 31  # counts one
 _AT: Final = _ONE - 1  # the cell's part of the word
@@ -240,8 +245,14 @@ class Segments:
             self._words[_HEAD] = (head - (cells + _ONE)) & _ALL
             noted.pop()
         else:
-            words[1] = lives.NOBODY
-            noted.pop()
+            self.abandon(noted)
+
+    @staticmethod
+    def abandon(noted: deque[Mark]) -> None:
+        """Give up what was taken last of those noted, as if its taker had died."""
+        memory, place, _ = noted[-1]
+        memory[place << 4 : (place << 4) + CELL].cast("Q")[1] = lives.NOBODY
+        noted.pop()
 
     def _read_in(self, segment: Segment) -> Segment:
         """Take from that segment from now on."""
@@ -260,9 +271,15 @@ class Segments:
         """Whether `close` was called; may be asked without a lock."""
         return self._words[_CLOSED] != 0
 
+    @property
+    def discarded(self) -> bool:
+        """Whether `discard` was called."""
+        return self._words[_CLOSED] == _DISCARDED
+
     def discard(self) -> None:
         """Pass over what is queued, as if it were done; both ends are held."""
         words = self._words
+        words[_CLOSED] = _DISCARDED
         if self.empty():
             return
         cell = words[_HEAD] & _AT
@@ -322,17 +339,16 @@ class Segments:
     def taken(self) -> list[Record]:
         """List the taken records that are not done, oldest first."""
         found: list[Record] = []
-
-        def look(memory: memoryview[int], places: bytes) -> None:
-            place = places.find(1)
-            while place >= 0:
-                begin = (place << 4) + CELL
-                size = _read_two(memory, place << 4)[0] & _SIZE
-                found.append((memory[begin : begin + size], memory, place))
-                place = places.find(1, place + 1)
-
-        self.sweep(look)
+        self.sweep(lambda memory, places: found.extend(_records(memory, places, 0)))
         return found
+
+    def taken_from(self, since: Since) -> Iterator[tuple[Record, Since]]:
+        """Go through the taken records that are not done, from where one stopped, or else from the oldest on."""
+        head = self._words[_HEAD] & _AT
+        for start, end, memory in self._chain.from_one(since[0], head):
+            places = bytes(memory[: head - start if start <= head < end else end - start])
+            for record in _records(memory, places, since[1] if start == since[0] else 0):
+                yield record, (start, record[2] + 1)
 
     def newest(self) -> tuple[memoryview[int], int] | None:
         """Find the record that was taken last of those that are not done: the map of its segment, and its place."""
@@ -364,6 +380,15 @@ class Segments:
                 noted.pop()
             words[1], words[0] = before[1], before[0]
             raise
+
+
+def _records(memory: memoryview[int], places: bytes, place: int) -> Iterator[Record]:
+    """Go through the records of a segment that its map shows, from a place on."""
+    while (place := places.find(1, place)) >= 0:
+        begin = (place << 4) + CELL
+        size = _read_two(memory, place << 4)[0] & _SIZE
+        yield memory[begin : begin + size], memory, place
+        place += 1
 
 
 def _bounds(segment: Segment) -> int:

@@ -28,10 +28,9 @@ Guarantees
 from __future__ import annotations
 
 import os
-from collections import Counter
 from queue import Empty, Full
 from time import monotonic
-from typing import TYPE_CHECKING, Final, NamedTuple, TypeVar
+from typing import TYPE_CHECKING, Final, TypeVar
 from weakref import WeakValueDictionary
 
 from workpool._compat import RLock, ShutDown
@@ -40,15 +39,18 @@ from workpool.ipc.bell import BELL_SIZE, Bell, told
 from workpool.ipc.hands import Hands
 from workpool.ipc.joiners import Joiners
 from workpool.ipc.memory import SPARE_LIMIT, allocate
+from workpool.ipc.remains import first_dead, remains_of
 from workpool.ipc.robust_lock import LOCK_SIZE, RobustLock, locked
-from workpool.ipc.segments import BASE_SIZE, RESERVE, Record, Segments
+from workpool.ipc.segments import BASE_SIZE, OLDEST, RESERVE, Segments
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
     from workpool.ipc.memory import Region
+    from workpool.ipc.remains import Remains
+    from workpool.ipc.segments import Since
 
-__all__ = ["Remains", "SharedQueue"]
+__all__ = ["SharedQueue"]
 
 R = TypeVar("R")
 
@@ -64,22 +66,6 @@ _ORDERED: Final = hasattr(os, "uname") and os.uname().machine in {"x86_64", "i68
 _known: WeakValueDictionary[tuple[str, int, int], SharedQueue] = WeakValueDictionary()
 _lock = RLock()  # guards _known
 _pid = os.getpid()
-
-
-class Remains(NamedTuple):
-    """What is not done.
-
-    Attributes
-    ----------
-    queued, taken : int
-        How many records were not taken, or were and are not done.
-    abandoned : dict of int to int
-        How many of the taken ones are in the hands of a dead process, by process id.
-    """
-
-    queued: int
-    taken: int
-    abandoned: dict[int, int]
 
 
 class SharedQueue:
@@ -202,12 +188,27 @@ class SharedQueue:
                 self.put_back()
             raise
 
-    def put_back(self) -> None:
-        """Give up the record that this thread took last: its `get` is about to fail."""
+    def put_back(self, *, abandoned: bool = False) -> None:
+        """Give up the record that this thread took last: its `get`, or taking over, is about to fail.
+
+        Where what is queued was thrown away meanwhile, it goes the same way, unless it was `abandoned`
+        before and is so again.
+        """
         opening = self._hands.opening
-        locked(self._head, lambda: self._segments.put_back(opening))
+
+        def act() -> None:
+            if not self._segments.discarded:
+                self._segments.put_back(opening)
+            elif opening and abandoned:
+                self._segments.abandon(opening)
+            elif opening:
+                self._hands.drop()
+
+        locked(self._head, act)
         if self._awaited_by_getters[0]:
             told(self._head, self._getters.ring)
+        if self._awaited_by_joiners[0] and self._segments.empty():
+            self._joiners.look()
 
     def _append_further(self, payload: bytes) -> None:
         """Append where it takes a look at the chain."""
@@ -301,40 +302,43 @@ class SharedQueue:
         """Wait until all is done, or the time is up, or a dead process has some of it."""
         deadline = None if timeout is None else monotonic() + timeout
 
-        def look() -> tuple[Remains, int]:
-            remains = self._look()
+        def is_over(remains: Remains) -> bool:
             late = deadline is not None and deadline <= monotonic()
-            if late or remains.abandoned or not remains.queued + remains.taken:
-                return remains, -1
-            return remains, self._joiners.enlist()
+            return late or bool(remains.abandoned) or not remains.queued + remains.taken
 
-        while True:
-            remains, seen = locked(self._head, look)
-            if seen < 0:
-                return remains
-            self._joiners.wait(seen, deadline)
+        remains = locked(self._head, self._look)
+        while not is_over(remains):
+            seen = locked(self._head, self._joiners.enlist)
+            # Only now: who marks the last one done takes no lock, and looks for us afterwards.
+            remains = locked(self._head, self._look)
+            if not is_over(remains):
+                self._joiners.wait(seen, deadline)
+        return remains
 
-    def take_over(self) -> memoryview[int] | None:
-        """Take one record that a dead process has, in our name; None when there is no more."""
+    def take_over(self, since: Since = OLDEST) -> tuple[memoryview[int], Since] | None:
+        """Take one record that a dead process has, in our name; None when there is no more.
+
+        Tells where the next one is to be looked for first, so that all of them are gone through once.
+        """
         number = self._number or self._enrol()
         opening = self._hands.opening
-        payload = None
+        found: tuple[memoryview[int], Since] | None = None
 
         def act() -> None:
-            nonlocal payload
-            dead = self._dead(self._segments.taken())
-            if dead:
-                record = dead[0][0]
+            nonlocal found
+            dead = first_dead(self._segments, self._region.arena, since)
+            if dead is not None:
+                record, behind = dead
                 self._segments.hand_over(record, number, _pid, opening)
-                payload = record[0]
+                found = record[0], behind
 
         try:
             locked(self._head, act)
         except BaseException:
-            if payload is not None:
-                self.put_back()
+            if found is not None:
+                self.put_back(abandoned=True)
             raise
-        return payload
+        return found
 
     def _recall(self) -> None:
         """Find what this process has in hand, by its number; the head lock is held."""
@@ -345,25 +349,7 @@ class SharedQueue:
 
     def _look(self) -> Remains:
         """Count what is not done; the lock is held."""
-        taken = self._segments.taken()
-        dead = Counter(pid for _, pid in self._dead(taken))
-        return Remains(self._segments.queued(), len(taken), dict(dead))
-
-    def _dead(self, taken: list[Record]) -> list[tuple[Record, int]]:
-        """Tell which of these records a dead process has, and its process id."""
-        arena = self._region.arena
-        ended: dict[int, bool] = {}
-        found: list[tuple[Record, int]] = []
-        for record in taken:
-            taker = self._segments.taker(record)
-            if taker is None:
-                continue  # only now: its taker needs no lock for that
-            number, pid = taker
-            if number not in ended:
-                ended[number] = lives.ended(arena, number)
-            if ended[number]:
-                found.append((record, pid))
-        return found
+        return remains_of(self._segments, self._region.arena)
 
 
 def _key(region: Region) -> tuple[str, int, int]:

@@ -92,11 +92,19 @@ class ProcessQueue(Queue[T]):
             self._refuse(payload, error)
             raise
 
-    def _refuse(self, payload: memoryview[int], error: BaseException) -> None:
-        """Put back what this thread took last and could not open; or, if no one can, mark it done and raise that."""
-        struck = not isinstance(error, Exception) or isinstance(error, TimeLimitExceeded)
-        if struck or is_shortage(error):
-            self._shared.put_back()
+    def _refuse(
+        self, payload: memoryview[int], error: BaseException, *, abandoned: bool = False
+    ) -> None:
+        """Put back what this thread took last; or, if no one can use it here, mark it done and raise that."""
+        struck = isinstance(error, (KeyboardInterrupt, TimeLimitExceeded)) or is_shortage(error)
+        try:
+            # A SystemExit may be a signal's, or the item's own: that one comes again, for whoever takes it.
+            struck = struck or not (isinstance(error, Exception) or _raises(payload, type(error)))
+        except BaseException:
+            self._shared.put_back(abandoned=abandoned)
+            raise
+        if struck:
+            self._shared.put_back(abandoned=abandoned)
             return
         self._shared.drop()
         message = (
@@ -150,15 +158,19 @@ class ProcessQueue(Queue[T]):
 
     @override
     def reclaim(self) -> Iterator[T]:
-        while (payload := self._shared.take_over()) is not None:
+        found = self._shared.take_over()
+        while found is not None:
+            payload, since = found
             try:
                 item = cast("T", _loads(payload))
                 for _ in self._shared.keeping:
                     break
             except BaseException as error:
-                self._refuse(payload, error)
+                self._refuse(payload, error, abandoned=True)
                 raise
             yield item
+            del item  # nothing is kept alive while the next one is looked for
+            found = self._shared.take_over(since)
 
     # ---------------------------------------------------------------- how full it is
 
@@ -169,6 +181,17 @@ class ProcessQueue(Queue[T]):
     @override
     def shutdown(self, immediate: bool = False) -> None:
         self._shared.close(discard=immediate)
+
+
+def _raises(payload: memoryview[int], kind: type[BaseException]) -> bool:
+    """Tell whether a payload cannot be unpickled for an exception of that kind."""
+    try:
+        _loads(payload)
+    except KeyboardInterrupt:
+        raise
+    except BaseException as error:
+        return type(error) is kind
+    return False
 
 
 def _attach(shared: SharedQueue) -> ProcessQueue[Any]:
