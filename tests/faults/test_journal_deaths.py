@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import fcntl
 import os
 import random
 import signal
@@ -17,6 +18,7 @@ from tests.support.gates import Gate
 from tests.support.tasks import echo
 from workpool import JournalError, JournalInUse, Pool
 from workpool.journal import store
+from workpool.journal.hold import Hold
 from workpool.journal.identity import identify
 from workpool.journal.store import Store
 
@@ -154,6 +156,81 @@ with Pool(1) as pool:
     print(next(results), flush=True)
     sys.stdin.read()
 """
+
+
+BACKED_UP = HOLDER.replace(
+    "    sys.stdin", "    open(sys.argv[1], 'rb').close()\n    print(1, flush=True)\n    sys.stdin"
+)
+
+
+def test_who_looks_into_its_own_journal_keeps_it(tmp_path: Path) -> None:
+    """A program that reads the file, as a backup does, and so loses SQLite's lock, has the journal still."""
+    path = tmp_path / "run.sqlite"
+    with (
+        subprocess.Popen(
+            [sys.executable, "-c", BACKED_UP, str(path)],
+            cwd=ROOT,
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+        ) as other,
+        Pool(1) as pool,
+    ):
+        assert other.stdout is not None
+        assert [other.stdout.readline(), other.stdout.readline()] == [b"0\n", b"1\n"]
+        with pytest.raises(JournalInUse, match="in use by another process"):
+            pool.map(echo, [0], journal=path)
+        other.communicate(timeout=20)
+        assert list(pool.map(echo, [0, 1], journal=path)) == [0, 1]
+    assert [file.name for file in tmp_path.iterdir()] == ["run.sqlite"]
+
+
+def test_a_lock_file_that_was_left_means_nothing(tmp_path: Path) -> None:
+    """Nor does a forked child keep its parent's lock, nor a journal that nobody can make."""
+    path = tmp_path / "run.sqlite"
+    (tmp_path / "run.sqlite-lock").touch()
+    opened = Store(str(path), IDENTITY)
+    there, here = os.pipe()
+    stay, go = os.pipe()
+    child = os.fork()
+    if not child:
+        os.close(go)
+        os.write(here, b"1")
+        os.read(stay, 1)  # until the parent has looked
+        os._exit(0)
+    assert os.read(there, 1) == b"1"
+    hold = opened._hold
+    os.close(hold._fd)  # as if this process were dead
+    hold._fd = -1
+    again = Hold(str(path))
+    again.release()
+    for fd in (go, stay, there, here):
+        os.close(fd)
+    os.waitpid(child, 0)
+    opened.close()
+    with pytest.raises(JournalError, match="be there"):
+        Store(str(tmp_path / "nowhere" / "run.sqlite"), IDENTITY)
+
+
+def test_a_lock_on_a_file_that_was_removed_is_not_it(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Whoever had the journal lets go between the opening of the lock's file and the lock: the next has a new one."""
+    path = str(tmp_path / "run.sqlite")
+    first = [Hold(path)]
+    flock = fcntl.flock
+
+    def late(fd: int, operation: int) -> None:
+        if first:
+            first.pop().release()
+        flock(fd, operation)
+
+    monkeypatch.setattr(fcntl, "flock", late)
+    second = Hold(path)
+    with pytest.raises(JournalInUse):
+        Hold(path)
+    second.release()
+    Hold(path).release()
+    assert not list(tmp_path.iterdir())
 
 
 @pytest.mark.leaks_expected("the other program is killed")

@@ -13,7 +13,7 @@ from workpool.errors import JournalError, JournalInUse, JournalMismatch
 if TYPE_CHECKING:
     from workpool.journal.identity import Identity
 
-__all__ = ["damaged", "explained", "same_function"]
+__all__ = ["damaged", "explained", "in_use", "same_function"]
 
 # SQLite's primary result codes; none, where Python's own module makes nothing of what it reads.
 _NONE, _ERROR, _PERM, _BUSY, _READONLY, _IOERR, _CORRUPT = 0, 1, 3, 5, 8, 10, 11
@@ -27,6 +27,15 @@ def damaged(path: str, what: str) -> JournalError:
     return JournalError(message, path=path)
 
 
+def in_use(path: str) -> JournalInUse:
+    """Make the error for a journal that another process has."""
+    message = (
+        f"journal {path!r} is in use by another process. One map call at a time can go on with it: "
+        "wait for that one to end, or give this one a journal of its own."
+    )
+    return JournalInUse(message, path=path)
+
+
 @contextmanager
 def explained(path: str, what: str) -> Generator[None]:
     """Say in our words what SQLite could not do."""
@@ -35,11 +44,7 @@ def explained(path: str, what: str) -> Generator[None]:
     except (sqlite3.Error, UnicodeDecodeError) as error:
         code = getattr(error, "sqlite_errorcode", _NONE) & 0xFF
         if code == _BUSY:
-            message = (
-                f"journal {path!r} is in use by another process. One map call at a time can go on with it: "
-                "wait for that one to end, or give this one a journal of its own."
-            )
-            raise JournalInUse(message, path=path) from error
+            raise in_use(path) from error
         message = f"journal {path!r} cannot {what}: {error}. {_way_out(path, code)}"
         raise JournalError(message, path=path) from error
 

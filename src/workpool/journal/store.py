@@ -3,7 +3,7 @@
 States and guarantees
 - The file is locked exclusively from the moment it is opened: POSIX record locks, which
   the kernel takes back when the process dies, however it does. Processes forked from this
-  one do not inherit them.
+  one do not inherit them. Beside them there is a `Hold`, which stays when they are dropped.
 - What ``write`` was given is with the kernel when it returns: all of it, or, after a kill at
   any instant, none of it. No death of this process can lose it any more.
 - A power cut may lose the last transactions, whole, from the last to an earlier one, and no
@@ -36,6 +36,7 @@ import attrs
 
 from workpool._compat import Lock
 from workpool.errors import JournalError
+from workpool.journal.hold import Hold
 from workpool.journal.identity import Identity
 from workpool.journal.refusals import damaged, explained, same_function
 from workpool.journal.settings import Journal
@@ -69,10 +70,15 @@ class Store:
         self.path = path
         self._with_version = with_version or Journal(path).with_version
         self._lock = Lock()  # guards the connection: one statement or transaction at a time
-        with explained(path, "be opened"):
-            self._connection = connection = sqlite3.connect(
-                path, timeout=0.0, isolation_level=None, check_same_thread=False
-            )
+        self._hold = Hold(path)
+        try:
+            with explained(path, "be opened"):
+                self._connection = connection = sqlite3.connect(
+                    path, timeout=0.0, isolation_level=None, check_same_thread=False
+                )
+        except BaseException:
+            self._hold.release()
+            raise
         _open.add(connection)
         try:
             with explained(path, "be opened"):
@@ -190,6 +196,8 @@ class Store:
                 self._connection.close()
             except sqlite3.Error:
                 pass  # what was committed stays in the log, and is read from there
+            finally:
+                self._hold.release()
 
 
 def _checksum(position: int, digest: bytes, result: bytes) -> int:
