@@ -4,29 +4,45 @@ An item's digest is that of its pickle, made in a form that depends on the value
 without pickle's memo (else it would matter whether two equal parts are one object),
 with sets in a fixed order (else it would follow the hash seed of the process), and with
 paths as their text (else it would follow the version of Python, which moves their classes).
+
+So parts that are shared are written once for each place they are in, which grows without an end where
+parts that are shared share parts. Where that comes to much more than the item itself, the digest
+is that of its parts' digests, each made once.
 """
 
 from __future__ import annotations
 
 import io
 import pickle
+from collections.abc import Callable
 from hashlib import blake2b
 from pathlib import PurePath
-from typing import Any, cast
+from typing import TYPE_CHECKING, Any, Final, cast
 
 from workpool.errors import NotPicklable
 from workpool.ipc.pickling import PLAIN, PROTOCOL, dumps
 
-__all__ = ["SETS", "SIZE", "canonical", "digest", "earlier_digest"]
+if TYPE_CHECKING:
+    from _typeshed import ReadableBuffer
+
+__all__ = ["SETS", "SIZE", "canonical", "digest", "earlier_digest", "other_digests"]
 
 SIZE = 16  # bytes of a digest
 SETS = b"\x8f", b"\x91"  # the opcodes of a set and of a frozenset
+
+# Bytes up to which shared parts are written in each place, whatever they share; up to which that is tried
+# where a digest is not the one that was kept; and how many times the item with each part once.
+_MUCH, _MOST = 1 << 24, 1 << 30
+_TIMES: Final = 64
 
 
 def digest(item: Any, position: int) -> bytes:
     """Give the digest of an item; NotPicklable if it has none."""
     try:
-        data = canonical(item)
+        try:
+            return _whole(item, _MUCH)
+        except _TooMuchError:
+            return _by_parts(item)
     except KeyboardInterrupt:
         raise
     except BaseException as error:
@@ -35,36 +51,66 @@ def digest(item: Any, position: int) -> bytes:
             f"{type(error).__name__}: {error}. Map over values that can be pickled, such as paths or keys."
         )
         raise NotPicklable(message, part="argument") from error
-    return blake2b(data, digest_size=SIZE).digest()
 
 
 def earlier_digest(item: Any) -> bytes:
     """Give the digest that an item had in journals of format 1, where paths were pickled as they are."""
-    return blake2b(canonical(item, pickle.Pickler, _InOrder), digest_size=SIZE).digest()
+    return _whole(item, _MOST, pickle.Pickler, _InOrder)
+
+
+def other_digests(item: Any) -> list[bytes]:
+    """Give the digests that the same item may have in a journal.
+
+    One with its shared parts in each place, which was the only one, or with each once; and the earlier one.
+    """
+    ways: list[Callable[[], bytes]] = [
+        lambda: _whole(item, _MOST),
+        lambda: earlier_digest(item),
+        lambda: _by_parts(item),
+    ]
+    found: list[bytes] = []
+    for way in ways:
+        try:
+            found.append(way())
+        except (_TooMuchError, RecursionError):
+            pass
+    return found
+
+
+def _whole(
+    item: Any,
+    most: int,
+    kind: type[pickle.Pickler] | None = None,
+    careful: type[pickle.Pickler] | None = None,
+) -> bytes:
+    """Give the digest of an item with its shared parts in each place."""
+    data = canonical(item, kind, careful, into=lambda: _Bounded(item, most))
+    return blake2b(data, digest_size=SIZE).digest()
 
 
 def canonical(
     value: Any,
     kind: type[pickle.Pickler] | None = None,
     careful: type[pickle.Pickler] | None = None,
+    into: Callable[[], io.BytesIO] = io.BytesIO,
 ) -> bytes:
     """Pickle a value in a form that depends on it alone, as far as that goes."""
     try:
         if type(value) in PLAIN:
             return _pickled(pickle.Pickler, value)
-        data = _pickled(kind or _Paths, value)
+        data = _pickled(kind or _Paths, value, into())
         # A byte of a string may look like a set: then the longer way is taken each time.
         if any(data.find(code) >= 0 for code in SETS):
-            data = _pickled(careful or _PathsInOrder, value)
-    except RecursionError:
+            data = _pickled(careful or _PathsInOrder, value, into())
+    except (RecursionError, _TooMuchError):
         raise
     except Exception:  # lambdas, cycles: in a form that may depend on more than the value
         return dumps(value)
     return data
 
 
-def _pickled(kind: type[pickle.Pickler], value: Any) -> bytes:
-    buffer = io.BytesIO()
+def _pickled(kind: type[pickle.Pickler], value: Any, buffer: io.BytesIO | None = None) -> bytes:
+    buffer = buffer or io.BytesIO()
     pickler = kind(buffer, PROTOCOL)
     pickler.fast = True  # no memo
     pickler.dump(value)
@@ -98,3 +144,62 @@ class _Paths(pickle.Pickler):
 
 class _PathsInOrder(_InOrder, _Paths):
     """Both."""
+
+
+class _TooMuchError(Exception):
+    """The shared parts of an item, in each place, come to too much."""
+
+
+class _Bounded(io.BytesIO):
+    """Takes so many bytes; more, if they are not many times as many as the item has."""
+
+    def __init__(self, item: Any, most: int) -> None:
+        super().__init__()
+        self._item = item
+        self._most = most
+        self._measured = False
+
+    def write(self, data: ReadableBuffer, /) -> int:
+        """Take some; the pickler gives 64 KiB at a time."""
+        if self.tell() > self._most:
+            if self._measured:
+                raise _TooMuchError
+            self._measured = True
+            once = io.BytesIO()
+            _Paths(once, PROTOCOL).dump(self._item)
+            self._most = max(self._most, _TIMES * once.tell())
+        return super().write(data)
+
+
+def _by_parts(item: Any) -> bytes:
+    """Give the digest of an item by those of its parts, in which it does not matter what is shared."""
+    return _digest_of(item, {})
+
+
+def _digest_of(item: Any, known: dict[int, tuple[Any, bytes]]) -> bytes:
+    buffer = io.BytesIO()
+    pickler = _Parts(buffer, item, known)
+    pickler.fast = True
+    pickler.dump(item)
+    return blake2b(buffer.getvalue(), digest_size=SIZE, person=b"parts").digest()
+
+
+class _Parts(_Paths):
+    """Pickles lists, tuples, dicts and sets within a value as their digests."""
+
+    def __init__(self, buffer: io.BytesIO, whole: Any, known: dict[int, tuple[Any, bytes]]) -> None:
+        super().__init__(buffer, PROTOCOL)
+        self._whole = whole
+        self._known = known  # by id: what has it, so that nothing else can, and the digest
+
+    def persistent_id(self, obj: Any) -> Any:
+        """Stand in for a part; None for everything else."""
+        kind: Any = obj.__class__
+        if kind is set or kind is frozenset:
+            members = cast("set[Any]", obj)
+            return kind.__name__, sorted(_digest_of(member, self._known) for member in members)
+        if kind not in (list, tuple, dict) or obj is self._whole:
+            return None
+        if id(obj) not in self._known:
+            self._known[id(obj)] = obj, _digest_of(obj, self._known)
+        return self._known[id(obj)][1]

@@ -33,7 +33,7 @@ from workpool.errors import (
     WorkpoolError,
 )
 from workpool.ipc.pickling import dumps, loads
-from workpool.journal.digests import digest, earlier_digest
+from workpool.journal.digests import digest, other_digests
 from workpool.journal.identity import identify
 from workpool.journal.settings import CommandJournal, Journal
 from workpool.journal.store import Store
@@ -171,7 +171,7 @@ class Scribe:
 
     def _must_be(self, item: Any, position: int, kept: bytes) -> None:
         """Refuse an item whose digest is not the one that is kept, but for what explains it."""
-        if kept == earlier_digest(item):
+        if kept in other_digests(item):
             return
         self._store.confirm(position, kept)
         message = (
