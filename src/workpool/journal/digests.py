@@ -84,7 +84,7 @@ def _whole(
     careful: type[pickle.Pickler] | None = None,
 ) -> bytes:
     """Give the digest of an item with its shared parts in each place."""
-    data = canonical(item, kind, careful, into=lambda: _Bounded(item, most))
+    data = canonical(item, kind, careful, most)
     return blake2b(data, digest_size=SIZE).digest()
 
 
@@ -92,16 +92,16 @@ def canonical(
     value: Any,
     kind: type[pickle.Pickler] | None = None,
     careful: type[pickle.Pickler] | None = None,
-    into: Callable[[], io.BytesIO] = io.BytesIO,
+    most: int = 0,
 ) -> bytes:
-    """Pickle a value in a form that depends on it alone, as far as that goes."""
+    """Pickle a value in a form that depends on it alone, as far as that goes; to so many bytes, see `_Bounded`."""
     try:
         if type(value) in PLAIN:
             return _pickled(pickle.Pickler, value)
-        data = _pickled(kind or _Paths, value, into())
+        data = _pickled(kind or _Paths, value, most)
         # A byte of a string may look like a set: then the longer way is taken each time.
         if any(data.find(code) >= 0 for code in SETS):
-            data = _pickled(careful or _PathsInOrder, value, into())
+            data = _pickled(careful or _PathsInOrder, value, most)
     except (RecursionError, _TooMuchError):
         raise
     except Exception:  # lambdas, cycles: in a form that may depend on more than the value
@@ -109,8 +109,11 @@ def canonical(
     return data
 
 
-def _pickled(kind: type[pickle.Pickler], value: Any, buffer: io.BytesIO | None = None) -> bytes:
-    buffer = buffer or io.BytesIO()
+def _pickled(kind: type[pickle.Pickler], value: Any, most: int = 0) -> bytes:
+    buffer = io.BytesIO()
+    if most:
+        buffer = _Bounded()
+        buffer.item, buffer.most = value, most
     pickler = kind(buffer, PROTOCOL)
     pickler.fast = True  # no memo
     pickler.dump(value)
@@ -150,24 +153,26 @@ class _TooMuchError(Exception):
     """The shared parts of an item, in each place, come to too much."""
 
 
+_MEASURED: Final = object()
+
+
 class _Bounded(io.BytesIO):
     """Takes so many bytes; more, if they are not many times as many as the item has."""
 
-    def __init__(self, item: Any, most: int) -> None:
-        super().__init__()
-        self._item = item
-        self._most = most
-        self._measured = False
+    # No __init__, which would cost as much as all the rest.
+    __slots__ = ("item", "most")
+
+    item: Any
+    most: int
 
     def write(self, data: ReadableBuffer, /) -> int:
         """Take some; the pickler gives 64 KiB at a time."""
-        if self.tell() > self._most:
-            if self._measured:
+        if self.tell() > self.most:
+            if self.item is _MEASURED:
                 raise _TooMuchError
-            self._measured = True
             once = io.BytesIO()
-            _Paths(once, PROTOCOL).dump(self._item)
-            self._most = max(self._most, _TIMES * once.tell())
+            _Paths(once, PROTOCOL).dump(self.item)
+            self.item, self.most = _MEASURED, max(self.most, _TIMES * once.tell())
         return super().write(data)
 
 
