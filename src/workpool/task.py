@@ -351,10 +351,10 @@ class Task(Facts, Future[R]):
     def _wait(self, timeout: float | None) -> None:
         """Wait until the task is done, or raise TimeoutError."""
         owner = self._owner
-        lent = False
+        told: tuple[Any, ...] = ()
         if owner is not None and (timeout is None or timeout > 0):
             began = monotonic()
-            lent = owner.assist(self, timeout)
+            told = owner.assist(self, timeout)
             if timeout is not None:
                 timeout -= monotonic() - began
         try:
@@ -371,8 +371,8 @@ class Task(Facts, Future[R]):
                 self._more().sleepers.remove(sleeper)
             raise self._not_yet()
         finally:
-            if lent and owner is not None:
-                owner.waited()
+            if told and owner is not None:
+                owner.waited(told)
 
     def _set(self, result: Any, exception: BaseException | None) -> None:
         with self._lock:

@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 
 from tests.support import tasks
-from tests.support.gates import DEADLINE, in_background
+from tests.support.gates import DEADLINE, Gate, in_background, stop
 from tests.support.queues import until
 from workpool import Pool, Task, WouldDeadlock
 
@@ -190,6 +190,46 @@ def test_every_wait_may_be_part_of_a_circle(two: Two, how: str) -> None:
     first, second = two
     assert first.submit(WAITS[how], first, second).result(DEADLINE) == 2
     idles(first)
+
+
+@pytest.mark.parametrize("how", ["join", "shutdown", "with", "full queue"])
+def test_help_is_given_back_when_a_wait_for_another_pool_ends(two: Two, how: str) -> None:
+    """The task goes on as the only one of its pool."""
+    first, second = two
+
+    def waits() -> int:
+        WAITS[how](first, second)
+        return first._scheduler._extra
+
+    assert first.submit(waits).result(DEADLINE) == 0
+
+
+def test_help_is_given_back_when_a_task_of_another_pool_is_done(two: Two) -> None:
+    """The task goes on as the only one of its pool."""
+    first, second = two
+
+    def waits() -> int:
+        second.submit(asks(first)).result()
+        return first._scheduler._extra
+
+    assert first.submit(waits).result(DEADLINE) == 0
+
+
+def test_help_lasts_as_long_as_anything_is_waited_for(two: Two) -> None:
+    """A loop waits for its own pool, and its thread for the other one, which is done first."""
+    first, second = two
+
+    with Gate() as gate:
+
+        async def main() -> tuple[int, int]:
+            both = asyncio.gather(first.run(stop, gate.path), first.run(tasks.double, 1))
+            await asyncio.sleep(0)  # it waits
+            second.submit(until, lambda: awaits(first)).result()
+            extra = first._scheduler._extra
+            gate.open()
+            return extra, (await both)[1]
+
+        assert first.submit(lambda: asyncio.run(main())).result(DEADLINE) == (1, 2)
 
 
 # ------------------------------------------------------------- an inline pool in between

@@ -38,19 +38,37 @@ __all__ = ["Lending"]
 class Lending(Hiring):
     """Lets a worker more be hired for one that waits, and knows who waits for whom."""
 
-    def begin_wait(self, what: Any) -> bool:
-        """Hear that this thread begins to wait for something of this pool; tell whether one of ours lends for it.
+    def begin_wait(self, what: Any) -> tuple[Any, ...]:
+        """Hear that this thread begins to wait for something of this pool; give the workers to be told to ``waited``.
 
         A thread may be that of several workers: an inline pool runs its tasks in that of the task that submits.
         """
-        lent = False
+        told: list[Any] = []
         own = self.own_worker_here()
         for worker in workers_here():
             if worker is own:
-                lent = self.lend_worker(worker, what)
+                if self.lend_worker(worker, what):
+                    told.append(worker)
             elif worker.scheduler is not self:
                 self.avoid_circle(worker, what)
-        return lent
+                told.append(worker)
+        return tuple(told)
+
+    def waited(self, workers: tuple[Any, ...]) -> None:
+        """Take back what these have lent for a wait of this thread, which is over."""
+        for worker in workers:
+            worker.scheduler.is_awake(worker, lent_here=worker.scheduler is self)
+
+    def is_awake(self, worker: Any, *, lent_here: bool) -> None:
+        """Take back what one of ours has lent, here or for another pool, if nothing else lasts that it waits for.
+
+        In an event loop it may wait for several things.
+        """
+        with self.lock:
+            if worker.lent and (lent_here or not (_waits(worker) or _waits_here(worker))):
+                self._return_loan(worker)
+        if self._awaited is not None:
+            self.lend_if_all_wait()  # for what else it waits for
 
     @contextmanager
     def waiting_for_room(self, *, in_loop: bool = False) -> Generator[None]:
@@ -58,30 +76,31 @@ class Lending(Hiring):
         from workpool.scheduling.awaited import Wait
 
         wait = Wait()
-        lent = self.begin_wait(wait)
+        told = self.begin_wait(wait)
         try:
             yield
         finally:
             wait.finished = True
-            if lent and not in_loop:  # there it is given back when the task ends
-                self.waited()
+            if not in_loop:  # there it is given back when the task ends
+                self.waited(told)
 
     @contextmanager
     def waiting_here(self) -> Generator[None]:
-        """Have it known to other pools that workers of them wait for this one: for all of it, or for room."""
+        """Have it known to other pools that workers of them wait for this one as a whole."""
         if here.worker is None:
             yield
             return
         from workpool.scheduling.awaited import Wait
 
         wait = Wait()
-        for worker in workers_here():
-            if worker.scheduler is not self:
-                self.avoid_circle(worker, wait)
+        others = tuple(worker for worker in workers_here() if worker.scheduler is not self)
+        for worker in others:
+            self.avoid_circle(worker, wait)
         try:
             yield
         finally:
             wait.finished = True
+            self.waited(others)
 
     def own_worker_here(self) -> Any:
         """Give the worker of this pool that has this thread, the one that began last; None if there is none."""
@@ -89,13 +108,6 @@ class Lending(Hiring):
             if worker.scheduler is self:
                 return worker
         return None
-
-    def waited(self) -> None:
-        """Take back what was lent for a wait of this thread, which is over."""
-        worker = self.own_worker_here()
-        with self.lock:
-            if worker.lent:
-                self._return_loan(worker)
 
     def lend_worker(self, worker: Any, what: Any = None) -> bool:
         """Allow one worker more while this one waits for its own pool; False if it has lent already, or may not."""
@@ -187,6 +199,11 @@ class Lending(Hiring):
         super().left(worker, hire=hire)
         if hire and self._awaited is not None:
             self.lend_if_all_wait()
+
+
+def _waits_here(worker: Any) -> bool:
+    """Tell whether a worker waits for its own pool."""
+    return worker.lends_for is not None and worker.lends_for.last()
 
 
 def _waits(worker: Any) -> bool:

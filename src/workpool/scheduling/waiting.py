@@ -118,12 +118,12 @@ class Waiting(Lending):
 
     # ----------------------------------------------- waiting for one task (task.Owner)
 
-    def assist(self, task: Task[Any], timeout: float | None) -> bool:
-        """Help a task along for which the calling thread is about to wait; tell whether that is lent a worker.
+    def assist(self, task: Task[Any], timeout: float | None) -> tuple[Any, ...]:
+        """Help a task along for which the calling thread is about to wait; give the workers to be told to ``waited``.
 
         A worker of this pool that waits for a task still in the queue runs it
         itself: so a task may wait for others of its pool even with one worker. It does so
-        again each time that the task comes back to the queue. What it lent is to be taken back by ``waited``.
+        again each time that the task comes back to the queue.
         """
         if self._orphaned is not None:
             raise self._orphaned
@@ -132,21 +132,20 @@ class Waiting(Lending):
         worker = here.worker
         own = None if worker is None else self.own_worker_here()
         if own is None:
-            if worker is not None:
-                self.begin_wait(task)
+            told = () if worker is None else self.begin_wait(task)
             self.attend()
             # Outside: a worker may let the thread that waits read the result itself.
             runs = self.workers.get(task._worker) if task._worker is not None else None
             wait_for = getattr(runs, "wait_for", None)
             if wait_for is not None:
                 wait_for(task, timeout)
-            return False
+            return told
         if not task.done():
             self._refuse_hopeless(own, task)
-        lent = own is worker and self._assist_own(worker, task, timeout)
+        told = (worker,) if own is worker and self._assist_own(worker, task, timeout) else ()
         if own is not worker or (here.below and not task.done()):
-            lent = self.begin_wait(task) or lent
-        return lent
+            told += self.begin_wait(task)
+        return told
 
     def _refuse_hopeless(self, own: Any, task: Task[Any]) -> None:
         """Raise WouldDeadlock in what must return before the task can be done."""
