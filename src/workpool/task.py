@@ -175,6 +175,8 @@ class Task(Facts, Future[R]):
             The task was not done in time.
         concurrent.futures.CancelledError
             The task was cancelled.
+        WouldDeadlock
+            The task itself asked, or a task that runs inside of it, or a callback that is in the way.
         """
         timeout = timeout if timeout is None else checked_timeout(timeout)
         if self._stage != FINISHED:

@@ -130,7 +130,9 @@ class Waiting(Lending):
         if not task.done():
             self.refuse_midway("result")
         worker = here.worker
-        own = None if worker is None else self.own_worker_here()
+        own: Any = None
+        if worker is not None:
+            own = worker if worker.scheduler is self else self.own_worker_here()
         if own is None:
             told = () if worker is None else self.begin_wait(task)
             self.attend()
