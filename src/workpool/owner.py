@@ -34,11 +34,11 @@ class Owner(Protocol):
     def ask_to_end(self, task: Any) -> None:
         """Let a running task see that it is not wanted any more."""
 
-    def assist(self, task: Any, timeout: float | None) -> tuple[Any, ...]:
-        """Let the thread that is about to wait for ``task`` help it along; gives what ``waited`` is to be told."""
+    def assist(self, task: Any, timeout: float | None) -> Any:
+        """Let the thread that is about to wait for ``task`` help it along; gives what ``waited`` is told, or None."""
         ...
 
-    def waited(self, told: tuple[Any, ...]) -> None:
+    def waited(self, wait: Any) -> None:
         """Hear that the wait which was assisted is over."""
 
     def before_foreign_wait(self, task: Any) -> None:

@@ -353,10 +353,10 @@ class Task(Facts, Future[R]):
     def _wait(self, timeout: float | None) -> None:
         """Wait until the task is done, or raise TimeoutError."""
         owner = self._owner
-        told: tuple[Any, ...] = ()
+        wait: Any = None
         if owner is not None and (timeout is None or timeout > 0):
             began = monotonic()
-            told = owner.assist(self, timeout)
+            wait = owner.assist(self, timeout)
             if timeout is not None:
                 timeout -= monotonic() - began
         try:
@@ -373,8 +373,8 @@ class Task(Facts, Future[R]):
                 self._more().sleepers.remove(sleeper)
             raise self._not_yet()
         finally:
-            if told and owner is not None:
-                owner.waited(told)
+            if wait is not None and owner is not None:
+                owner.waited(wait)
 
     def _set(self, result: Any, exception: BaseException | None) -> None:
         with self._lock:

@@ -215,6 +215,32 @@ def test_help_is_given_back_when_a_task_of_another_pool_is_done(two: Two) -> Non
     assert first.submit(waits).result(DEADLINE) == 0
 
 
+def test_one_that_has_waited_for_long_enough_waits_no_more(two: Two, made: list[Pool]) -> None:
+    """What it asked another pool for is not done: but it goes on, and so its pool does not stand still."""
+    first, second = two
+    third = Pool(1)
+    made.append(third)
+    known: list[Task[int]] = []
+
+    def across() -> int:
+        known.append(first.submit(tasks.double, 1))
+        return known[0].result()
+
+    with Gate() as gate, Gate() as busy:
+
+        def outer() -> None:
+            looks_up(second.submit(stop, gate.path))
+            stop(busy.path)
+
+        first.submit(outer)
+        busy.arrival()
+        asked = third.submit(across)
+        until(lambda: bool(known) and known[0]._extras is not None)  # it sleeps
+        assert first._scheduler._extra == 0
+        busy.open()
+        assert asked.result(DEADLINE) == 2
+
+
 def test_help_lasts_as_long_as_anything_is_waited_for(two: Two) -> None:
     """A loop waits for its own pool, and its thread for the other one, which is done first."""
     first, second = two

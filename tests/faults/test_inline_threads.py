@@ -65,7 +65,7 @@ def test_what_was_lent_leaves_when_the_wait_is_over() -> None:
     def outer(gate: str) -> int:
         first.append(threading.get_ident())
         value = wait([pool.submit(tasks.double, 1)]).done.pop().result()
-        pool._scheduler.waited((pool._scheduler.own_worker_here(),))
+        pool._scheduler.is_awake(pool._scheduler.own_worker_here(), lent_here=True)
         stop(gate)
         return value
 

@@ -14,12 +14,22 @@ _ROOM = 64  # that many may be done before any are dropped
 
 
 class Wait:
-    """Stands for what is no task and no map call: a join, the end of a pool, room in a queue. Held by who waits."""
+    """A wait in a worker's thread, which holds it: it may end before what it is for, or be for no single task.
 
-    __slots__ = ("__weakref__", "finished")
+    Such are a join, the end of a pool, and a submit that waits for room.
+    """
 
-    def __init__(self) -> None:
-        self.finished = False
+    __slots__ = ("__weakref__", "_task", "over", "workers")
+
+    def __init__(self, task: Task[Any] | None = None) -> None:
+        self._task = task
+        self.over = False
+        self.workers: list[Any] = []  # to hear of its end
+
+    @property
+    def finished(self) -> bool:
+        """Whether it is over, or will be when its thread comes to it."""
+        return self.over or (self._task is not None and self._task.done())
 
 
 class Awaited:

@@ -30,6 +30,7 @@ from workpool.situation import here, workers_here
 if TYPE_CHECKING:
     from collections.abc import Generator
 
+    from workpool.scheduling.awaited import Wait
     from workpool.scheduling.worker import Worker
 
 __all__ = ["Lending"]
@@ -38,25 +39,26 @@ __all__ = ["Lending"]
 class Lending(Hiring):
     """Lets a worker more be hired for one that waits, and knows who waits for whom."""
 
-    def begin_wait(self, what: Any) -> tuple[Any, ...]:
-        """Hear that this thread begins to wait for something of this pool; give the workers to be told to ``waited``.
+    def begin_wait(self, what: Any) -> list[Any]:
+        """Hear that this thread begins to wait for something of this pool; give the workers to hear of its end.
 
         A thread may be that of several workers: an inline pool runs its tasks in that of the task that submits.
         """
-        told: list[Any] = []
+        heard: list[Any] = []
         own = self.own_worker_here()
         for worker in workers_here():
             if worker is own:
                 if self.lend_worker(worker, what):
-                    told.append(worker)
+                    heard.append(worker)
             elif worker.scheduler is not self:
                 self.avoid_circle(worker, what)
-                told.append(worker)
-        return tuple(told)
+                heard.append(worker)
+        return heard
 
-    def waited(self, workers: tuple[Any, ...]) -> None:
-        """Take back what these have lent for a wait of this thread, which is over."""
-        for worker in workers:
+    def waited(self, wait: Wait) -> None:
+        """Take back what was lent for a wait of this thread, which is over."""
+        wait.over = True
+        for worker in wait.workers:
             worker.scheduler.is_awake(worker, lent_here=worker.scheduler is self)
 
     def is_awake(self, worker: Any, *, lent_here: bool) -> None:
@@ -76,13 +78,13 @@ class Lending(Hiring):
         from workpool.scheduling.awaited import Wait
 
         wait = Wait()
-        told = self.begin_wait(wait)
+        heard = self.begin_wait(wait)
+        if not in_loop:  # there it is given back when the task ends
+            wait.workers = heard
         try:
             yield
         finally:
-            wait.finished = True
-            if not in_loop:  # there it is given back when the task ends
-                self.waited(told)
+            self.waited(wait)
 
     @contextmanager
     def waiting_here(self) -> Generator[None]:
@@ -93,14 +95,13 @@ class Lending(Hiring):
         from workpool.scheduling.awaited import Wait
 
         wait = Wait()
-        others = tuple(worker for worker in workers_here() if worker.scheduler is not self)
-        for worker in others:
+        wait.workers = [worker for worker in workers_here() if worker.scheduler is not self]
+        for worker in wait.workers:
             self.avoid_circle(worker, wait)
         try:
             yield
         finally:
-            wait.finished = True
-            self.waited(others)
+            self.waited(wait)
 
     def own_worker_here(self) -> Any:
         """Give the worker of this pool that has this thread, the one that began last; None if there is none."""

@@ -20,6 +20,7 @@ from workpool.task import PENDING, Task
 from workpool.waits import checked_timeout, sleep_on
 
 if TYPE_CHECKING:
+    from workpool.scheduling.awaited import Wait
     from workpool.scheduling.ledger import Epoch
     from workpool.scheduling.mapjob import MapJob
 
@@ -118,8 +119,8 @@ class Waiting(Lending):
 
     # ----------------------------------------------- waiting for one task (task.Owner)
 
-    def assist(self, task: Task[Any], timeout: float | None) -> tuple[Any, ...]:
-        """Help a task along for which the calling thread is about to wait; give the workers to be told to ``waited``.
+    def assist(self, task: Task[Any], timeout: float | None) -> Wait | None:
+        """Help a task along for which the calling thread is about to wait; give what ``waited`` is to be told, if any.
 
         A worker of this pool that waits for a task still in the queue runs it
         itself: so a task may wait for others of its pool even with one worker. It does so
@@ -134,20 +135,27 @@ class Waiting(Lending):
         if worker is not None:
             own = worker if worker.scheduler is self else self.own_worker_here()
         if own is None:
-            told = () if worker is None else self.begin_wait(task)
+            wait = None if worker is None else self._begin_wait_for(task)
             self.attend()
             # Outside: a worker may let the thread that waits read the result itself.
             runs = self.workers.get(task._worker) if task._worker is not None else None
             wait_for = getattr(runs, "wait_for", None)
             if wait_for is not None:
                 wait_for(task, timeout)
-            return told
+            return wait
         if not task.done():
             self._refuse_hopeless(own, task)
-        told = (worker,) if own is worker and self._assist_own(worker, task, timeout) else ()
+        wait = self._assist_own(worker, task, timeout) if own is worker else None
         if own is not worker or (here.below and not task.done()):
-            told += self.begin_wait(task)
-        return told
+            wait = self._begin_wait_for(task, wait)
+        return wait
+
+    def _begin_wait_for(self, task: Task[Any], wait: Wait | None = None) -> Wait:
+        from workpool.scheduling.awaited import Wait
+
+        wait = wait or Wait(task)
+        wait.workers += self.begin_wait(wait)
+        return wait
 
     def _refuse_hopeless(self, own: Any, task: Task[Any]) -> None:
         """Raise WouldDeadlock in what must return before the task can be done."""
@@ -165,9 +173,12 @@ class Waiting(Lending):
                 )
                 raise WouldDeadlock(message)
 
-    def _assist_own(self, worker: Any, task: Task[Any], timeout: float | None) -> bool:
+    def _assist_own(self, worker: Any, task: Task[Any], timeout: float | None) -> Wait | None:
         """Run a task inside the worker that waits for it, again if it comes back, or lend that worker."""
-        lent = short = False
+        from workpool.scheduling.awaited import Wait
+
+        wait: Wait | None = None
+        short = False
         while not task.done():
             self.step_aside(worker)
             claimed = False
@@ -186,14 +197,15 @@ class Waiting(Lending):
                 raise
             if not claimed:
                 worker.looks_again = apart
-                lends = self.lend_worker(worker, task)
+                wait = wait or Wait(task)
+                if self.lend_worker(worker, wait):
+                    wait.workers.append(worker)
                 worker.looks_again = False
-                lent = lent or lends
                 # Asked after that: who finds no thread for a worker counts on those that look again.
                 short = apart and self._refusals != refusals
                 if not short:
                     break
-        return lent
+        return wait
 
     def _leave_to_another(self, worker: Any, task: Task[Any], timeout: float | None) -> bool:
         """Have a worker that is about to be lent take a queued task next; lock held.
