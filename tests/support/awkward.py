@@ -14,10 +14,13 @@ __all__ = [
     "Frozen",
     "HidesTrace",
     "HugeText",
+    "NoNotes",
+    "NoTraceback",
     "NotHere",
     "PicklesOnce",
     "RebuildsBadly",
     "SetsNothing",
+    "Unaskable",
     "comes_apart",
     "give",
     "give_or_keep",
@@ -67,6 +70,31 @@ class HidesTrace(Exception):
         if name in {"__traceback__", "__cause__", "__context__"}:
             raise LookupError(name)
         return super().__getattribute__(name)
+
+
+class NoTraceback(Exception):
+    """An error that takes no traceback."""
+
+    def with_traceback(self, _: object) -> NoReturn:
+        raise LookupError("no traceback")
+
+
+class NoNotes(Exception):
+    """An error that takes no notes."""
+
+    def add_note(self, _: object) -> NoReturn:
+        raise LookupError("no notes")
+
+    __notes__: Any = ()
+
+
+class _Unanswering(type):
+    def __instancecheck__(cls, _: object) -> NoReturn:
+        raise LookupError("no answer")
+
+
+class Unaskable(Exception, metaclass=_Unanswering):
+    """A kind of errors that does not tell which are of it."""
 
 
 class FailsToPickle:

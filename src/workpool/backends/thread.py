@@ -20,12 +20,13 @@ from typing import TYPE_CHECKING, Any
 from workpool._compat import gil_enabled
 from workpool.backends.base import Capabilities
 from workpool.backends.local import LocalRunner
+from workpool.backends.losing import lose_all
 from workpool.backends.reports import begin_reports, end_reports
 from workpool.backends.told import too_long
 from workpool.calm import calmly
 from workpool.errors import TimeLimitExceeded, WorkerLost, could_not_begin
 from workpool.ipc.onlookers import looked_at
-from workpool.scheduling.chunk import Chunk, Item, Piece
+from workpool.scheduling.chunk import Item, Piece
 from workpool.scheduling.worker import WorkerThread, describe, describe_item
 from workpool.situation import here
 from workpool.target import Target, send_into
@@ -139,10 +140,10 @@ class ThreadWorker(LocalRunner):
                 retired = self._drain()
                 if self.written_off:
                     self._take_the_strike()
-            except BaseException:
-                # Only what was sent into a thread that is written off gets here.
+            except BaseException as error:
+                # What was sent into a thread that is written off; else something that nobody thought of.
                 if not self.written_off:
-                    raise
+                    self._break_down(error)
             finally:
                 self._tidy_up(entered)
         finally:
@@ -311,36 +312,13 @@ class ThreadWorker(LocalRunner):
 
     def kill(self) -> None:
         """Lose what runs, and write the thread off. In one step, also for Ctrl-C."""
-        calmly(self._kill)
+        calmly(lose_all, self, f"was running when {self.scheduler.name} was killed.")
 
-    def _kill(self) -> None:
-        with self.scheduler.lock:
-            if self.written_off:
-                return
-            self.written_off = True
-            # Looked at twice: its own thread moves a task from the one to the other, and back.
-            taken, task, chunk, ended = self.taken, self.task, self.chunk, self.taken
-            handed, self.inbox = self.inbox, None
-            others: list[Task[Any] | None] = [*self._others(task)]
-            self._strike()
-            lost = WorkerLost(
-                f"{self._task_name() or 'nothing'} was running when {self.scheduler.name} was killed.",
-                task=self._task_name(),
-                worker=self.index,
-            )
-            if chunk is not None:
-                self.drop_chunk(chunk, lost)
-            if taken.__class__ is Chunk:
-                taken.job.close(lost)
-                taken.job.drop(taken.size)
-            else:
-                others.append(taken)
-            others += [handed, ended if ended.__class__ is Task else None]
-        self.scheduler.sweep()
-        self._abandon()
-        for each in (*others, task):
-            if each is not None:
-                self.scheduler.settle(each, None, lost)
+    def _break_down(self, error: BaseException) -> None:
+        """Lose what is in hand rather than leave it pending for ever (in this very thread)."""
+        name = self.scheduler.name
+        lose_all(self, f"was lost with thread {self.index} of {name}, which broke down.", error)
+        _log.error("worker %d of %s broke down, and is replaced", self.index, name, exc_info=error)
 
     def _write_off(
         self, task: Task[Any], attempt: int | None = None, *, cancelled: bool = False

@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Mapping
+from contextlib import suppress
 from types import MappingProxyType
 from typing import TYPE_CHECKING, Any, cast
 
 import attrs
 
-from workpool.errors import WorkerLost
+from workpool.errors import WorkerLost, brief
 from workpool.plain import plain
 
 if TYPE_CHECKING:
@@ -184,11 +185,31 @@ class Terms:
 
     def retries_after(self, error: BaseException, attempts: int) -> bool:
         """Tell whether a call that failed so, at its ``attempts``-th attempt, runs again."""
-        return attempts <= self.retries and isinstance(error, self.retry_on)
+        if attempts > self.retries:
+            return False
+        try:
+            return isinstance(error, self.retry_on)
+        except (
+            BaseException
+        ) as failure:  # a metaclass of the user's: with no answer there is no other attempt
+            _note_failure(error, failure)
+            return False
 
     def pause_before(self, attempt: int) -> float:
         """Give the seconds to wait before the next attempt: backoff, doubled each time."""
         return self.backoff * 2.0 ** min(attempt - 1, _MOST_DOUBLINGS) if self.backoff else 0.0
+
+
+def _note_failure(error: BaseException, failure: BaseException) -> None:
+    """Say in an error's notes why it was the last; if Ctrl-C struck there, have it heard."""
+    from workpool.calm import is_ctrl_c, ring_again
+
+    if is_ctrl_c(failure):
+        ring_again(failure)
+        return
+    text = f"It was not tried again: to ask whether it is one of retry_on raised {brief(failure)}"
+    with suppress(Exception):  # what notes it has are whatever the user's code put there
+        BaseException.add_note(error, text)
 
 
 _USUAL = Terms()

@@ -9,6 +9,7 @@ runs in threads of its own (``State.aside``).
 from __future__ import annotations
 
 import heapq
+import logging
 import threading
 from itertools import count
 from time import monotonic
@@ -22,6 +23,8 @@ if TYPE_CHECKING:
     from collections.abc import Callable
 
 __all__ = ["Timer", "Timers"]
+
+_log = logging.getLogger("workpool")
 
 _FEW = 256  # timers that may be kept, whether or not they are cancelled
 
@@ -119,6 +122,9 @@ class Timers:
                 else:
                     self._news.clear()  # under the lock: what comes after this look puts it up again
             if call is not None:
-                call()
+                try:
+                    call()
+                except BaseException:  # those behind it are due as well
+                    _log.exception("a call that was due in %s failed", self._name)
             elif left is None or left > 0:
                 self._news.wait(left)
