@@ -94,6 +94,7 @@ class Task(Facts, Future[R]):
     _extras: Extras | None
     _heed: tuple[Callable[[], object], ...] = ()  # to be called when it becomes unwanted
     _lock: Any  # guards _stage, _result, _exception, _extras
+    _hurried_at: int = -1  # the attempts before which it was put first in the queue, for who waits
     _owner: Owner | None
     _payload: Any
     _result: Any

@@ -93,6 +93,19 @@ def test_priorities_hold_between_maps_and_tasks(make_pool: MakePool, busy: Busy)
     assert run_in_turn(pool, busy, submit, expected) == expected
 
 
+def test_many_priorities_are_quick(make_pool: MakePool, busy: Busy) -> None:
+    """A task costs no more where each has one of its own."""
+    pool = make_pool(1)
+    views = [pool.options(priority=n) for n in range(10_000)]
+    with busy(pool):
+        began = time.process_time()
+        submitted = [view.submit(tasks.double, 1) for view in reversed(views)]
+        assert time.process_time() - began < 1.0
+        assert [*pool._scheduler.queue] == submitted[::-1]
+    pool.join(DEADLINE)
+    assert time.process_time() - began < 5.0
+
+
 def test_the_pool_has_a_default_priority(make_pool: MakePool, busy: Busy) -> None:
     """Terms given to the pool hold for calls that say nothing else."""
     pool = make_pool(1, priority=5)

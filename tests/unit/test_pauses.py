@@ -10,7 +10,8 @@ from typing import Any, NoReturn
 
 import pytest
 
-from tests.support.gates import DEADLINE, in_background
+from tests.support import tasks
+from tests.support.gates import DEADLINE, Gate, in_background
 from tests.support.on_the_way import stopped_before
 from tests.support.queues import until
 from workpool import Pool
@@ -88,6 +89,44 @@ def test_a_map_that_ends_as_an_item_begins_to_pause(how: str) -> None:
     pool.join(DEADLINE)
     assert pool.unfinished == 0
     in_background(pool.shutdown).result()
+
+
+@pytest.mark.parametrize("timeout", [None, DEADLINE])
+def test_a_task_that_ran_for_who_waits_pauses_like_any_other(
+    pool: Pool, timeout: float | None
+) -> None:
+    """Its old place in the queue is none any more: whoever comes by leaves it to its pause."""
+    began: list[int] = []
+
+    def flaky() -> NoReturn:
+        began.append(1)
+        raise LookupError
+
+    outer = pool.options(retries=0).submit(lambda: pool.submit(flaky).result(timeout))
+    until(lambda: bool(pool._scheduler._delayed))
+    until(
+        lambda: pool._scheduler._extra == 1
+    )  # who waits has lent its place, and somebody takes what is queued
+    assert pool.submit(int).result(DEADLINE) == 0
+    assert len(began) == 1
+    pool._scheduler.kill()
+    with pytest.raises(Exception):  # noqa: B017 - of the end
+        outer.result(DEADLINE)
+
+
+def test_a_task_that_is_asked_for_often_stands_in_the_queue_twice_at_most(pool: Pool) -> None:
+    """Where the worker that was lent for it is busy with something else."""
+    with Gate() as gate:
+
+        def ask_often() -> int:
+            held, task = pool.submit(tasks.hold, gate.path, 1), pool.submit(int)
+            for each in (held, *[task] * 20):
+                with pytest.raises(TimeoutError):
+                    each.result(0.01)
+            return pool._scheduler.queue.head.count(task)
+
+        assert pool.submit(ask_often).result(DEADLINE) == 2
+    pool.join(DEADLINE)
 
 
 def test_a_task_that_is_called_off_as_it_begins_to_pause(pool: Pool) -> None:

@@ -224,7 +224,7 @@ class Hiring(Settling):
             tasks: list[Task[Any]] = []
             for entry in entries:
                 if entry.__class__ is Task:
-                    if entry._stage is PENDING:
+                    if entry._stage is PENDING and entry not in self._delayed:
                         entry._stage = RUNNING  # claimed: settled below
                         self.queue.waiting -= 1
                         tasks.append(entry)

@@ -48,7 +48,7 @@ __all__ = ["Scheduler"]
 class Scheduler(Taking, Retrying, Ending):
     """The queue of one pool and the workers that drain it."""
 
-    def submit(  # noqa: C901, PLR0912 - its way is short where nothing is in the way
+    def submit(  # noqa: C901, PLR0915 - its way is short where nothing is in the way
         self, task: Task[Any], *, timeout: float | None = None
     ) -> None:
         """Accept a task: hand it to an idle worker, or queue it.
@@ -88,16 +88,17 @@ class Scheduler(Taking, Retrying, Ending):
                             worker.wake()
                             return
                     elif not self.queue_size or queue.waiting < self.queue_size:
+                        priority = task._terms.priority
+                        plain = priority == 0 and queue.plain
+                        level = queue.head if plain else queue.level(priority)
                         task.id = next(self._ids)
                         task._epoch = epoch = self.ledger.current
+                        # From here on there is one C call, so nothing can come between it and the count.
                         epoch.left += 1
                         queue.waiting += 1
-                        priority = task._terms.priority
-                        if priority == 0 and queue.plain:
-                            # One C call: nothing can come between it and the count.
-                            queue.head.append(task)
-                        else:
-                            queue.push(task, priority)
+                        if level is not queue.head and (priority < queue.first or not queue.head):
+                            queue.head, queue.first = level, priority
+                        level.append(task)
                         if len(self.workers) >= self.max_workers + self._extra and not idle:
                             if self.hushed:
                                 self.listen()

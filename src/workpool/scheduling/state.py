@@ -82,7 +82,9 @@ class State:
         self.name = name
         self.max_workers = max_workers
         self.queue_size = queue_size
-        self.queue = TaskQueue()
+        # Units that wait for their next attempt, and the timer of each, when it is made.
+        self._delayed: dict[Any, list[Timer]] = {}
+        self.queue = TaskQueue(self._delayed)
         self.ledger = Ledger()
         self.pace = Pace()
         self.tally = Tally() if tally is None else tally
@@ -108,8 +110,6 @@ class State:
         self._extra: int = 0  # workers beyond max_workers, one for each that waits for its own pool
         self._refusals: int = 0  # how often the system had nothing to start a worker with
         self._awaited: Awaited | None = None  # by workers of other pools, here
-        # Units that wait for their next attempt, and the timer of each, when it is made.
-        self._delayed: dict[Any, list[Timer]] = {}
         self.called_off = False  # what has not begun is cancelled, and so is each next attempt
         self._make_worker = make_worker
         self._borrows_callers = borrows_callers  # a worker runs tasks in the thread that starts it

@@ -225,8 +225,11 @@ class Waiting(Lending):
             return False
         if task._stage is not PENDING or task._epoch is None:
             return False
-        # It stands in the queue twice: whoever comes to the second finds it begun.
-        self.queue.push(task, task._terms.priority, front=True)
+        # It stands in the queue twice: whoever comes to the second finds it begun. No more than that, however
+        # often it is waited for before it is.
+        if task._hurried_at != task._attempts:
+            self.queue.push(task, task._terms.priority, front=True)
+            task._hurried_at = task._attempts
         return True
 
     def before_foreign_wait(self, task: Task[Any]) -> None:
