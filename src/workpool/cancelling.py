@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any
 
 from workpool.calm import calmly
 from workpool.errors import Midway
+from workpool.headroom import ensure_headroom
 from workpool.midway import held_here
 
 if TYPE_CHECKING:
@@ -24,6 +25,7 @@ __all__ = ["cancel"]
 
 def cancel(task: Any, *, kill: bool) -> bool:
     """Cancel a task, or end it if it runs; tell whether that is done."""
+    ensure_headroom()
     try:
         done = calmly(_withdraw, task, held_here(), kill)
         if done is None:  # it runs; to end it may take a while, in which Ctrl-C is heard

@@ -18,6 +18,9 @@ class Owner(Protocol):
     def withdrew(self, task: Any) -> None:
         """Give back the place of a task that was cancelled before it started; called with the lock held."""
 
+    def taken_off(self, task: Any) -> None:
+        """Give back the place of a task that is begun or settled from outside; called with the lock held."""
+
     def count_done(self, task: Any) -> None:
         """Count a task done; called with the lock held."""
 

@@ -21,7 +21,7 @@ done, is one step; a task of no pool uses a lock common to all such tasks.
 from __future__ import annotations
 
 import logging
-from concurrent.futures import CancelledError, Future, InvalidStateError
+from concurrent.futures import CancelledError, Future
 from concurrent.futures._base import (
     CANCELLED,
     CANCELLED_AND_NOTIFIED,
@@ -41,8 +41,9 @@ from workpool.facts import Facts
 from workpool.foreign import Condition, Waiters, noted
 from workpool.midway import known
 from workpool.naming import function_name
+from workpool.outside import begin, settle
 from workpool.situation import here
-from workpool.waiters import Extras
+from workpool.waiters import Extras, flatly
 from workpool.waits import checked_timeout, make_sleeper, sleep_on
 
 if TYPE_CHECKING:
@@ -93,8 +94,8 @@ class Task(Facts, Future[R]):
     _exception: BaseException | None
     _extras: Extras | None
     _heed: tuple[Callable[[], object], ...] = ()  # to be called when it becomes unwanted
-    _lock: Any  # guards _stage, _result, _exception, _extras
     _hurried_at: int = -1  # the attempts before which it was put first in the queue, for who waits
+    _lock: Any  # guards _stage, _result, _exception, _extras
     _owner: Owner | None
     _payload: Any
     _result: Any
@@ -234,31 +235,23 @@ class Task(Facts, Future[R]):
             self._owner.without_lock(partial(self.add_done_callback, fn))
             return
         if done:
-            self._call_back(fn)
+            flatly(partial(self._call_back, fn))
         elif self._owner is not None:
             self._owner.listen()
             if here.worker is not None and in_asyncio():
                 self._owner.before_callback(self)
 
     def set_running_or_notify_cancel(self) -> bool:
-        """Start the task; ``False`` if it was cancelled. For executors and tests."""
-        with self._lock:
-            if self._stage == PENDING:
-                self._stage = RUNNING
-                return True
-            if self._stage == CANCELLED_AND_NOTIFIED:
-                return False
-            state = self._stage
-        message = f"Future in unexpected state: {state}"
-        raise RuntimeError(message)
+        """Start the task; ``False`` if it was cancelled. For executors and tests: no worker begins it then."""
+        return begin(self)
 
     def set_result(self, result: R) -> None:
-        """Settle the task with a result. For executors and tests."""
-        self._set(result, None)
+        """Settle the task with a result. For executors and tests: what a worker makes of it is dropped."""
+        settle(self, result, None)
 
     def set_exception(self, exception: BaseException | None) -> None:
         """Settle the task with an error. For executors and tests."""
-        self._set(None, exception)
+        settle(self, None, exception)
 
     def __await__(self) -> Generator[Any, None, R]:
         """Wait without blocking a thread, in asyncio or trio; cancelling the await cancels the task."""
@@ -376,17 +369,6 @@ class Task(Facts, Future[R]):
         finally:
             if wait is not None and owner is not None:
                 owner.waited(wait)
-
-    def _set(self, result: Any, exception: BaseException | None) -> None:
-        with self._lock:
-            # No call between the look and the change: see above.
-            if self._stage in (FINISHED, CANCELLED_AND_NOTIFIED, CANCELLED):
-                message = f"{self._stage}: {self!r}"
-                raise InvalidStateError(message)
-            self._result, self._exception, self._stage = result, exception, FINISHED
-            extras = self.settle(result, exception)
-        if extras is not None:
-            extras.tell(self)
 
     def _call_back(self, fn: Callable[[Task[R]], object]) -> None:
         try:

@@ -6,17 +6,21 @@ Most tasks of a batch are waited for by nobody, and carry none of this.
 from __future__ import annotations
 
 import logging
+import threading
+from collections import deque
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
 from workpool.calm import is_heard, loudly, ring_again
 from workpool.foreign import tell
+from workpool.headroom import stack_is_deep
 from workpool.situation import here
 from workpool.waits import wake_all
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-__all__ = ["Extras"]
+__all__ = ["Extras", "flatly"]
 
 _log = logging.getLogger("concurrent.futures")
 
@@ -33,11 +37,15 @@ class Extras:
         self.callbacks: list[Callable[[Any], object]] = []
         self.sleepers: list[Any] = []  # a held lock for each thread in result()
 
-    def tell(self, task: Any) -> None:
-        """Wake who waits for the task and run the callbacks; called once, without the lock."""
-        self.wake(task)
-        if self.callbacks:
-            self.call_back(task)
+    def tell(self, task: Any, then: Callable[[Any], object] | None = None) -> None:
+        """Wake who waits for the task and run the callbacks, then make a last call; called once, without the lock."""
+        try:
+            self.wake(task)
+        finally:
+            if self.callbacks:
+                self.call_back(task, then)
+            elif then is not None:
+                then(task)
 
     def wake(self, task: Any) -> None:
         """Wake who waits for the task."""
@@ -50,8 +58,11 @@ class Extras:
             for waiter in waiters:
                 tell(task, waiter)
 
-    def call_back(self, task: Any) -> None:
-        """Run the callbacks."""
+    def call_back(self, task: Any, then: Callable[[Any], object] | None = None) -> None:
+        """Run the callbacks, then make a last call."""
+        flatly(partial(self._call_back, task, then))
+
+    def _call_back(self, task: Any, then: Callable[[Any], object] | None) -> None:
         heard: BaseException | None = None
         before, here.calls_back = here.calls_back, task._owner
         try:
@@ -63,8 +74,58 @@ class Extras:
                     if is_heard(error):
                         heard = error
                     else:
-                        _log.exception("exception calling callback for %r", task)
+                        _log_failure(task)
         finally:
             here.calls_back = before
+            if then is not None:
+                then(task)
         if heard is not None:
             ring_again(heard)
+
+
+def flatly(call: Callable[[], None]) -> None:
+    """Run callbacks of a task.
+
+    One may end another task, whose callbacks run inside it, and so on. Where the stack is deep, these are left to the
+    outermost, which comes to them when its own are through.
+    """
+    if _here.calls_back and stack_is_deep():
+        _here.put_off.append(call)
+        return
+    before, _here.calls_back = _here.calls_back, True
+    try:
+        call()
+    finally:
+        try:
+            if not before:
+                _catch_up(_here.put_off)
+        finally:
+            _here.calls_back = before
+
+
+class _Here(threading.local):
+    """Callbacks of this thread."""
+
+    def __init__(self) -> None:
+        self.calls_back = False
+        self.put_off: deque[Callable[[], None]] = deque()
+
+
+_here = _Here()
+
+
+def _catch_up(calls: deque[Callable[[], None]]) -> None:
+    """Make calls that were put off, and those that come meanwhile, whatever one of them raises."""
+    try:
+        while calls:
+            calls.popleft()()
+    except BaseException:
+        _catch_up(calls)
+        raise
+
+
+def _log_failure(task: Any) -> None:
+    try:
+        _log.exception("exception calling callback for %r", task)
+    except Exception:  # a handler of the user's, or no stack left for one: the next callback is to run all the same
+        return

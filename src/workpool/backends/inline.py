@@ -19,6 +19,7 @@ from workpool.backends.local import LocalRunner
 from workpool.backends.reports import begin_reports, end_reports
 from workpool.calm import Listening
 from workpool.errors import WouldDeadlock, could_not_begin, without_frames
+from workpool.headroom import ensure_headroom
 from workpool.scheduling import scheduler, state, waiting
 from workpool.scheduling.worker import describe
 from workpool.situation import here, workers_here
@@ -34,6 +35,9 @@ __all__ = ["InlineBackend"]
 _log = logging.getLogger("workpool")
 
 
+# Frames: for the books before and after a task, and its own first calls; and those in which a task is failed.
+_ROOM = 60
+_LEAST = 30
 _SCHEDULING = os.path.dirname(state.__file__)
 _WAIT = {waiting.__file__, scheduler.__file__}
 # A step of a task, and what it calls.
@@ -72,6 +76,9 @@ class InlineBackend:
 
     def make_worker(self, scheduler: Scheduler, index: int) -> InlineWorker:
         """Make a worker for one burst of tasks."""
+        ensure_headroom(
+            _LEAST
+        )  # else nothing is done here, and what is queued runs for whoever waits for it
         return InlineWorker(self, scheduler, index)
 
     def describe(self) -> str:
@@ -118,6 +125,7 @@ class InlineWorker(LocalRunner):
 
     def start(self) -> None:
         """Run all that is queued, in this thread."""
+        ensure_headroom(_ROOM)  # else it fails: it is not begun at all, or done whole
         before = here.worker, here.below, here.situation
         with Listening(_keeps_books) as listening:
             self._listening = listening

@@ -15,8 +15,9 @@ from typing import TYPE_CHECKING, Any
 
 from workpool.backends.told import Told
 from workpool.calm import calmly
+from workpool.headroom import stack_is_deep
 from workpool.scheduling.chunk import Chunk, Item, Piece
-from workpool.scheduling.worker import describe, describe_item, is_in_c, no_clock, stack_is_deep
+from workpool.scheduling.worker import describe, describe_item, is_in_c, no_clock
 from workpool.situation import Situation
 from workpool.traces import begin_below
 

@@ -213,12 +213,11 @@ class Scheduler(Taking, Retrying, Ending):
                     unit._worker = worker.index  # as in next_unit
         if extras is None:
             return True
-        extras.tell(task)
         if silent:
+            extras.tell(task)
             return True
+        extras.tell(task, self.told)
         worker.taken = None
-        with self.lock:
-            self.dismiss(task._epoch, 1)
         return False
 
     def enqueue_job(self, job: MapJob) -> None:

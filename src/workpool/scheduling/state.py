@@ -275,6 +275,10 @@ class State:
         It is counted done when that is told. But its place is free before: a callback may put another task there.
         """
         self.tally.withdrew(task)
+        self.taken_off(task)
+
+    def taken_off(self, task: Task[Any]) -> None:
+        """Give back the place of a task that waited and will not come by it; lock held (task.Owner)."""
         if task._epoch is not None:  # else one of the late, which never comes on the books now
             if self._delayed:
                 self._end_pause(task)
@@ -291,16 +295,14 @@ class State:
         """Tell who waits for a task that is over, and count it done when they know; without the lock (task.Owner)."""
         if extras.callbacks and self.timers.is_this_thread:
             extras.wake(task)  # first, so that a limit is known of in time
-            self.aside(partial(self._tell, extras.call_back, task))
+            self.aside(partial(extras.call_back, task, self.told))
         else:
-            self._tell(extras.tell, task)
+            extras.tell(task, self.told)
 
-    def _tell(self, tell: Callable[[Task[Any]], None], task: Task[Any]) -> None:
-        try:
-            tell(task)
-        finally:
-            with self.lock:
-                self.count_done(task)
+    def told(self, task: Task[Any]) -> None:
+        """Count a task done, whose callbacks have run."""
+        with self.lock:
+            self.count_done(task)
 
     def aside(self, call: Callable[[], object]) -> None:
         """Have a call of user code made by a thread that lives only for that, and not by the timers' thread.

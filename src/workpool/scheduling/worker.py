@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import sys
 import threading
 from time import monotonic
 from types import BuiltinFunctionType, MethodDescriptorType
@@ -27,10 +26,7 @@ __all__ = [
     "describe_item",
     "is_in_c",
     "no_clock",
-    "stack_is_deep",
 ]
-
-_DEEP = 0.6  # of the frames that Python allows
 
 
 class Worker(Protocol):
@@ -160,15 +156,6 @@ def no_clock(name: str, error: RuntimeError) -> WorkerLost:
     )
     lost.__cause__ = error
     return lost
-
-
-def stack_is_deep() -> bool:
-    """Tell whether most of the frames that Python allows are used: the rest is for a task's own calls."""
-    try:
-        sys._getframe(int(_DEEP * sys.getrecursionlimit()))
-    except ValueError:
-        return False
-    return True
 
 
 def is_in_c(fn: Callable[..., Any]) -> bool:
