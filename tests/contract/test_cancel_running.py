@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from concurrent.futures import CancelledError
 from functools import partial
 
 import pytest
@@ -9,6 +10,7 @@ import pytest
 from tests.contract.conftest import MakePool
 from tests.support import tasks
 from tests.support.gates import DEADLINE, Gate, in_background
+from tests.support.on_the_way import stopped_before
 from workpool import Pool, Task
 
 
@@ -53,6 +55,64 @@ def test_items_see_that_their_map_call_was_closed(
     assert sorted(gate.arrivals(2)) == ["told True", "told True"]
     in_background(pool.join, DEADLINE).result()
     assert gate.waiting() == []
+
+
+@pytest.mark.needs("concurrent")
+@pytest.mark.lacks("far")  # as above
+@pytest.mark.parametrize("limit", [None, 2 * DEADLINE])
+def test_items_that_have_not_begun_never_do_when_the_pool_is_shut_down(
+    make_pool: MakePool, gate: Gate, limit: float | None
+) -> None:
+    """With cancel_futures: also those that have left the queue, together with the one that runs."""
+    pool = make_pool(1, time_limit=limit)
+    told = partial(tasks.tell_if_cancelled, DEADLINE, gate.path)
+    results = pool.map(told, range(6), chunksize=6)
+    assert gate.arrival() == "begun"
+    in_background(pool.shutdown, cancel_futures=True).result()
+    assert gate.waiting() == ["told True"]
+    assert pool.unfinished == 0
+    with pytest.raises(CancelledError):
+        next(results)
+
+
+@pytest.mark.needs("own_threads")
+@pytest.mark.parametrize("how", ["close", "cancel"])
+def test_a_chunk_that_a_thread_has_taken_is_not_begun(
+    make_pool: MakePool, gate: Gate, how: str
+) -> None:
+    """Nobody wants it any more when it comes to that: none of its items runs."""
+    pool = make_pool(1)
+    assert pool.submit(tasks.double, 1).result(DEADLINE) == 2
+    with stopped_before(pool._scheduler.workers[0], "run_chunk") as taking:
+        results = pool.map(tasks.reporting(gate.path), [1, 2], chunksize=2)
+        taking.arrival()
+        if how == "close":
+            results.close()
+        else:
+            pool.shutdown(wait=False, cancel_futures=True)
+    pool.join(DEADLINE)
+    assert gate.waiting() == []
+    assert pool.unfinished == 0
+
+
+@pytest.mark.lacks("concurrent")
+@pytest.mark.parametrize("how", ["kill", "cancel"])
+def test_an_item_may_end_its_pool(pool: Pool, how: str) -> None:
+    """The items behind it never begin."""
+    ran: list[int] = []
+
+    def end(n: int) -> None:
+        ran.append(n)
+        if how == "kill":
+            pool.kill()
+        else:
+            pool.shutdown(wait=False, cancel_futures=True)
+
+    results = pool.map(end, range(5), chunksize=5)
+    assert ran == [0]
+    with pytest.raises(CancelledError):
+        next(results)
+    pool.join(DEADLINE)
 
 
 @pytest.mark.needs("concurrent")

@@ -17,7 +17,7 @@ from workpool import _compat, facts, naming, task, waiters
 from workpool.backends.base import Capabilities
 from workpool.backends.local import LocalRunner
 from workpool.backends.reports import begin_reports, end_reports
-from workpool.calm import Listening
+from workpool.calm import Listening, calmly
 from workpool.errors import WouldDeadlock, could_not_begin, without_frames
 from workpool.headroom import ensure_headroom
 from workpool.scheduling import scheduler, state, waiting
@@ -247,8 +247,13 @@ class InlineWorker(LocalRunner):
         self._away.set()
 
     def kill(self) -> None:
-        """Nothing to end: what runs, runs in a caller's thread. It is asked to stop."""
+        """Begin no more. What runs, runs in a caller's thread: there is nothing to end, and it is asked to stop."""
         self.asked_to_end = True
+        calmly(self._kill)
+
+    def _kill(self) -> None:
+        with self.scheduler.lock:
+            self._call_off()
 
     def end_task(self, task: Task[Any]) -> bool:
         """Say that a caller's thread cannot be ended."""

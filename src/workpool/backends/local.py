@@ -159,6 +159,10 @@ class LocalRunner(Told):
         with scheduler.lock:  # in one step, for whoever takes the chunk from this thread
             if self.written_off:
                 return  # killed since it was taken, and counted by that
+            if chunk.job.closed:
+                chunk.job.drop(chunk.size)
+                self.taken = None
+                return
             self.handed_out, self._item = 0, None
             self.chunk, self.taken = chunk, None
         self.began = began = monotonic()

@@ -8,13 +8,13 @@ from typing import TYPE_CHECKING, Any
 from workpool.errors import TimeLimitExceeded
 from workpool.ipc.stacktext import stack_of_thread
 from workpool.naming import function_name
+from workpool.scheduling.chunk import Chunk
 from workpool.scheduling.worker import describe, describe_item
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
     from workpool.printing import Lines, Who
-    from workpool.scheduling.chunk import Chunk
     from workpool.scheduling.scheduler import Scheduler
     from workpool.task import Task
 
@@ -30,6 +30,7 @@ class Told:
     task: Task[Any] | None  # what runs now, a task
     chunk: Chunk | None  # or a chunk
     began: float
+    taken: Any  # what is in hand, and does not run yet
     asked_to_end: bool  # all that runs here
     _lines: Lines | None  # printed by items, once one has
 
@@ -69,11 +70,22 @@ class Told:
 
     def ask_to_end(self, what: object) -> None:
         """Begin no more items of a closed map call; lock held for that. What runs here looks at its own mark."""
-        self.asked_to_end = self.asked_to_end or what is None
+        if what is None:
+            self.asked_to_end = True
+            if not self.scheduler.killed:  # else `kill` says what becomes of them
+                self._call_off()
         chunk = self.chunk
         if chunk is not None and chunk.job is what and (rest := chunk.take_back(chunk.size)):
             self.scheduler.litter.append(rest)
             rest.job.drop(rest.size)
+
+    def _call_off(self) -> None:
+        """Close the map call of a chunk of which something has not begun; lock held."""
+        taken, chunk = self.taken, self.chunk
+        if taken.__class__ is Chunk:
+            taken.job.close()
+        if chunk is not None and chunk.todo:
+            chunk.job.close()
 
     def _cancelled(self) -> bool:
         task, chunk = self.task, self.chunk

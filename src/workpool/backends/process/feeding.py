@@ -17,6 +17,7 @@ from workpool.backends.process.books import Order, answer, name_of
 from workpool.backends.process.outcomes import take_outcomes
 from workpool.backends.process.packing import pack_chunk, pack_tasks
 from workpool.backends.process.seizing import Seizing
+from workpool.calm import calmly
 from workpool.errors import TimeLimitExceeded
 from workpool.ipc import pickling, serving
 from workpool.ipc.borrowing import Borrowed
@@ -30,6 +31,7 @@ from workpool.task import Task
 if TYPE_CHECKING:
     from workpool.backends.process.flights import Flight
     from workpool.ipc.launch import WorkerHandle
+    from workpool.scheduling.chunk import Chunk
 
 __all__ = ["Feeding"]
 
@@ -233,7 +235,7 @@ class Feeding(Seizing):
                 handle.kill()
                 continue
             if order is None or isinstance(order, MapJob):
-                recall = self._tell_items(handle, order) or recall
+                self._tell_items(handle, order)
                 continue
             task = order if isinstance(order, Task) else order[0]
             number = self._flights.number_of(task)
@@ -264,16 +266,33 @@ class Feeding(Seizing):
         handle.kill()
         return True
 
-    def _tell_items(self, handle: WorkerHandle, job: MapJob | None) -> bool:
-        """Let the items of a closed map call (or all calls there are) know; tell whether some have not begun."""
+    def _tell_items(self, handle: WorkerHandle, job: MapJob | None) -> None:
+        """Let the items of a closed map call (or all calls there are) know, and have back those that have not begun."""
         begun, _ = handle.journal.begun()
-        waiting = False
-        for flight in self._flights:
-            if job is None or (flight.chunk is not None and flight.chunk.job is job):
-                last = flight.first + flight.size - 1
-                handle.control((serving.CANCEL, flight.first, last))
-                waiting = waiting or (job is not None and last > begun)
-        return waiting
+        told = [
+            flight
+            for flight in self._flights
+            if job is None or (flight.chunk is not None and flight.chunk.job is job)
+        ]
+        waiting = [
+            flight.chunk
+            for flight in told
+            if flight.chunk is not None and flight.first + flight.size - 1 > begun
+        ]
+        # First: an item that hears of it may end at once, and the next one begin.
+        if waiting:
+            self._recall(handle)
+        for flight in told:
+            handle.control((serving.CANCEL, flight.first, flight.first + flight.size - 1))
+        if job is None:
+            for chunk in waiting:
+                calmly(self._call_off, chunk)
+
+    def _call_off(self, chunk: Chunk) -> None:
+        """Close the map call of a chunk of which something has not begun: that is one more order."""
+        with self.scheduler.lock:
+            if not self.scheduler.killed:
+                chunk.job.close()
 
     def _recall(self, handle: WorkerHandle) -> None:
         """Have everything back that has not begun."""
