@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import gc
+import threading
+import time
 import weakref
 from types import TracebackType
 from typing import Any
@@ -12,9 +14,9 @@ import pytest
 from tests.contract.conftest import MakePool
 from tests.support import tasks
 from tests.support.backends import Kind
-from tests.support.gates import DEADLINE
+from tests.support.gates import DEADLINE, Gate, in_background
 from tests.support.queues import until
-from workpool import InitializerFailed, Pool
+from workpool import InitializerFailed, NotPicklable, Pool, Task, WorkerLost
 
 
 class Request:
@@ -55,6 +57,61 @@ def test_each_task_and_item_has_an_error_of_its_own(make_pool: MakePool) -> None
     errors: list[object] = list(results)
     assert {type(error) for error in errors} == {InitializerFailed}
     assert len({id(error) for error in errors}) == 3
+
+
+def test_as_many_items_as_there_are_fail_at_once(make_pool: MakePool) -> None:
+    """Their errors are made when they are asked for: the first is told as soon as that of a short input."""
+    pool = make_pool(1, initializer=tasks.fail_at, initargs=(1,))
+    began = time.process_time()
+    results = pool.map(tasks.double, range(300_000))
+    with pytest.raises(InitializerFailed):
+        next(results)
+    pool.join(DEADLINE)
+    assert time.process_time() - began < 0.7
+
+
+def test_as_many_items_as_there_are_have_an_error_each(make_pool: MakePool, gate: Gate) -> None:
+    """At its place, behind what came before."""
+    pool = make_pool(1, initializer=tasks.fail_to_start, initargs=(gate.path, "no"))
+    calls = in_background(
+        lambda: list[object](pool.map(tasks.double, range(3_000), return_exceptions=True))
+    )
+    gate.arrival()
+    gate.open()
+    errors = calls.result()
+    assert len({id(error) for error in errors}) == len(errors) == 3_000
+    assert {type(error) for error in errors} == {InitializerFailed}
+
+
+@pytest.mark.needs("pickles")
+@pytest.mark.parametrize("chunksize", [None, 5])
+def test_items_whose_function_cannot_travel_have_an_error_each(
+    pool: Pool, chunksize: int | None
+) -> None:
+    """It was one and the same, and grew by the frames of each that raised it."""
+    errors: list[object] = list(
+        pool.map(threading.Lock().locked, range(5), chunksize=chunksize, return_exceptions=True)  # type: ignore[arg-type] # it takes no item, and is never called
+    )
+    assert {type(error) for error in errors} == {NotPicklable}
+    assert len({id(error) for error in errors}) == 5
+
+
+@pytest.mark.needs("own_threads")
+def test_what_is_lost_with_a_thread_has_an_error_each(make_pool: MakePool, gate: Gate) -> None:
+    """Tasks that waited for one another there."""
+    pool = make_pool(1)
+    inner: list[Task[int]] = []
+
+    def wait_for_another() -> int:
+        inner.append(pool.submit(tasks.hold, gate.path, 1))
+        return inner[0].result()
+
+    outer = pool.submit(wait_for_another)
+    gate.arrival()
+    pool.kill()
+    errors = [outer.exception(DEADLINE), inner[0].exception(DEADLINE)]
+    assert [type(error) for error in errors] == [WorkerLost] * 2
+    assert errors[0] is not errors[1]
 
 
 def test_nothing_of_a_caller_is_kept_by_a_pool_that_refused_it(kind: Kind) -> None:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-from workpool.errors import WorkerLost
+from workpool.errors import WorkerLost, anew
 from workpool.scheduling.chunk import Chunk
 from workpool.task import Task
 
@@ -15,7 +15,7 @@ __all__ = ["lose_all"]
 
 
 def lose_all(worker: ThreadWorker, why: str, cause: BaseException | None = None) -> bool:
-    """Write a thread off and fail what it has; False if that is done. In one step, for whoever calls it so."""
+    """Write a thread off and fail what it has, each with an error of its own; False if it is written off already."""
     scheduler = worker.scheduler
     with scheduler.lock:
         if worker.written_off:
@@ -30,9 +30,9 @@ def lose_all(worker: ThreadWorker, why: str, cause: BaseException | None = None)
         lost = WorkerLost(f"{name or 'nothing'} {why}", task=name, worker=worker.index)
         lost.__cause__ = cause
         if chunk is not None:
-            worker.drop_chunk(chunk, lost)
+            worker.drop_chunk(chunk, anew(lost))
         if taken.__class__ is Chunk:
-            taken.job.close(lost)
+            taken.job.close(anew(lost))
             taken.job.drop(taken.size)
         else:
             others.append(taken)
@@ -41,5 +41,5 @@ def lose_all(worker: ThreadWorker, why: str, cause: BaseException | None = None)
     worker._abandon()
     for each in (*others, task):
         if each is not None:
-            scheduler.settle(each, None, lost)
+            scheduler.settle(each, None, anew(lost))
     return True

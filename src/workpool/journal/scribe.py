@@ -277,6 +277,7 @@ class Scribe:
     def _dump(self, piece: Piece, rows: list[Row]) -> None:
         """Pickle the results of a piece; one that has no pickle becomes that item's error."""
         errors = piece.errors or {}
+        unkept: dict[int, BaseException] = {}
         for offset, value in enumerate(piece.values):
             position = piece.start + offset
             known = self._digests.pop(position, None)
@@ -285,11 +286,12 @@ class Scribe:
             try:
                 data = self._pickle(value, position)
             except WorkpoolError as error:
-                errors[offset] = error
+                unkept[offset] = error
                 piece.values[offset] = None
             else:
                 rows.append((position, known, data))
-        piece.errors = errors or None
+        if unkept:
+            piece.errors = {**errors, **unkept}
 
     def _pickle(self, value: Any, position: int) -> bytes:
         try:

@@ -7,15 +7,18 @@ done, the rest taken back or lost. Both are guarded by the scheduler's lock.
 from __future__ import annotations
 
 from collections import deque
+from collections.abc import Mapping
 from time import monotonic
 from typing import TYPE_CHECKING, Any
 
+from workpool.errors import anew
+
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Iterator, Sequence
 
     from workpool.scheduling.mapjob import MapJob
 
-__all__ = ["Chunk", "Item", "Piece"]
+__all__ = ["Alike", "Chunk", "Item", "Piece"]
 
 _NOTHING: deque[Any] = deque()  # of every chunk that is not opened
 
@@ -26,11 +29,32 @@ class Piece:
     __slots__ = ("errors", "start", "values")
 
     def __init__(
-        self, start: int, values: list[Any], errors: dict[int, BaseException] | None
+        self, start: int, values: list[Any], errors: Mapping[int, BaseException] | None
     ) -> None:
         self.start = start
         self.values = values
         self.errors = errors  # by offset in values; None when all went well
+
+
+class Alike(Mapping[int, BaseException]):
+    """One error for each of so many items that fail for one reason: each has its own, made when it is looked up."""
+
+    __slots__ = ("_count", "_reason")
+
+    def __init__(self, count: int, reason: BaseException) -> None:
+        self._count = count
+        self._reason = reason  # never raised itself
+
+    def __getitem__(self, offset: int) -> BaseException:
+        if not 0 <= offset < self._count:
+            raise KeyError(offset)
+        return anew(self._reason)
+
+    def __iter__(self) -> Iterator[int]:
+        return iter(range(self._count))
+
+    def __len__(self) -> int:
+        return self._count
 
 
 class Chunk:
@@ -67,8 +91,9 @@ class Chunk:
         """Items in it, when it is queued again."""
         return self.size
 
-    def draw(self, _: int) -> tuple[Chunk | None, bool]:
+    def draw(self, _: int, *, most: int = 0) -> tuple[Chunk | None, bool]:
         """Stand in the queue like a map call of one chunk: when it came back."""
+        del most
         if self.job.closed:
             self.job.drop(self.size)
             self.job.host.litter.append(self)

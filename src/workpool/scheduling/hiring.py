@@ -12,6 +12,7 @@ from itertools import count
 from typing import TYPE_CHECKING, Any
 
 from workpool.errors import WorkerLost, anew
+from workpool.scheduling.chunk import Alike
 from workpool.scheduling.mapjob import Chunk, MapJob, Piece
 from workpool.scheduling.settling import Settling
 from workpool.task import PENDING, RUNNING, Task
@@ -21,6 +22,8 @@ if TYPE_CHECKING:
     from workpool.scheduling.worker import Worker
 
 __all__ = ["Hiring"]
+
+_MOST_FAILED = 1_024  # items in one piece: as many errors are made at once, with the lock held
 
 
 class Hiring(Settling):
@@ -244,23 +247,17 @@ class Hiring(Settling):
                 self._rouse()
 
     def _fail_job(self, job: MapJob, entry: Any, reason: BaseException) -> None:
-        """Give every undrawn item of a map call the error, each one of its own; lock held."""
-        if entry.__class__ is Chunk:
-            job.deliver(Piece(entry.start, [None] * entry.size, _for_each(entry.size, reason)))
-            return
-        job.cut_off(anew(reason))
-        chunk, more = job.draw(1)
-        while chunk is not None:
-            self.litter.append(chunk)
-            size = chunk.size
-            job.deliver(Piece(chunk.start, [None] * size, _for_each(size, reason)))
-            if not more:
-                break
-            chunk, more = job.draw(1)
-
-
-def _for_each(size: int, reason: BaseException) -> dict[int, BaseException]:
-    return {offset: anew(reason) for offset in range(size)}
+        """Give every undrawn item of a map call the error, each one of its own when it is fetched; lock held."""
+        if entry.__class__ is not Chunk:
+            job.cut_off(anew(reason))
+        more = True
+        while more:
+            chunk, more = entry.draw(1, most=entry.undrawn)
+            if chunk is not None:
+                self.litter.append(chunk)
+                for first in range(0, chunk.size, _MOST_FAILED):
+                    size = min(_MOST_FAILED, chunk.size - first)
+                    job.deliver(Piece(chunk.start + first, [None] * size, Alike(size, reason)))
 
 
 def _sleeps(worker: Any) -> bool:

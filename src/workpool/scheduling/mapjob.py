@@ -223,8 +223,8 @@ class MapJob(Pulling):
                 self.settle(Piece(first, run, None), restored=len(run))
                 run = []
 
-    def draw(self, workers: int) -> tuple[Chunk | None, bool]:
-        """Cut the next chunk; lock held. The second value tells whether there is more."""
+    def draw(self, workers: int, *, most: int = 0) -> tuple[Chunk | None, bool]:
+        """Cut the next chunk, or ``most`` items; lock held. The second value tells whether there is more."""
         items = self._items
         lazy = items.__class__ is deque
         left = self.undrawn
@@ -232,7 +232,7 @@ class MapJob(Pulling):
             self._queued = False
             self.host.litter.append(self)
             return None, False
-        size = self.chunksize or together(self.host.pace.of(self.fn), left, workers)
+        size = most or self.chunksize or together(self.host.pace.of(self.fn), left, workers)
         if self._gaps:
             size = min(size, self._to_next_gap())
         start = self._next

@@ -13,6 +13,7 @@ from workpool.backends.engine import remote
 from workpool.errors import NotPicklable
 from workpool.ipc import pickling
 from workpool.naming import function_name
+from workpool.scheduling.chunk import Alike
 from workpool.scheduling.mapjob import Chunk, Piece
 
 if TYPE_CHECKING:
@@ -73,8 +74,8 @@ def chunk_order(scheduler: Scheduler, chunk: Chunk, number: int, worker: int) ->
     label = f"map({name})"
     function = _function(job, label)
     if isinstance(function, NotPicklable):
-        errors: dict[int, BaseException] = dict.fromkeys(range(chunk.size), function)
-        scheduler.deliver(job, Piece(chunk.start, [None] * chunk.size, errors))
+        size = chunk.size
+        scheduler.deliver(job, Piece(chunk.start, [None] * size, Alike(size, function)))
         return None
     items = chunk.items
     if _plain(items, star=job.star):

@@ -16,6 +16,7 @@ from workpool.ipc import pickling, serving
 from workpool.ipc.frames import LARGE, pack
 from workpool.naming import function_name
 from workpool.plain import plain
+from workpool.scheduling.chunk import Alike
 from workpool.scheduling.mapjob import Chunk, MapJob, Piece
 from workpool.scheduling.worker import describe
 
@@ -78,8 +79,8 @@ def pack_chunk(
     label = f"map({name})"
     blob = _function(job, label, dump, flights.far)
     if isinstance(blob, NotPicklable):
-        errors: dict[int, BaseException] = dict.fromkeys(range(len(items)), blob)
-        scheduler.deliver(job, Piece(chunk.start, [None] * len(items), errors))
+        size = len(items)
+        scheduler.deliver(job, Piece(chunk.start, [None] * size, Alike(size, blob)))
         return None
     packed, large, bad = _pack_items(chunk, items, label, flights, dump)
     if bad is not None:

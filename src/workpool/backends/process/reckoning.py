@@ -24,6 +24,7 @@ from workpool.errors import (
     WorkerStartFailed,
     anew,
 )
+from workpool.scheduling.chunk import Alike
 from workpool.scheduling.mapjob import Piece
 from workpool.task import Task
 
@@ -206,8 +207,7 @@ class Reckoning(Feeding):
             if unit.__class__ is Task:
                 self.scheduler.settle(unit, None, anew(error))
             else:
-                errors = {offset: anew(error) for offset in range(unit.size)}
-                piece = Piece(unit.start, [None] * unit.size, errors)
+                piece = Piece(unit.start, [None] * unit.size, Alike(unit.size, error))
                 self.scheduler.deliver(unit.job, piece)
 
     def _end_process(self) -> None:
