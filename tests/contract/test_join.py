@@ -12,6 +12,7 @@ import pytest
 from tests.contract.conftest import Busy, MakePool
 from tests.support import tasks
 from tests.support.gates import DEADLINE, Gate, in_background
+from tests.support.queues import until
 from workpool import JoinTimeout, Pool, Task, WouldDeadlock
 
 
@@ -141,6 +142,40 @@ def test_later_tasks_do_not_hold_a_join_up(pool: Pool, gate: Gate) -> None:
     assert list(results) == [0, 2]
     gate.open()
     assert later.result(DEADLINE) == "later"
+
+
+def test_to_look_again_and_again_costs_no_more_each_time(pool: Pool, busy: Busy) -> None:
+    """Each join seals what was submitted so far; one that gives up leaves no seal."""
+    ledger = pool._scheduler.ledger
+    with busy(pool):
+        for n in range(50):
+            pool.submit(tasks.double, n)
+            for timeout in (0, 0.001):
+                with pytest.raises(JoinTimeout):
+                    pool.join(timeout)
+        assert len(ledger._sealed) <= 1
+        assert ledger.unfinished >= 50
+    pool.join(DEADLINE)
+    assert not ledger.anything_left
+
+
+@pytest.mark.needs("concurrent")
+def test_who_only_looks_changes_nothing_for_who_waits(
+    make_pool: MakePool, make_gate: Callable[[], Gate]
+) -> None:
+    """What is submitted after a join began does not hold it up, though others looked meanwhile and gave up."""
+    pool, first, later = make_pool(2), make_gate(), make_gate()
+    pool.submit(tasks.hold, first.path, 1)
+    first.arrival()
+    joins = in_background(pool.join, DEADLINE)
+    until(lambda: bool(pool._scheduler.ledger._sealed))
+    for _ in range(3):
+        with pytest.raises(JoinTimeout):
+            pool.join(0)
+        pool.submit(tasks.hold, later.path, 2)
+    first.open()
+    joins.result()
+    assert pool.unfinished == 3
 
 
 def test_many_threads_may_join(pool: Pool, busy: Busy) -> None:

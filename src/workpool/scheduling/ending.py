@@ -50,7 +50,7 @@ class Ending(Waiting):
             for job in self.ledger.open_jobs:
                 self._cut_off(job)
             self._putters.serve_all()
-            if not self.ledger.unfinished:
+            if not self.ledger.anything_left:
                 self._rouse()
             return True
 
@@ -127,7 +127,7 @@ class Ending(Waiting):
             with self.lock:
                 workers = [w for w in self.workers.values() if w not in ours]
                 # Also after kill(), which may still be at it in another thread.
-                undone = self.ledger.unfinished and not self.is_inside()
+                undone = self.ledger.anything_left and not self.is_inside()
                 if self._orphaned is not None:
                     undone = False  # in a forked child: what is not done here never will be
             if not workers and not undone:

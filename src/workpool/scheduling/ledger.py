@@ -31,11 +31,12 @@ class Epoch:
 class Ledger:
     """All epochs that still have tasks, the current one last."""
 
-    __slots__ = ("_sealed", "current")
+    __slots__ = ("_joins", "_sealed", "current")
 
     def __init__(self) -> None:
         self.current = Epoch()
         self._sealed: list[Epoch] = []
+        self._joins = 0  # under way
 
     @property
     def unfinished(self) -> int:
@@ -43,17 +44,33 @@ class Ledger:
         return self.current.left + sum(epoch.left for epoch in self._sealed)
 
     @property
+    def anything_left(self) -> bool:
+        """Whether any task is accepted and not done; the last accepted is looked at first, as it is done last."""
+        return bool(self.current.left) or any(epoch.left for epoch in reversed(self._sealed))
+
+    @property
     def open_jobs(self) -> list[Any]:
         """Map calls whose input is not all pulled, oldest first."""
         return [job for epoch in (*self._sealed, self.current) for job in epoch.open_jobs]
 
     def seal(self) -> list[Epoch]:
-        """Begin a new epoch and give those before it that still have something to do."""
+        """Begin a new epoch for a join, and give those before it that still have something to do."""
+        self._joins += 1
         if self.current.left or self.current.open_jobs:
             self._sealed.append(self.current)
             self.current = Epoch()
         self._sealed = [epoch for epoch in self._sealed if epoch.left or epoch.open_jobs]
         return list(self._sealed)
+
+    def join_ended(self) -> None:
+        """Go on with the last epoch, if no join waits for it any more and the new one was not needed.
+
+        Who polls, with a join of no or little time after each submit, would else leave an epoch each time.
+        """
+        self._joins -= 1
+        current = self.current
+        if not (self._joins or current.left or current.open_jobs) and self._sealed:
+            self.current = self._sealed.pop()
 
     def rouse_all(self) -> None:
         """Have every join look again, and see to what is left."""

@@ -174,7 +174,9 @@ class State:
     def should_leave(self) -> bool:
         """Tell whether workers have nothing more to come; lock held, or a hint without."""
         return (
-            self.killed or self.broken is not None or (self.closed and not self.ledger.unfinished)
+            self.killed
+            or self.broken is not None
+            or (self.closed and not self.ledger.anything_left)
         )
 
     def _refusal(self) -> BaseException:
@@ -322,7 +324,7 @@ class State:
         """Tell who waits that an epoch has nothing left; lock held."""
         if epoch.sleepers:
             self.ledger.emptied(epoch)
-        if self.closed and not self.ledger.unfinished:
+        if self.closed and not self.ledger.anything_left:
             self._rouse()
 
     # ---------------------------------------------------------------------- waking

@@ -43,9 +43,13 @@ class Waiting(Lending):
         with self.lock:
             self.enter_late()
             epochs = self.ledger.seal()
-        with self.waiting_here():
-            for epoch in epochs:
-                self._finish_epoch(epoch, until, timeout)
+        try:
+            with self.waiting_here():
+                for epoch in epochs:
+                    self._finish_epoch(epoch, until, timeout)
+        finally:
+            with self.lock:
+                self.ledger.join_ended()
 
     def _finish_epoch(self, epoch: Epoch, until: float | None, timeout: float | None) -> None:
         while True:
