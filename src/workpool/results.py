@@ -22,7 +22,7 @@ from typing import TYPE_CHECKING, Any, Generic, Literal, NoReturn, Self, TypeVar
 
 from workpool._compat import gil_enabled
 from workpool.calm import calmly
-from workpool.errors import NotPicklable, WouldDeadlock
+from workpool.errors import NotPicklable, TimeLimitExceeded, WouldDeadlock
 from workpool.midway import held_here
 from workpool.scheduling.ledger import rouse
 from workpool.scheduling.pulling import SLOW
@@ -115,10 +115,13 @@ class Results(Generic[R_co]):
         job = self._job
         if job.finished:
             return
-        if self._touched:
-            job.host.without_lock(self._cancel)
-        else:
-            job.unseen = True
+        let_go = partial(calmly, self._cancel) if self._touched else partial(job.host.overlook, job)
+        try:
+            job.host.without_lock(let_go)
+        except (
+            TimeLimitExceeded
+        ):  # sent into a thread that is given up; raised in here nobody hears it
+            job.host.later.add(let_go)
 
     def __aiter__(self) -> AsyncIterator[R_co]:
         """Go through the results without blocking the event loop."""

@@ -116,6 +116,12 @@ class Ending(Waiting):
         self.close()
         self.sweep()
 
+    def overlook(self, job: MapJob) -> None:
+        """Run a map call to its end although nobody has its results any more, unless the pool is gone as well."""
+        job.unseen = True
+        if self._let_go:  # else whoever lets go of the pool sees it
+            self._let_go_now()
+
     def drain(self, until: float | None = None) -> bool:
         """Wait until every worker has left; tell whether all have."""
         with self.waiting_here():

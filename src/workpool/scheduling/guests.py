@@ -13,6 +13,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 
     from workpool.scheduling.chunk import Piece
+    from workpool.scheduling.later import Later
     from workpool.scheduling.ledger import Epoch, Ledger
     from workpool.scheduling.mapjob import MapJob
     from workpool.scheduling.pace import Pace
@@ -25,6 +26,7 @@ class Host(Protocol):
 
     lock: Any
     litter: deque[Any]  # what was dropped with the lock held, until it is swept
+    later: Later
     max_workers: int
     pace: Pace
     ledger: Ledger
@@ -46,6 +48,9 @@ class Host(Protocol):
 
     def without_lock(self, call: Callable[[], object]) -> None:
         """Make a call that takes the lock, from where this very thread may hold it."""
+
+    def overlook(self, job: MapJob) -> None:
+        """Hear that nobody has the results of the call any more; without the lock."""
 
     def refuse_midway(self, call: str) -> None:
         """Raise WouldDeadlock if this very thread holds the lock."""
