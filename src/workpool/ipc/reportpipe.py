@@ -17,10 +17,11 @@ _READS = 4  # of 64 KiB each: more than is in such a pipe, which is of the usual
 class ReportPipe:
     """Gives the reports that are there."""
 
-    __slots__ = ("_reader", "fd")
+    __slots__ = ("_reader", "ended", "fd")
 
     def __init__(self, fd: int) -> None:
         self.fd = fd
+        self.ended = False  # its end was read: nothing more will come
         self._reader = FrameReader(fd)
         if fd >= 0:
             os.set_blocking(fd, False)
@@ -32,6 +33,7 @@ class ReportPipe:
         with suppress(BlockingIOError):
             for _ in count() if to_the_end else range(_READS):
                 if not reader.read_once():
+                    self.ended = True
                     break
                 while (frame := reader.next_frame()) is not None:
                     frames.append(frame)

@@ -143,6 +143,8 @@ class Feeding(Seizing):
         """Take in what the worker reports, as much as was there when this began."""
         if self._hearing is not None:
             self._hearing.take(handle.reports.receive())
+            if handle.reports.ended and self._watch is not None:
+                self._watch.forget(handle.reports.fd)
 
     def _take_in(self, handle: WorkerHandle, frames: list[Any]) -> None:
         """Settle what frames from the worker say."""
