@@ -24,16 +24,17 @@ pytestmark = pytest.mark.usefixtures("arena")
 
 
 @pytest.fixture
-def segments() -> Iterator[Segments]:
+def region() -> Iterator[Region]:
     region = make_region()
-    yield Segments(region, 0, fresh=True)
+    yield region
     region.give_back()
 
 
 def test_a_large_record_costs_the_same_however_many_there_are(
-    segments: Segments, monkeypatch: pytest.MonkeyPatch
+    region: Region, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Each has a segment of its own; to put it, or to take it while none is done, looks at a few of the others."""
+    segments = Segments(region, 0, fresh=True)
     count = 300
     looks = maps = 0
     monkeypatch.setattr(chain, "_MOST_UNITS", 1)
@@ -60,8 +61,9 @@ def test_a_large_record_costs_the_same_however_many_there_are(
     assert maps < 10 * count
 
 
-def test_what_many_have_done_is_let_go(segments: Segments) -> None:
+def test_what_many_have_done_is_let_go(region: Region) -> None:
     """The look for what can go comes as late as there were many; but it comes."""
+    segments = Segments(region, 0, fresh=True)
     records: list[Record] = []
     for _ in range(100):
         put(segments, bytes(UNIT))
@@ -74,8 +76,9 @@ def test_what_many_have_done_is_let_go(segments: Segments) -> None:
     assert len(chain_of(segments)) < 10
 
 
-def test_what_is_free_is_used_again(segments: Segments, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_what_is_free_is_used_again(region: Region, monkeypatch: pytest.MonkeyPatch) -> None:
     """A queue of some length that goes on for ever takes no more and no more of its reserve."""
+    segments = Segments(region, 0, fresh=True)
     monkeypatch.setattr(chain, "_MOST_UNITS", 1)
     queued: deque[bytes] = deque()
     furthest = first = chain_of(segments)[0].start // CELLS

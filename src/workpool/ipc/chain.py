@@ -21,6 +21,7 @@ from __future__ import annotations
 
 import errno
 import sys
+from itertools import starmap
 from typing import TYPE_CHECKING, Final, NamedTuple
 
 from workpool.errors import SharedStateLost
@@ -66,6 +67,11 @@ class Segment(NamedTuple):
     end: int
     memory: memoryview[int]
 
+    @property
+    def bounds(self) -> int:
+        """Both cells in one word."""
+        return self.start << 32 | self.end
+
 
 class Chain:
     """The chain; see the module's text.
@@ -107,9 +113,11 @@ class Chain:
     def from_one(self, start: int, cell: int) -> Iterator[Segment]:
         """Go from the segment that begins at `start`, or else from the first, to the one that `cell` is in."""
         chain = list(self._up_to(cell))
-        at = next((at for at, (unit, _) in enumerate(chain) if unit * CELLS == start), 0)
-        for unit, units in chain[at:]:
-            yield self._map(unit, units)
+        for at, (unit, _) in enumerate(chain):
+            if unit * CELLS == start:
+                del chain[:at]
+                break
+        return starmap(self._map, chain)
 
     def behind(self, segment: Segment) -> Segment:
         """Return the one behind a segment."""

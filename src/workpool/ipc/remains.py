@@ -49,11 +49,11 @@ def first_dead(segments: Segments, arena: Arena, since: Since) -> tuple[Record, 
     Those from there on come first, then all: so who takes one after the other goes through them once.
     """
     takers = _Takers(segments, arena)
-    for begin in dict.fromkeys((since, OLDEST)):
-        for record, behind in segments.taken_from(begin):
-            if takers.dead(record):
-                return record, behind
-    return None
+    # No generators here: an exception that strikes as one is closed half way is lost.
+    found = segments.first(takers.dead, since)
+    if found is None and since != OLDEST:
+        found = segments.first(takers.dead, OLDEST)
+    return found
 
 
 class _Takers:

@@ -57,11 +57,11 @@ from workpool.ipc.shortage import is_shortage
 
 if TYPE_CHECKING:
     from collections import deque
-    from collections.abc import Callable, Iterator
+    from collections.abc import Callable
 
     from workpool.ipc.memory import Region
 
-__all__ = ["BASE_SIZE", "OLDEST", "RESERVE", "Mark", "Record", "Segments", "Since"]
+__all__ = ["BASE_SIZE", "DISCARDED", "OLDEST", "RESERVE", "Mark", "Record", "Segments", "Since"]
 
 BASE_SIZE: Final = 128  # bytes of the region for the words below
 RESERVE: Final = 1 << 35  # bytes of address space behind it; positions end there
@@ -78,8 +78,7 @@ OLDEST: Final = (0, 0)  # no segment begins there
 # the next look which of them can go.
 _READ, _HEAD, _TAIL, _WRITTEN, _CLOSED, _SPARED, _CHAIN = range(7)
 
-_DISCARDED: Final = 2  # CLOSED, and what was queued is not for anyone
-
+DISCARDED: Final = 2  # says CLOSED where what was queued is for nobody
 _ONE: Final = 1 << 31  # counts one
 _AT: Final = _ONE - 1  # the cell's part of the word
 _ALL: Final = (1 << 64) - 1
@@ -116,7 +115,7 @@ class Segments:
         if fresh:
             first = self._chain.oldest()
             words[_HEAD] = words[_TAIL] = _first_record(first)
-            words[_READ] = words[_WRITTEN] = _bounds(first)
+            words[_READ] = words[_WRITTEN] = first.bounds
         # Where we read and wrote last, and what READ and WRITTEN said.
         self._reading = self._writing = Segment(0, 0, region.view)
         self._read = self._written = -1
@@ -178,7 +177,7 @@ class Segments:
             _write_two(last.memory, (cell - last.start) << 4, _JUMP, 0)
             cell = _first_record(segment)
         self._writing = segment
-        words[_WRITTEN] = self._written = _bounds(segment)
+        words[_WRITTEN] = self._written = segment.bounds
         words[_TAIL] = words[_TAIL] & ~_AT | cell
 
     def _extend(self, last: Segment, cells: int) -> Segment:
@@ -186,7 +185,7 @@ class Segments:
             return self._chain.extend(last, cells)
         except OSError:
             self.sweep()  # there may be segments that can go
-            return self._chain.extend(last, cells)
+        return self._chain.extend(last, cells)
 
     def take(self, number: int, pid: int, noted: deque[Mark]) -> memoryview[int] | None:
         """Take the record at the head, if there is one, in the name of a process, and note it.
@@ -251,13 +250,13 @@ class Segments:
     def abandon(noted: deque[Mark]) -> None:
         """Give up what was taken last of those noted, as if its taker had died."""
         memory, place, _ = noted[-1]
-        memory[place << 4 : (place << 4) + CELL].cast("Q")[1] = lives.NOBODY
+        memory.cast("Q")[(place << 1) + 1] = lives.NOBODY
         noted.pop()
 
     def _read_in(self, segment: Segment) -> Segment:
         """Take from that segment from now on."""
         self._reading = segment
-        self._words[_READ] = self._read = _bounds(segment)
+        self._words[_READ] = self._read = segment.bounds
         return segment
 
     def close(self) -> None:
@@ -267,19 +266,14 @@ class Segments:
         self._words[_CLOSED] = 1
 
     @property
-    def closed(self) -> bool:
-        """Whether `close` was called; may be asked without a lock."""
-        return self._words[_CLOSED] != 0
-
-    @property
-    def discarded(self) -> bool:
-        """Whether `discard` was called."""
-        return self._words[_CLOSED] == _DISCARDED
+    def closed(self) -> int:
+        """Whether `close` was called, or even `discard`: `DISCARDED`; may be asked without a lock."""
+        return self._words[_CLOSED]
 
     def discard(self) -> None:
         """Pass over what is queued, as if it were done; both ends are held."""
         words = self._words
-        words[_CLOSED] = _DISCARDED
+        words[_CLOSED] = DISCARDED
         if self.empty():
             return
         cell = words[_HEAD] & _AT
@@ -326,9 +320,8 @@ class Segments:
 
     def _tidy(self) -> None:
         """Let go of segments that have no taken record, now and then; without memory to look, another time."""
-        words = self._words
-        if words[_SPARED]:
-            words[_SPARED] -= 1
+        if self._words[_SPARED]:
+            self._words[_SPARED] -= 1
             return
         try:
             self.sweep()
@@ -339,16 +332,29 @@ class Segments:
     def taken(self) -> list[Record]:
         """List the taken records that are not done, oldest first."""
         found: list[Record] = []
-        self.sweep(lambda memory, places: found.extend(_records(memory, places, 0)))
+
+        def look(memory: memoryview[int], places: bytes) -> None:
+            place = -1
+            while (place := places.find(1, place + 1)) >= 0:
+                found.append(_record(memory, place))
+
+        self.sweep(look)
         return found
 
-    def taken_from(self, since: Since) -> Iterator[tuple[Record, Since]]:
-        """Go through the taken records that are not done, from where one stopped, or else from the oldest on."""
+    def first(
+        self, wanted: Callable[[Record], object], since: Since
+    ) -> tuple[Record, Since] | None:
+        """Find one of `taken` that is wanted, from where one stopped or else the oldest on; and tell where to go on."""
         head = self._words[_HEAD] & _AT
         for start, end, memory in self._chain.from_one(since[0], head):
             places = bytes(memory[: head - start if start <= head < end else end - start])
-            for record in _records(memory, places, since[1] if start == since[0] else 0):
-                yield record, (start, record[2] + 1)
+            place = since[1] if start == since[0] else 0
+            while (place := places.find(1, place)) >= 0:
+                record = _record(memory, place)
+                place += 1
+                if wanted(record):
+                    return record, (start, place)
+        return None
 
     def newest(self) -> tuple[memoryview[int], int] | None:
         """Find the record that was taken last of those that are not done: the map of its segment, and its place."""
@@ -382,17 +388,11 @@ class Segments:
             raise
 
 
-def _records(memory: memoryview[int], places: bytes, place: int) -> Iterator[Record]:
-    """Go through the records of a segment that its map shows, from a place on."""
-    while (place := places.find(1, place)) >= 0:
-        begin = (place << 4) + CELL
-        size = _read_two(memory, place << 4)[0] & _SIZE
-        yield memory[begin : begin + size], memory, place
-        place += 1
-
-
-def _bounds(segment: Segment) -> int:
-    return segment.start << 32 | segment.end
+def _record(memory: memoryview[int], place: int) -> Record:
+    """Give the record at a place of a segment."""
+    begin = (place << 4) + CELL
+    size = _read_two(memory, place << 4)[0] & _SIZE
+    return memory[begin : begin + size], memory, place
 
 
 def _first_record(segment: Segment) -> int:

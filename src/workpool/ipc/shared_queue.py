@@ -41,7 +41,7 @@ from workpool.ipc.joiners import Joiners
 from workpool.ipc.memory import SPARE_LIMIT, allocate
 from workpool.ipc.remains import first_dead, remains_of
 from workpool.ipc.robust_lock import LOCK_SIZE, RobustLock, locked
-from workpool.ipc.segments import BASE_SIZE, OLDEST, RESERVE, Segments
+from workpool.ipc.segments import BASE_SIZE, DISCARDED, OLDEST, RESERVE, Segments
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -197,7 +197,7 @@ class SharedQueue:
         opening = self._hands.opening
 
         def act() -> None:
-            if not self._segments.discarded:
+            if self._segments.closed != DISCARDED:
                 self._segments.put_back(opening)
             elif opening and abandoned:
                 self._segments.abandon(opening)
@@ -292,7 +292,7 @@ class SharedQueue:
     @property
     def closed(self) -> bool:
         """Whether nothing may be put any more."""
-        return self._segments.closed
+        return self._segments.closed != 0
 
     def remains(self) -> Remains:
         """Count what is not done."""
