@@ -1,7 +1,7 @@
 """Queues with task_done and join, between threads or between processes.
 
 One idea a file: `calls` (what every queue promises), `thread` (how a call does
-without a lock), `sleepers` (threads that wait), `ordered` (last in first out,
+without a lock), `debts` (what is not done), `sleepers` (threads that wait), `ordered` (last in first out,
 smallest first), `process` (the same queue between processes; what lies in
 shared memory is `workpool.ipc`'s).
 """
