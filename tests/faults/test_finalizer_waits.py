@@ -161,3 +161,19 @@ def test_a_kill_finds_the_chunk_behind_a_finalizer(made: list[Pool]) -> None:
             in_background(list, results).result()
         gate.open()
     assert over.wait(DEADLINE)
+
+
+def test_a_worker_that_was_woken_once_too_often_sweeps(made: list[Pool]) -> None:
+    """By a submit that was cut short: it is awake when it sets out to let go of what was dropped."""
+    pool, over = Pool(1), threading.Event()
+    made.append(pool)
+    with Gate() as gate:
+        pool.submit(stop, gate.path)
+        gate.arrival()
+        worker: Any = pool._scheduler.workers[0]
+        worker.wake()
+        pool._scheduler.litter.append(Waits(lambda: None, over))
+        gate.open()
+        assert over.wait(DEADLINE)
+    assert pool.submit(tasks.double, 1).result(DEADLINE) == 2
+    in_background(pool.join, DEADLINE).result()

@@ -20,7 +20,7 @@ wait for it. Guarantees:
 
 from __future__ import annotations
 
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from typing import TYPE_CHECKING, Any
 
 from workpool.errors import WouldDeadlock
@@ -151,11 +151,11 @@ class Lending(Hiring):
                 worker.inbox = None
             elif worker in self.idle:
                 self.idle.remove(worker)
-                worker.wake()
+                _wake(worker)
             elif worker.took and worker.taken is not None:
                 units.append(worker.taken)
                 worker.taken, worker.took = None, False
-                worker.wake()
+                _wake(worker)
         if units:
             self.give_back(units)
         elif self.queue.head:
@@ -200,6 +200,12 @@ class Lending(Hiring):
         super().left(worker, hire=hire)
         if hire and self._awaited is not None:
             self.lend_if_all_wait()
+
+
+def _wake(worker: Any) -> None:
+    """Have a worker not fall asleep; it may have been woken already, once too often, by a submit that was cut short."""
+    with suppress(RuntimeError):
+        worker.wake()
 
 
 def _waits_here(worker: Any) -> bool:
