@@ -35,9 +35,7 @@ __all__ = ["InlineBackend"]
 _log = logging.getLogger("workpool")
 
 
-# Frames: for the books before and after a task, and its own first calls; and those in which a task is failed.
-_ROOM = 60
-_LEAST = 30
+_ROOM = 60  # frames for what the books need before and after a task, and for its first own calls
 _SCHEDULING = os.path.dirname(state.__file__)
 _WAIT = {waiting.__file__, scheduler.__file__}
 # A step of a task, and what it calls.
@@ -76,9 +74,6 @@ class InlineBackend:
 
     def make_worker(self, scheduler: Scheduler, index: int) -> InlineWorker:
         """Make a worker for one burst of tasks."""
-        ensure_headroom(
-            _LEAST
-        )  # else nothing is done here, and what is queued runs for whoever waits for it
         return InlineWorker(self, scheduler, index)
 
     def describe(self) -> str:

@@ -12,6 +12,7 @@ from itertools import count
 from typing import TYPE_CHECKING, Any
 
 from workpool.errors import WorkerLost, anew
+from workpool.headroom import ensure_headroom
 from workpool.scheduling.chunk import Alike
 from workpool.scheduling.mapjob import Chunk, MapJob, Piece
 from workpool.scheduling.settling import Settling
@@ -23,6 +24,7 @@ if TYPE_CHECKING:
 
 __all__ = ["Hiring"]
 
+_LEAST = 30  # frames in which a worker is started, or what waits fails because it could not be
 _MOST_FAILED = 1_024  # items in one piece: as many errors are made at once, with the lock held
 
 
@@ -46,6 +48,7 @@ class Hiring(Settling):
                     index = self._vacancy()
                     if index is None:
                         return
+                    ensure_headroom(_LEAST)
                     worker = self.workers[index] = self._make_worker(self, index)
                 worker.start()
             except BaseException as error:
@@ -273,5 +276,7 @@ def _is_refusal(error: BaseException, worker: Worker | None) -> bool:
 
     A time limit's exception, or an alarm's, is an OSError too: what strikes on the way is no refusal.
     """
+    if worker is None and isinstance(error, RecursionError):
+        return False  # it was the caller who had no room left for that
     kinds = isinstance(error, (RuntimeError, OSError)) and not isinstance(error, TimeoutError)
     return kinds and not (worker is not None and worker.started)
