@@ -52,6 +52,12 @@ class Observing:
             unfinished = self._scheduler.ledger.unfinished
         return f"<Pool({', '.join(shown)}) {state}, {unfinished} unfinished>"
 
+    @property
+    def unfinished(self) -> int:
+        """How many tasks are submitted and not done; an item of a map call counts as one."""
+        with self._scheduler.lock:
+            return self._scheduler.ledger.unfinished + len(self._scheduler.late)
+
     def stats(self) -> Stats:
         """Tell what has happened so far.
 

@@ -76,6 +76,8 @@ class Pool(Calls, Sharing, Observing, Entering, Executor):  # type: ignore[misc]
         ``"fork"`` forks this very process, whatever threads it has.
     start_timeout : float or None, seconds
         A worker that is not ready by then is ended: ``InitializerFailed`` (processes, Ray).
+    end_timeout : float or None, seconds
+        One that was told to leave, and has not ended by then, is killed (processes, interpreters).
     name : str or None
         For messages, thread names and ``workpool.current().pool``.
     logs : bool
@@ -135,6 +137,7 @@ class Pool(Calls, Sharing, Observing, Entering, Executor):  # type: ignore[misc]
         max_tasks_per_worker: int | None = None,
         start_method: StartMethod | None = None,
         start_timeout: float | None = 60.0,
+        end_timeout: float | None = 60.0,
         name: str | None = None,
         logs: bool = False,
         capture: bool = False,
@@ -158,6 +161,7 @@ class Pool(Calls, Sharing, Observing, Entering, Executor):  # type: ignore[misc]
             max_tasks_per_worker=max_tasks_per_worker,
             start_method=start_method,
             start_timeout=start_timeout,
+            end_timeout=end_timeout,
             name=name,
             logs=logs,
             capture=capture,
@@ -320,12 +324,6 @@ class Pool(Calls, Sharing, Observing, Entering, Executor):  # type: ignore[misc]
         The promise of :meth:`queue.Queue.join`, plus a timeout.
         """
         self._scheduler.join(timeout)
-
-    @property
-    def unfinished(self) -> int:
-        """How many tasks are submitted and not done; an item of a map call counts as one."""
-        with self._scheduler.lock:
-            return self._scheduler.ledger.unfinished + len(self._scheduler.late)
 
     # --------------------------------------------------------------------- ending
 

@@ -121,6 +121,9 @@ class Settings:
     start_timeout: float | None = attrs.field(
         default=60.0, converter=endless_is_none, validator=positive_or_none
     )
+    end_timeout: float | None = attrs.field(
+        default=60.0, converter=endless_is_none, validator=positive_or_none
+    )
     name: str | None = attrs.field(default=None, converter=plain, validator=_text)
     logs: bool = attrs.field(default=False, validator=_yes_or_no)
     capture: bool = attrs.field(default=False, validator=_yes_or_no)

@@ -62,6 +62,8 @@ WRONG_SETTINGS: list[tuple[str, object, type[Exception]]] = [
     ("start_method", 3, TypeError),
     ("start_timeout", 0, ValueError),
     ("start_timeout", "60", TypeError),
+    ("end_timeout", 0, ValueError),
+    ("end_timeout", "60", TypeError),
     ("record", -1, ValueError),
     ("record", "all", TypeError),
     ("record", 10**30, ValueError),

@@ -42,7 +42,7 @@ BOOT, CALLS, ITEMS, LEAVE = 0, 1, 2, 3
 RECALL, CANCEL, TRIM, WARN = 4, 5, 6, 7  # on the control pipe
 SOFT_CALLS = 8  # as CALLS, of tasks that can be warned
 # From the worker, beside DONE:
-READY, FAILED, BACK, GONE, ENTERING = 10, 11, 13, 14, 15
+READY, FAILED, BACK, GONE, ENTERING, LEFT = 10, 11, 13, 14, 15, 16
 
 
 class Serving:
@@ -100,6 +100,7 @@ class Serving:
             except BaseException as error:
                 self._runner.end_copy(error)
                 self._send((GONE, pickling.dump_error(error, "the end of a worker")))
+        self._send((LEFT,))
 
     def _start_control(self) -> None:
         """Start the thread that obeys what comes down the control pipe."""

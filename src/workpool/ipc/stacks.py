@@ -21,8 +21,11 @@ from workpool.ipc.stacktext import render, trimmed
 if TYPE_CHECKING:
     from collections.abc import Callable
 
+    from workpool.ipc.stacktext import Place
+
 __all__ = ["Stacks"]
 
+_SERVING = os.path.join(os.path.dirname(os.path.abspath(__file__)), "serving.py")
 _FATAL = "Fatal Python error: "
 _CRASHES = {
     -int(number)
@@ -62,6 +65,21 @@ class Stacks:
 
     def answer(self, until: float) -> str | None:
         """Wait for the stack of the thread that runs tasks; None when it does not come in time."""
+        threads = self._threads(until)
+        return None if threads is None else render(trimmed(threads.get(self._main or 0, [])))
+
+    def all_threads(self, until: float) -> str | None:
+        """Wait for the whole stacks of all threads that are not the library's own; None likewise."""
+        threads = self._threads(until)
+        if threads is None:
+            return None
+        return "".join(
+            f"Thread {ident:#x} (most recent call last):\n{render(places)}"
+            for ident, places in threads.items()
+            if not any(place.name == "_obey" and place.file == _SERVING for place in places)
+        )
+
+    def _threads(self, until: float) -> dict[int, list[Place]] | None:
         try:
             poller = select.poll()
             poller.register(self._fd, select.POLLIN)
@@ -79,7 +97,7 @@ class Stacks:
                 text += data
                 threads, whole = threads_of(text)
                 if whole:
-                    return render(trimmed(threads.get(self._main or 0, [])))
+                    return threads
         finally:
             self._lock.release()
 

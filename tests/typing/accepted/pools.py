@@ -176,6 +176,7 @@ def settings(backend: BackendName) -> None:
         max_tasks_per_worker=10,
         start_method="spawn",
         start_timeout=None,
+        end_timeout=5.0,
         name="images",
     )
     Pool(backend=backend)

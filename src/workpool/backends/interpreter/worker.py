@@ -20,6 +20,7 @@ class InterpreterWorker(ProcessWorker):
         "its interpreter cannot be ended: it is written off and replaced. "
         'Use backend="process" to end such tasks truly'
     )
+    BY_FORCE = "written off"
 
     def _launch(self) -> WorkerHandle:
         backend = self._backend

@@ -25,6 +25,7 @@ if TYPE_CHECKING:
 
     from workpool.backends.process.backend import PipedBackend
     from workpool.backends.process.hearing import Hearing
+    from workpool.backends.process.leaving import Leaver
     from workpool.ipc.launch import WorkerHandle
     from workpool.ipc.watch import Watch
     from workpool.scheduling.mapjob import MapJob
@@ -97,6 +98,10 @@ class Books:
         self._taken_upto = -1  # the last number that was taken so, while the worker looks for it
         self._hung_since: float | None = None  # since when it runs nothing, and does not answer
         self._hung_after = HUNG_AFTER  # seconds after which it is killed for that
+        # Once it was told to leave; see ``leaving.py``.
+        self._end_by: float | None = None  # when it is killed, if it has not ended
+        self._left_at: float | None = None  # when it had left its context
+        self._leaver: Leaver | None = None  # the one before, which ends beside this one
         self._unbegun = -1, 0.0  # number of a call with a limit that has not begun, and since when
         self._warned = -1  # number of the call that was last told to end
         self._patience = 0.0  # seconds from sending to that

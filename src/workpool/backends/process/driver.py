@@ -25,7 +25,7 @@ from typing import Any
 
 from workpool.backends.process.books import answer
 from workpool.backends.process.death import out_of_memory_kills
-from workpool.backends.process.reckoning import Reckoning
+from workpool.backends.process.leaving import Leaving
 from workpool.calm import Listening, calmly
 from workpool.errors import InitializerFailed, could_not_begin
 from workpool.ipc import pickling, serving
@@ -41,7 +41,7 @@ __all__ = ["ProcessWorker"]
 _log = logging.getLogger("workpool")
 
 
-class ProcessWorker(Reckoning):
+class ProcessWorker(Leaving):
     """One worker: this thread, and the process it keeps alive."""
 
     # ---------------------------------------------------- what other threads do themselves
@@ -207,6 +207,7 @@ class ProcessWorker(Reckoning):
             self._end_process()
             self._turn.release()
             here.worker = None
+            self._see_off()
             # Where others could start and this one could not, another would not fare better now.
             self.scheduler.left(self, hire=not self._starved)
             answer(self._doomed)  # if a fault came before that was charged
@@ -233,6 +234,7 @@ class ProcessWorker(Reckoning):
         """Keep one process from its start to its end; tell whether there should be another."""
         self._ran = 0
         self._doomed = self._ended_at = None
+        self._end_by = self._left_at = None
         self._kills_before = out_of_memory_kills()
         self._in_doubt = False
         self._started_at = monotonic()
@@ -253,18 +255,20 @@ class ProcessWorker(Reckoning):
             self._poller.register(fd, select.POLLIN)
         if self._begin(handle):
             self._serving = True
-            self._serve(handle)
+            if self._serve(handle):
+                return self._go_on_without()
         return self._next_life(handle)
 
-    def _serve(self, handle: WorkerHandle) -> None:
-        """Feed the process and settle what it gives, until it is dead."""
+    def _serve(self, handle: WorkerHandle) -> bool:
+        """Feed the process and settle what it gives, until it is dead; or True: it ends without us."""
         while True:
             if self._serving and not self._feed(handle):
-                self._serving = False
-                handle.leave()
+                self._tell_to_leave(handle)
             due = self._due(handle)
             if self._trim_at is not None:
                 due = self._trim_at if due is None else min(due, self._trim_at)
+            if not self._serving:
+                due = self._end_due(due)
             ready = self._sleep(handle, due)
             if self._in_doubt and self._doomed is None:
                 self._doomed = "an interruption (KeyboardInterrupt) of its driver"
@@ -279,7 +283,9 @@ class ProcessWorker(Reckoning):
             if frames and self._hearing is not None and not self._flights:
                 self._hearing.pause()
             if handle.status_r in ready:
-                return
+                return False
+            if not self._serving and self._ends_alone(handle):
+                return True
             self._look_at_the_clock(handle)
             self._trim_if_due(handle)
 

@@ -161,12 +161,17 @@ class Feeding(Seizing):
             elif kind == serving.BACK:
                 self._answered(handle, header[1], header[2])
             elif kind == serving.GONE:
-                _log.error(
-                    "worker_context of %s failed to leave worker %d",
-                    self.scheduler.name,
-                    self.index,
-                    exc_info=pickling.load_error_or_stand_in(header[1]),
-                )
+                self._log_gone(header[1])
+            elif kind == serving.LEFT:
+                self._left_at = monotonic()
+
+    def _log_gone(self, error: bytes) -> None:
+        _log.error(
+            "worker_context of %s failed to leave worker %d",
+            self.scheduler.name,
+            self.index,
+            exc_info=pickling.load_error_or_stand_in(error),
+        )
 
     # ------------------------------------------------------------------ limits and orders
 
@@ -235,6 +240,7 @@ class Feeding(Seizing):
             if isinstance(order, str):
                 self._doomed = self._doomed or order
                 handle.kill()
+                self._kill_leaver()
                 continue
             if order is None or isinstance(order, MapJob):
                 self._tell_items(handle, order)

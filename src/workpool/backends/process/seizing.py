@@ -216,3 +216,6 @@ class Seizing(Books):
 
     def _obey_what_was_put_off(self, handle: WorkerHandle) -> None:
         raise NotImplementedError
+
+    def _kill_leaver(self) -> None:
+        raise NotImplementedError
