@@ -79,6 +79,7 @@ def test_a_recalled_batch_counts_as_begun_as_far_as_it_ran(runner: Runner) -> No
         running.items.popleft()
     runner.todo.extend([running, behind])
     assert runner.take_back(19) == 3
+    assert runner.take_back(19) == 3  # and is not forgotten by the next recall
 
 
 def test_what_arrives_after_its_recall_does_not_begin(runner: Runner) -> None:
@@ -192,8 +193,22 @@ def test_what_was_stopped_stays_so_when_it_cannot_be_held(journal: Journal) -> N
     journal.stop()
     assert not journal.hold(2)
     assert journal.still
+    journal.forget_taken()
+    assert journal.still
     journal.go_on()
     assert not journal.still
+
+
+def test_what_was_taken_before_stays_taken(journal: Journal) -> None:
+    """A worker that was stopped between noting a call and looking may not have looked at the next time."""
+    journal.begin(1, 1)
+    taken(journal, 2, 4)
+    journal.begin(2, 2)  # and before it looks:
+    taken(journal, 3, 9)
+    assert journal.taken() == (2, 9)
+    journal.begin(10, 3)
+    taken(journal, 11, 12)
+    assert journal.taken() == (11, 12)
 
 
 def test_a_journal_that_is_emptied_late_does_not_forget_what_has_begun(journal: Journal) -> None:

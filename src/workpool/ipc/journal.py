@@ -270,6 +270,10 @@ class Journal:
     def take(self, first: int, upto: int) -> None:
         """Take back the calls with these numbers from a worker that was stopped; all else may run."""
         words = self._words
+        if self._taken and first <= words[_TAKEN_UPTO] + 1:
+            first = words[
+                _TAKEN_FROM
+            ]  # it may have noted one of those taken before, and not looked yet
         words[_TAKEN_FROM], words[_TAKEN_UPTO] = first, upto
         with _barrier:
             pass
@@ -279,7 +283,9 @@ class Journal:
 
     def forget_taken(self) -> None:
         """Spare the worker the look at what was taken: it is past that."""
-        self._words[_STILL] = self._taken = _GO_ON
+        self._taken = _GO_ON
+        if not self._stopped:
+            self._words[_STILL] = _GO_ON
 
     def declare_void(self) -> None:
         """Write the worker off, where it cannot be killed."""

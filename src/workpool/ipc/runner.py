@@ -114,8 +114,7 @@ class Runner:
         What was sent after the recall has a higher number and stays.
         """
         self.recalled = max(self.recalled, number)
-        begun = self.begun
-        kept: list[Any] = []
+        begun, kept = self.begun, list[Any]()
         for entry in self.todo:
             if entry.__class__ is not Batch:
                 if entry[0] > number:
@@ -128,6 +127,7 @@ class Runner:
                     begun = max(begun, entry.first + entry.size - 1)
         self.todo.clear()
         self.todo.extend(kept)
+        self.begun = begun  # the next recall does not find the batch here
         return begun
 
     def position(self) -> int:

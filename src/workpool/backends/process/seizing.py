@@ -110,14 +110,18 @@ class Seizing(Books):
             return
         if self._runs_something(handle) or self._hung_since is None:
             return
-        if now >= self._hung_since + self._hung_after:
+        begun, _ = handle.journal.begun()
+        if now >= self._hung_since + self._hung_after and handle.journal.hold(begun):
+            if self._runs_something(handle):
+                handle.journal.go_on()  # it began that at this very moment
+                return
             self._hung_after *= 2
             _log.warning(
                 "worker %d of %s runs nothing and does not answer: it is ended, what it was sent runs elsewhere",
                 self.index,
                 self.scheduler.name,
             )
-            self._doomed = "hanging between two tasks"
+            self._doomed, self._ended_at = "hanging between two tasks", begun
             handle.kill()
 
     def _runs_something(self, handle: WorkerHandle) -> bool:
