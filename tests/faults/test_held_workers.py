@@ -23,13 +23,20 @@ from workpool import Pool, Task, WorkerLost
 pytestmark = pytest.mark.heavy
 
 MANY = 200
+QUICK = 0.0005  # seconds: a call that has proved shorter is soon missed
+
+
+def known_as_quick(pool: Pool, fn: Callable[[Any], object], item: object) -> None:
+    """Have the pool know that a function is quick; its first calls took long, for they imported it."""
+    pace = pool._scheduler.pace
+    while (seconds := pace.of(fn)) is None or seconds > QUICK:
+        list(pool.map(fn, [item] * 100, chunksize=100))
 
 
 def batch(pool: Pool, starts: Path, gate: Gate, held: int) -> list[Task[int]]:
     """Have a worker held by one task, with others behind it; gives them all, by number."""
     fn = partial(noted_grip, str(starts), gate.path, held)
-    for _ in range(3):  # they travel together once they are known to be short
-        pool.submit(fn, -1).result(DEADLINE)
+    known_as_quick(pool, fn, -1)
     with Gate() as before:
         first = [pool.submit(tasks.hold, before.path, 0) for _ in range(pool._max_workers)]
         before.arrivals(len(first))
@@ -65,7 +72,7 @@ def test_items_of_a_slice_do_not_wait_either(
     """Also where they run in one loop in C: it ends behind the item that holds the worker."""
     pool = make_pool(2)
     nothing = fn("")
-    assert list(pool.map(fn, [""] * 100, chunksize=100)) == [nothing] * 100
+    known_as_quick(pool, fn, "")
     items = [""] * 50 + [gate.path] + [""] * 149
     results = pool.map(fn, items, chunksize=200, ordered=False)
     first = in_background(lambda: [next(results) for _ in range(199)])
@@ -95,8 +102,7 @@ def test_a_held_worker_that_is_killed_costs_one_task(
     """What was taken back from it is not given back once more."""
     pool, starts = make_pool(2), tmp_path / "starts"
     fn = partial(noted_grip, str(starts), gate.path, 20)
-    for _ in range(3):
-        pool.submit(fn, -1).result(DEADLINE)
+    known_as_quick(pool, fn, -1)
     results = pool.map(fn, range(MANY), chunksize=MANY, return_exceptions=True)
     pid = int(gate.arrival())
     until(lambda: len(started(starts)) == MANY + 1)  # all others were begun elsewhere
@@ -117,10 +123,14 @@ def test_a_worker_that_is_stopped_in_a_call_and_goes_on(
     """Its neighbours run elsewhere; its own call ends as if nothing had been, and it is used again."""
     pool, starts = make_pool(2), tmp_path / "starts"
     fn = partial(hold_first, gate.path, str(starts))
-    until(lambda: len(pool._scheduler.workers) == 2 or bool(pool.submit(tasks.double, 1).result()))
+    known_as_quick(pool, fn, -1)
+    with Gate() as both:
+        pair = [pool.submit(tasks.hold, both.path, 0) for _ in range(2)]
+        both.arrivals(2)
+    assert [each.result(DEADLINE) for each in pair] == [0, 0]
     results = pool.map(fn, range(50), chunksize=50, ordered=False)
     pid = int(gate.arrival())
-    os.kill(pid, signal.SIGSTOP)
+    freeze(pid)
     try:
         others = in_background(lambda: [next(results) for _ in range(49)]).result()
     finally:
@@ -135,14 +145,23 @@ def test_a_worker_that_is_stopped_in_a_call_and_goes_on(
         return all(life._taken_upto < 0 and not life._seized for life in lives)
 
     until(seen)
-    assert started(starts) == {str(n): 1 for n in range(50)}
+    counts = started(starts)
+    del counts["-1"]
+    assert counts == {str(n): 1 for n in range(50)}
     assert pool.stats().lost == 0
+
+
+def freeze(pid: int) -> None:
+    """Have the system stop a process, and wait until all of it stands: a busy machine takes its time."""
+    os.kill(pid, signal.SIGSTOP)
+    stats = [each / "stat" for each in Path(f"/proc/{pid}/task").iterdir()]
+    until(lambda: all(stat.read_text().rpartition(") ")[2][0] == "T" for stat in stats))
 
 
 def frozen(pool: Pool) -> int:
     """Have the pool's only worker ready and stopped by the system: it takes in nothing."""
     pid = int(pool.submit(os.getpid).result(DEADLINE))
-    os.kill(pid, signal.SIGSTOP)
+    freeze(pid)
     return pid
 
 
@@ -157,8 +176,7 @@ def test_a_limited_task_does_not_wait_for_a_stopped_worker(pool: Pool) -> None:
 
 def test_tasks_behind_each_other_do_not_wait_for_a_stopped_worker(pool: Pool) -> None:
     """A batch of which nothing has begun is not left with it, though none has a limit."""
-    for _ in range(3):
-        pool.submit(tasks.double, 1).result(DEADLINE)
+    known_as_quick(pool, tasks.double, 1)
     frozen(pool)
     assert list(pool.map(tasks.double, range(20), chunksize=20)) == list(range(0, 40, 2))
     assert pool.stats().lost == 1
@@ -168,7 +186,7 @@ def test_what_a_stopped_worker_was_sent_can_be_ended(pool: Pool) -> None:
     """cancel(kill=True) comes back, and the pool goes on with another worker."""
     pid = frozen(pool)
     task = pool.submit(os.getpid)
-    until(lambda: bool(life_of(pool)._flights))
+    until(lambda: task.worker is not None)  # it is sent, or just being sent
     assert in_background(task.cancel, kill=True).result()
     assert pool.submit(os.getpid).result(DEADLINE) != pid
     assert pool.stats().lost == 1
