@@ -77,9 +77,13 @@ _FORMATS: dict[type[Any], str] = {int: "q", float: "d"}
 def make_journal() -> int:
     """Make the memory for one worker; gives its file descriptor."""
     fd = nameless.make("journal")
-    os.ftruncate(fd, _SIZE)
-    with mmap.mmap(fd, _SIZE) as memory:
-        memory[_GATES:_SLICE] = _OPEN
+    try:
+        os.ftruncate(fd, _SIZE)
+        with mmap.mmap(fd, _SIZE) as memory:
+            memory[_GATES:_SLICE] = _OPEN
+    except BaseException:
+        os.close(fd)
+        raise
     return fd
 
 
