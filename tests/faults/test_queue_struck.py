@@ -18,12 +18,9 @@ import pytest
 from tests.support.dying import die
 from tests.support.gates import DEADLINE, in_background
 from tests.support.interrupts import interrupted_at
-from tests.support.queues import drained, empty_hands, inner, until_asleep
-from workpool._compat import LINUX
+from tests.support.queues import drained, empty_hands, in_hand, inner, no_memory, until_asleep
 from workpool.errors import NotPicklable, TimeLimitExceeded
-from workpool.ipc import memory, nameless
 from workpool.queues import Queue, ShutDown
-from workpool.shared import Array, Counter
 
 fork = multiprocessing.get_context("fork")
 
@@ -60,16 +57,6 @@ def fail_by(error: BaseException) -> Callable[[], NoReturn]:
         raise error
 
     return fail
-
-
-def no_memory(*_: object) -> NoReturn:
-    raise OSError(errno.ENOMEM, "Cannot allocate memory")
-
-
-def in_hand(queue: Queue[Any]) -> int:
-    """Count what this process knows to have taken."""
-    hands = inner(queue)._hands
-    return sum(len(held) for held in hands._ledger.values()) + len(hands.opening)
 
 
 def get_into(got: list[Any], queue: Queue[Any]) -> None:
@@ -312,99 +299,6 @@ def test_a_handler_may_get_while_another_is_unpickled(queue: Queue[Any]) -> None
     queue.join(timeout=0)
 
 
-# ------------------------------------------------------------------ short of memory
-
-
-def crossed(queue: Queue[Any]) -> None:
-    """Have the next get go on in another segment, with nothing mapped, and the one before in use."""
-    queue.put(LARGE)
-    queue.put(b"a" + LARGE)
-    assert queue.get() == LARGE
-    inner(queue)._segments._chain._mapped.clear()
-
-
-@pytest.mark.parametrize("maps", [0, 1])
-def test_a_get_that_finds_no_memory_loses_nothing(
-    queue: Queue[Any], monkeypatch: pytest.MonkeyPatch, maps: int
-) -> None:
-    """Without memory to look at the item it stays queued; without any to tidy up, the get succeeds."""
-    crossed(queue)
-    reopen = memory.Region.open
-
-    def open_some(region: memory.Region, start: int, size: int) -> memoryview[int]:
-        nonlocal maps
-        maps -= 1
-        return reopen(region, start, size) if maps >= 0 else no_memory()
-
-    with monkeypatch.context() as broken:
-        broken.setattr(memory.Region, "open", open_some)
-        if maps:
-            assert queue.get() == b"a" + LARGE
-        else:
-            with pytest.raises(OSError, match="Cannot allocate"):
-                queue.get()
-    assert queue.qsize() + in_hand(queue) == queue.unfinished == 2
-    for _ in range(queue.qsize()):
-        assert queue.get() == b"a" + LARGE
-    for _ in range(2):
-        queue.task_done()
-    queue.join(timeout=0)
-
-
-@pytest.mark.skipif(not LINUX, reason="lent through /proc")
-@pytest.mark.leaks_expected(
-    "one lock file stays open: to close it would say that this process has ended"
-)
-@pytest.mark.parametrize("make", [partial(Array, 10), Counter], ids=["array", "counter"])
-@pytest.mark.parametrize(
-    "error",
-    [
-        OSError(errno.EMFILE, "Too many open files"),
-        TimeLimitExceeded("task 1 ran too long", time_limit=1.0, task="1"),
-    ],
-    ids=["descriptors", "time-limit"],
-)
-def test_an_item_whose_memory_cannot_be_borrowed_just_now_stays(
-    queue: Queue[Any],
-    monkeypatch: pytest.MonkeyPatch,
-    make: Callable[..., Any],
-    error: OSError,
-) -> None:
-    """Without a descriptor for what is shared in it, the get fails with that error, and the next one takes it."""
-    sent, leave = fork.Event(), fork.Event()
-
-    def child() -> None:
-        thing = make(scope="process")
-        queue.put(thing)
-        sent.set()
-        leave.wait(DEADLINE)
-
-    process = fork.Process(target=child)
-    process.start()
-    assert sent.wait(DEADLINE)
-    with monkeypatch.context() as broken:
-        broken.setattr(nameless, "borrow", lambda *_: fail_by(error)())
-        with pytest.raises(type(error)):
-            queue.get()
-    assert queue.qsize() == queue.unfinished == 1
-    assert drained(queue)[0].scope == "process"
-    leave.set()
-    process.join(DEADLINE)
-    process.close()
-
-
-def test_a_shutdown_that_finds_no_memory_to_tidy_up_is_whole(
-    queue: Queue[Any], monkeypatch: pytest.MonkeyPatch
-) -> None:
-    """What was queued is gone, and who sleeps in join is told."""
-    crossed(queue)
-    with monkeypatch.context() as broken:
-        broken.setattr(inner(queue)._segments, "sweep", no_memory)
-        queue.shutdown(immediate=True)
-    assert queue.qsize() == 0
-    assert queue.unfinished == 1
-
-
 def test_a_task_done_that_finds_no_memory_is_done(
     queue: Queue[Any], monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -421,18 +315,3 @@ def test_a_task_done_that_finds_no_memory_is_done(
             queue.get()
         queue.task_done()
     joining.result()
-
-
-def test_a_get_in_the_middle_of_a_put_of_its_thread_returns(queue: Queue[Any]) -> None:
-    """A finalizer may get: that it cannot wake a putter, for want of the lock, costs it nothing."""
-    shared = inner(queue)
-    if shared._tail is shared._head:
-        pytest.skip("there is one lock for both ends here")
-    queue.put(1)
-    shared._putters.enlist()  # as if someone slept
-    assert shared._tail.take() == 0
-    try:
-        assert queue.get() == 1
-    finally:
-        shared._tail.give()
-    queue.task_done()

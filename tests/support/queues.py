@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+import errno
 import threading
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Any, Literal
+from typing import Any, Literal, NoReturn
 from unittest.mock import patch
 
 from tests.support.gates import DEADLINE
@@ -15,7 +16,18 @@ from workpool.ipc.shared_queue import SharedQueue
 from workpool.queues import LifoQueue, PriorityQueue, Queue, thread
 from workpool.queues.process import ProcessQueue
 
-__all__ = ["KINDS", "Kind", "drained", "empty_hands", "guarded", "inner", "until", "until_asleep"]
+__all__ = [
+    "KINDS",
+    "Kind",
+    "drained",
+    "empty_hands",
+    "guarded",
+    "in_hand",
+    "inner",
+    "no_memory",
+    "until",
+    "until_asleep",
+]
 
 
 @dataclass(frozen=True)
@@ -83,3 +95,14 @@ def until_asleep(queue: Queue[Any], who: Literal["getters", "putters", "joiners"
     else:
         sleepers = getattr(queue, f"_{who}")
         until(lambda: bool(sleepers))
+
+
+def in_hand(queue: Queue[Any]) -> int:
+    """Count what this process knows to have taken."""
+    hands = inner(queue)._hands
+    return sum(len(held) for held in hands._ledger.values()) + len(hands.opening)
+
+
+def no_memory(*_: object) -> NoReturn:
+    """Do what the system does that has no memory left."""
+    raise OSError(errno.ENOMEM, "Cannot allocate memory")
