@@ -54,8 +54,8 @@ POINTS = {
     "after the result is laid down": ("after", "depot", "Depot.lay_down"),
     "after a slot is taken": ("after", "depot", "Slots.take"),
     "after the note is made": ("after", "depot", "Parcel.note_for"),
-    "before the note is sent": ("before", "outbox", "write_all"),
-    "after the note is sent": ("after", "outbox", "write_all"),
+    "before the note is sent": ("before", "outbox", "FrameWriter.write"),
+    "after the note is sent": ("after", "outbox", "FrameWriter.write"),
 }
 
 
