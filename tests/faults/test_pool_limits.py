@@ -206,11 +206,14 @@ def test_the_error_survives_pickling(kind: Pool) -> None:
 def test_what_is_given_up_takes_along_what_waits_for_it_in_the_same_thread(
     make_pool: MakePool, end: str, as_item: bool
 ) -> None:
-    """All that ran one inside another in a thread that is written off is told, and nothing stays pending."""
+    """All that ran one inside another in a thread that is written off is told, and nothing stays pending.
+
+    One with a limit of its own runs in another thread: it fails, and the one that waits hears of it.
+    """
     pool = make_pool(1, backend="thread")
     inner: list[Task[int]] = []
     running = threading.Event()
-    fn = partial(slow.waits_for_inner, pool, inner, running, SHORT if end == "limit" else LONG)
+    fn = partial(slow.waits_for_inner, pool, inner, running, SHORT if end == "limit" else None)
     outer = None if as_item else pool.submit(fn, 1)
     results = pool.map(fn, [1, 2], chunksize=2) if as_item else None
     assert running.wait(DEADLINE)
@@ -226,7 +229,7 @@ def test_what_is_given_up_takes_along_what_waits_for_it_in_the_same_thread(
         assert isinstance(error, expected)
     else:
         assert results is not None
-        with pytest.raises((WorkerLost, CancelledError)):
+        with pytest.raises(TimeLimitExceeded if end == "limit" else (WorkerLost, CancelledError)):
             list(results)
     assert wait(inner, DEADLINE).not_done == set()
     pool.join(DEADLINE)

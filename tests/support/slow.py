@@ -119,7 +119,7 @@ def lingers(running: threading.Event) -> int:
 
 
 def waits_for_inner(
-    pool: Any, inner: list[Any], running: threading.Event, limit: float, n: int
+    pool: Any, inner: list[Any], running: threading.Event, limit: float | None, n: int
 ) -> int:
     """Submit a task to the own pool and wait for it, in a task or item."""
     inner.append(pool.options(time_limit=limit).submit(lingers, running))
