@@ -53,6 +53,8 @@ class Feeding(Seizing):
         scheduler, flights = self.scheduler, self._flights
         if self._seized and self._keeps_still(handle):
             return True
+        if self._asks and flights:
+            return True  # what comes back is to run before what was queued behind it
         most = self._backend.settings.max_tasks_per_worker
         while not handle.pending:
             if most is not None and self._ran + flights.outstanding >= most:
