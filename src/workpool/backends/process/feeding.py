@@ -51,10 +51,9 @@ class Feeding(Seizing):
     def _feed(self, handle: WorkerHandle) -> bool:
         """Send what there is to do and room for; False when there will be nothing more."""
         scheduler, flights = self.scheduler, self._flights
-        if self._seized and self._keeps_still(handle):
+        # What comes back is to run before what was queued behind it.
+        if (self._seized and self._keeps_still(handle)) or (self._asks and flights):
             return True
-        if self._asks and flights:
-            return True  # what comes back is to run before what was queued behind it
         most = self._backend.settings.max_tasks_per_worker
         while not handle.pending:
             if most is not None and self._ran + flights.outstanding >= most:
