@@ -95,6 +95,10 @@ def test_an_initializer_that_waits_for_its_own_pool_is_told(made: list[Pool], ba
     assert len(begun) == 1
 
 
+def no_more_threads(_: ThreadWorker) -> None:
+    raise RuntimeError("can't start new thread")
+
+
 def test_without_a_thread_to_lend_what_only_a_waiting_worker_could_do_fails(
     made: list[Pool], monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -103,10 +107,7 @@ def test_without_a_thread_to_lend_what_only_a_waiting_worker_could_do_fails(
     made.append(pool)
     pool.submit(tasks.double, 1).result(DEADLINE)
 
-    def no_more(_: ThreadWorker) -> None:
-        raise RuntimeError("can't start new thread")
-
-    monkeypatch.setattr(ThreadWorker, "start", no_more)
+    monkeypatch.setattr(ThreadWorker, "start", no_more_threads)
     waits = pool.submit(lambda: list(pool.map(tasks.double, [1, 2])))
     with pytest.raises(WorkerLost, match="could start no worker"):
         waits.result(DEADLINE)
@@ -198,11 +199,8 @@ def test_without_a_thread_to_lend_a_limited_task_runs_where_it_is_waited_for(
     made.append(pool)
     pool.submit(tasks.double, 1).result(DEADLINE)
 
-    def no_more(_: ThreadWorker) -> None:
-        raise RuntimeError("can't start new thread")
-
     worker: Any = pool._scheduler.workers[0]
-    monkeypatch.setattr(ThreadWorker, "start", no_more)
+    monkeypatch.setattr(ThreadWorker, "start", no_more_threads)
     limited = pool.options(time_limit=DEADLINE)
     waits = pool.submit(lambda: limited.submit(threading.get_ident).result())
     assert waits.result(DEADLINE) == worker.ident

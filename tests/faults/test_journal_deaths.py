@@ -158,6 +158,16 @@ with Pool(1) as pool:
 """
 
 
+def holding(script: str, path: Path) -> subprocess.Popen[bytes]:
+    """Start a program that has a journal, and ends with its input."""
+    return subprocess.Popen(
+        [sys.executable, "-c", script, str(path)],
+        cwd=ROOT,
+        stdin=subprocess.PIPE,
+        stdout=subprocess.PIPE,
+    )
+
+
 BACKED_UP = HOLDER.replace(
     "    sys.stdin", "    open(sys.argv[1], 'rb').close()\n    print(1, flush=True)\n    sys.stdin"
 )
@@ -167,12 +177,7 @@ def test_who_looks_into_its_own_journal_keeps_it(tmp_path: Path) -> None:
     """A program that reads the file, as a backup does, and so loses SQLite's lock, has the journal still."""
     path = tmp_path / "run.sqlite"
     with (
-        subprocess.Popen(
-            [sys.executable, "-c", BACKED_UP, str(path)],
-            cwd=ROOT,
-            stdin=subprocess.PIPE,
-            stdout=subprocess.PIPE,
-        ) as other,
+        holding(BACKED_UP, path) as other,
         Pool(1) as pool,
     ):
         assert other.stdout is not None
@@ -238,12 +243,7 @@ def test_a_kill_lets_the_file_go(tmp_path: Path) -> None:
     """While another process has the journal a call is refused; the moment that one is dead, it is taken."""
     path = tmp_path / "run.sqlite"
     with (
-        subprocess.Popen(
-            [sys.executable, "-c", HOLDER, str(path)],
-            cwd=ROOT,
-            stdin=subprocess.PIPE,
-            stdout=subprocess.PIPE,
-        ) as other,
+        holding(HOLDER, path) as other,
         Pool(1) as pool,
     ):
         assert other.stdout is not None

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+from types import SimpleNamespace
 from typing import Any, cast
 
 import pytest
 
+from workpool.backends.process.feeding import Feeding
 from workpool.backends.process.flights import Flights
 from workpool.scheduling.mapjob import Chunk, MapJob
 from workpool.task import Task
@@ -81,3 +83,10 @@ def test_a_task_is_found_by_its_number_until_it_is_answered() -> None:
     flights.answered(0, 4)
     flights.answered(4)
     assert flights.number_of(task) is None
+
+
+def test_nothing_is_sent_while_something_may_come_back() -> None:
+    """What is recalled runs before what was queued behind it: so that is not sent before the answer."""
+    nothing: Any = None  # neither the queue nor the worker is asked
+    asked: Any = SimpleNamespace(scheduler=nothing, _flights=[1], _seized=False, _asks=1)
+    assert Feeding._feed(asked, nothing)
