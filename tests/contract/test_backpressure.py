@@ -14,6 +14,8 @@ from tests.support.gates import DEADLINE, Gate, in_background
 from tests.support.queues import until
 from workpool import Pool, PoolClosed, Task
 
+MANY = 20  # coroutines: more than are woken as the queue runs empty
+
 
 @pytest.fixture
 def small(make_pool: MakePool) -> Pool:
@@ -164,7 +166,7 @@ def test_a_submit_in_a_loop_goes_before_its_coroutines(small: Pool, busy: Busy) 
     """They would be given the room, and could not come for it before the loop's thread has submitted."""
 
     async def main(gate: Gate) -> list[int]:
-        others = [asyncio.create_task(small.run(tasks.double, n)) for n in range(3)]
+        others = [asyncio.create_task(small.run(tasks.double, n)) for n in range(MANY)]
         await asyncio.sleep(0)  # each has come to wait for room
         opener = in_background(open_when_one_more_waits, gate)
         first = small.submit(tasks.double, 21)
@@ -172,12 +174,12 @@ def test_a_submit_in_a_loop_goes_before_its_coroutines(small: Pool, busy: Busy) 
         return [first.result(DEADLINE), *await asyncio.gather(*others)]
 
     def open_when_one_more_waits(gate: Gate) -> None:
-        until(lambda: len(small._scheduler._putters) == 4)
+        until(lambda: len(small._scheduler._putters) == MANY + 1)
         gate.open()
 
     with busy(small) as gate:
         fill(small)
-        assert in_background(asyncio.run, main(gate)).result() == [42, 0, 2, 4]
+        assert in_background(asyncio.run, main(gate)).result() == [42, *range(0, 2 * MANY, 2)]
 
 
 def test_many_coroutines_wait_for_room_at_once(small: Pool) -> None:
