@@ -45,6 +45,28 @@ def test_workers_start_on_demand_and_stay(make_pool: MakePool, gate: Gate) -> No
 
 
 @pytest.mark.needs("concurrent")
+def test_a_short_task_waits_for_no_long_one_while_a_worker_is_free(make_pool: MakePool) -> None:
+    """Also one that had been sent behind the long one, while all workers were busy."""
+    with Gate() as first, Gate() as second, Gate() as third:
+        pool = make_pool(2)
+        for n in range(20):  # known to be short: such tasks are sent before the last one has ended
+            pool.submit(tasks.double, n).result(DEADLINE)
+        held = [pool.submit(stop, gate.path) for gate in (first, second)]
+        first.arrival()
+        second.arrival()
+        long = pool.submit(stop, third.path)
+        short = pool.submit(tasks.double, 4)
+        first.open()
+        third.arrival()
+        second.open()
+        assert short.result(DEADLINE / 2) == 8
+        assert long.running()
+        third.open()
+        for task in (*held, long):
+            task.result(DEADLINE)
+
+
+@pytest.mark.needs("concurrent")
 def test_indexes_count_from_zero(make_pool: MakePool, gate: Gate) -> None:
     """Workers 0 to n-1 are different threads or processes, each with its index."""
     pool = make_pool(3)

@@ -90,3 +90,25 @@ def test_nothing_is_sent_while_something_may_come_back() -> None:
     nothing: Any = None  # neither the queue nor the worker is asked
     asked: Any = SimpleNamespace(scheduler=nothing, _flights=[1], _seized=False, _asks=1)
     assert Feeding._feed(asked, nothing)
+
+
+def test_nothing_is_sent_behind_a_call_that_was_slow() -> None:
+    """What came back from behind it, to be run elsewhere, is not taken and sent there again."""
+    nothing: Any = None
+    given: list[Any] = []
+    flights = Flights()
+    flights.add_chunk(chunk(0, 4), range(4))
+    slow: Any = SimpleNamespace(
+        scheduler=SimpleNamespace(give_back=given.extend),
+        _backend=SimpleNamespace(settings=SimpleNamespace(max_tasks_per_worker=None)),
+        _flights=flights,
+        _batch=4,
+        _asks=1,
+        _asked_at=0.0,
+        _put_off=[],
+        _seized=False,
+        _stopped_at=None,
+    )
+    Feeding._answered(slow, nothing, 0, 3)
+    assert items(given) == [1, 2, 3]
+    assert Feeding._feed(slow, cast("Any", SimpleNamespace(pending=0)))  # asks nobody for more

@@ -61,6 +61,10 @@ class Seizing(Books):
             handle.journal.go_on()
         # What was sent since the recall has a moment of its own to be recalled at.
         self.scheduler.give_back(reset(self._flights.take_from(begun + 1, upto)))
+        if self._flights:
+            # It runs something slow: nothing more is sent behind that. Else this worker would be quicker to take
+            # what it gave back than the one that was woken for it, and so again and again.
+            self._batch = 0
         if self._put_off:
             self._obey_what_was_put_off(handle)
 
