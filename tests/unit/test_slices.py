@@ -12,7 +12,6 @@ from typing import Any
 
 import pytest
 
-from tests.support.gates import DEADLINE
 from workpool import NotPicklable, Pool, WorkerLost
 
 COUNT = 20_000
@@ -150,15 +149,31 @@ def test_a_call_that_never_came_to_its_function_is_one_failure(pool: Pool) -> No
     assert outcomes == [n + 1 for n in range(COUNT) if n != ODD]
 
 
+class Stopped(StopIteration):
+    """An error that a loop in C takes for the end."""
+
+
 def stop_at_odd(n: int) -> int:
     if n == ODD:
-        raise StopIteration
+        raise Stopped("at", n)
     return n
 
 
-def test_a_call_that_raises_stop_iteration_is_one_failure(pool: Pool) -> None:
-    """It does not pass for the end of the items."""
-    results = pool.map(stop_at_odd, range(COUNT), return_exceptions=True, timeout=DEADLINE)
-    outcomes: list[Any] = list(results)
-    assert isinstance(outcomes.pop(ODD), StopIteration)
+@pytest.mark.parametrize("star", [False, True], ids=["map", "starmap"])
+def test_a_call_that_raises_stop_iteration_is_one_failure(pool: Pool, star: bool) -> None:
+    """It does not pass for the end of the items, and is told with its class, its arguments and its place."""
+    quick = pool.options(retries=1, retry_on=Stopped)
+    pairs = zip(range(COUNT))
+    outcomes: list[Any] = list(
+        quick.starmap(stop_at_odd, pairs, return_exceptions=True)
+        if star
+        else quick.map(stop_at_odd, range(COUNT), return_exceptions=True)
+    )
+    error = outcomes.pop(ODD)
+    assert type(error) is Stopped
+    assert error.args == ("at", ODD)
+    told = str(error.__cause__)
+    assert "in stop_at_odd" in told
+    assert "workpool" not in told
     assert outcomes == [n for n in range(COUNT) if n != ODD]
+    assert pool.stats().retried == 1

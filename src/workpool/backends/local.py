@@ -15,9 +15,10 @@ from typing import TYPE_CHECKING, Any
 
 from workpool.backends.told import Told
 from workpool.calm import calmly
+from workpool.compiled import is_in_c
 from workpool.headroom import stack_is_deep
 from workpool.scheduling.chunk import Chunk, Item, Piece
-from workpool.scheduling.worker import describe, describe_item, is_in_c, no_clock
+from workpool.scheduling.worker import describe, describe_item, no_clock
 from workpool.situation import Situation
 from workpool.traces import begin_below
 

@@ -19,6 +19,7 @@ from itertools import compress, repeat, starmap, tee
 from time import monotonic_ns, sleep
 from typing import TYPE_CHECKING, Any, NoReturn
 
+from workpool.compiled import heard, is_in_c
 from workpool.ipc import borrowing, pickling
 from workpool.ipc.batch import Batch, Proof
 from workpool.ipc.depot import dump_note
@@ -310,14 +311,18 @@ class Runner:
         self.name, self.attempt, self.batch = batch.name, batch.attempt, batch
         turns = compress(repeat((), size), self._journal.gates)  # a closed gate ends them
         taken = starmap(items.popleft, turns)
-        called: Iterator[Any] = starmap(fn, taken) if batch.shape == PLAIN_STAR else map(fn, taken)
+        star, in_c = batch.shape == PLAIN_STAR, is_in_c(fn)
+        loop: Any = starmap if star else map
+        stop: list[StopIteration] = []
+        called: Iterator[Any] = loop(fn, taken) if in_c else heard(fn, taken, star, stop)
         # The results are kept by the journal, and once more here for the case that it cannot keep one.
         called, spare = tee(called)
         raised: BaseException | None = None
         try:
             deque(self._journal.keep(called, proof.kind), 0)
         except BaseException as caught:
-            raised = begin_below(caught)  # no local may hold the traceback: it leads here
+            # No local may hold the traceback: it leads here.
+            raised = begin_below(caught, 1 if in_c else 2)
         ended = monotonic_ns()
         self.end_copy(_of_a_call(raised))  # which could not keep what it returned
         self.batch = None
@@ -350,9 +355,9 @@ class Runner:
                 self._journal.end_slice_at(started)
                 self._outbox.flush()
         if failed:
-            # A function that raises StopIteration looks like the end of the input.
             self.task_id = batch.start + offset + len(values)
-            raised = raised if raised is not None else StopIteration()
+            if raised is None:  # to a loop in C it looked like the end of the items
+                raised = stop.pop() if stop else StopIteration()
             payload = self.dump_error(raised, self._label(ITEM))
             raised = None
             number = batch.first + offset + len(values)

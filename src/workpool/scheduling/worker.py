@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import threading
 from time import monotonic
-from types import BuiltinFunctionType, MethodDescriptorType
 from typing import TYPE_CHECKING, Any, Protocol
 
 from workpool._compat import daemon_threads_allowed
@@ -24,7 +23,6 @@ __all__ = [
     "WorkerThread",
     "describe",
     "describe_item",
-    "is_in_c",
     "no_clock",
 ]
 
@@ -156,15 +154,3 @@ def no_clock(name: str, error: RuntimeError) -> WorkerLost:
     )
     lost.__cause__ = error
     return lost
-
-
-def is_in_c(fn: Callable[..., Any]) -> bool:
-    """Tell whether a function runs no code of its user's, and so is best called by a loop in C.
-
-    Such a loop takes a StopIteration for the end of its input, and drops what it says.
-    A function in Python is called as fast from a loop in Python, which hears it.
-    """
-    kind = type(fn)
-    if kind is type:
-        return fn.__module__ == "builtins"
-    return kind in (BuiltinFunctionType, MethodDescriptorType) and fn is not next
