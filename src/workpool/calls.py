@@ -116,7 +116,10 @@ class Calls(Maps, Grouping):
             await scheduler.submit_when_room(task, self._terms.queue_timeout)
         else:
             scheduler.submit(task)
-        return await task
+        try:
+            return await task
+        finally:
+            del task  # no cycle task, error, traceback, this frame
 
     def __reduce__(self) -> NoReturn:
         message = (

@@ -197,9 +197,9 @@ class Results(Generic[R_co]):
             if found == "values":
                 return True
             if found == "over":
-                error = self._last_words(StopIteration)
+                words = self._last_words(StopIteration)
                 self._farewell()
-                return _raise(error)
+                return _raise(words)
             if found == "never":
                 raise _waits_for_itself()
             left = None if self._until is None else self._until - monotonic()
@@ -234,9 +234,9 @@ class Results(Generic[R_co]):
             if found == "values":
                 return True
             if found == "over":
-                error = self._last_words(StopIteration, StopAsyncIteration)
+                words = self._last_words(StopIteration, StopAsyncIteration)
                 await self._farewell_async()
-                return _raise(error)
+                return _raise(words)
             if found == "never":
                 raise _waits_for_itself()
             left = None if self._until is None else max(0.0, self._until - monotonic())
@@ -260,7 +260,7 @@ class Results(Generic[R_co]):
         try:
             job.pull(self._until, by=by)
         except Exception as error:
-            if job.reason is not error:
+            if not job.ended_early:
                 raise
             begin_below(error, 2)  # the frames hold the job, which holds the error
 
@@ -311,7 +311,7 @@ class Results(Generic[R_co]):
             if listener in self._job.listeners:
                 self._job.listeners.remove(listener)
 
-    def _last_words(self, *ends: type[BaseException]) -> BaseException | None:
+    def _last_words(self, *ends: type[BaseException]) -> list[BaseException]:
         """Take what the end has to say, once for all who consume: an error, or why no more will come.
 
         What is one of ``ends`` itself would be taken for an end that has nothing to say.
@@ -319,18 +319,19 @@ class Results(Generic[R_co]):
         job = self._job
         with self._lock:
             if self._closed:
-                return None
+                return []
             error, self._error = self._error, None
             of_item = error is not None
             if error is None:
-                error = job.reason
+                # Told once, and then held by nobody here: its traceback leads to whoever holds these results.
+                error, job.reason = job.reason, None
             if error is None and not job.closed:
-                return None
+                return []
             self._closed = True
         if of_item:
             self._cancel()
         if error is None:
-            return CancelledError(
+            error = CancelledError(
                 "the rest of this map call was cancelled: its pool was killed, or shut down with cancel_futures"
             )
         if isinstance(error, ends):
@@ -338,8 +339,8 @@ class Results(Generic[R_co]):
                 f"a map call was ended by {error!r}, which is no end of its results"
             )
             named.__cause__ = error
-            return named
-        return error
+            return [named]
+        return [error]
 
     def _too_late(self) -> TimeoutError:
         return TimeoutError(
@@ -355,14 +356,11 @@ def _waits_for_itself() -> WouldDeadlock:
     )
 
 
-def _raise(error: BaseException | None) -> bool:
-    """Raise what is to be raised at the end; False if that is nothing."""
-    if error is None:
-        return False
-    try:
-        raise error
-    finally:
-        del error  # no cycle through the traceback
+def _raise(words: list[BaseException]) -> bool:
+    """Raise what is to be raised at the end; False if that is nothing. No frame holds it: its traceback leads there."""
+    if words:
+        raise words.pop()
+    return False
 
 
 def _counted(values: list[Any]) -> Iterator[Any]:

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import asyncio
 import concurrent.futures
 import gc
 import threading
 import weakref
+from collections.abc import Callable, Iterator
 from concurrent.futures import ALL_COMPLETED, FIRST_COMPLETED, FIRST_EXCEPTION, Executor, Future
 from typing import Any
 
@@ -16,7 +18,7 @@ from tests.support import tasks, things
 from tests.support.backends import Kind
 from tests.support.builds import frees_at_once
 from tests.support.gates import DEADLINE, Gate, in_background
-from workpool import Pool
+from workpool import Pool, Results
 
 
 def test_a_pool_is_an_executor(pool: Pool) -> None:
@@ -226,22 +228,48 @@ def test_errors_of_items_make_no_cycle(
         gc.enable()
 
 
+def _bad_input() -> Iterator[int]:
+    yield 1
+    raise things.ThingError
+
+
+async def _consume(results: Results[Any]) -> None:
+    async for _ in results:
+        pass
+
+
+WAYS: dict[str, Callable[[Pool], Any]] = {
+    "result": lambda pool: pool.submit(things.raise_thing).result(DEADLINE),
+    "run": lambda pool: pool.run(things.raise_thing),
+    "next": lambda pool: next(pool.map(things.raise_thing_if, [1])),
+    "list": lambda pool: list(pool.map(things.raise_thing_if, [0, 1, 1])),
+    "one by one": lambda pool: list(pool.map(things.raise_thing_if, [0, 1, 1], chunksize=1)),
+    "unordered": lambda pool: list(pool.map(things.raise_thing_if, [1], ordered=False)),
+    "async for": lambda pool: _consume(pool.map(things.raise_thing_if, [1])),
+    "input": lambda pool: list(pool.map(tasks.double, _bad_input())),
+    "input, one by one": lambda pool: list(pool.map(tasks.double, _bad_input(), chunksize=1)),
+    "async input": lambda pool: _consume(pool.map(tasks.double, _bad_input())),
+}
+
+
 @frees_at_once
-def test_a_raised_error_makes_no_cycle(pool: Pool) -> None:
-    """An error that result() raised goes with its task, without the garbage collector."""
+@pytest.mark.parametrize("way", WAYS)
+def test_a_raised_error_makes_no_cycle(pool: Pool, way: str) -> None:
+    """An error that was raised here goes with its task or its results, without the garbage collector."""
     gone = threading.Event()
 
-    def use() -> None:
+    async def use() -> None:  # caught in the coroutine: asyncio's own frames hold what they raise
         try:
-            pool.submit(things.raise_thing).result(DEADLINE)
+            if (pending := WAYS[way](pool)) is not None:
+                await pending
         except things.ThingError as error:
             weakref.finalize(error, gone.set)
 
     gc.collect()
     gc.disable()
     try:
-        use()
+        asyncio.run(use())
         pool.join(DEADLINE)
-        assert gone.wait(DEADLINE)
+        assert gone.wait(DEADLINE / 10)
     finally:
         gc.enable()

@@ -96,7 +96,7 @@ class Ending(Waiting):
             try:
                 self.join(None)
             except Exception as error:
-                if all(job.reason is not error for job in jobs):
+                if not any(job.ended_early for job in jobs):
                     raise
                 first = error if first is None else first
         return first

@@ -40,7 +40,8 @@ class Pulling:
         self.epoch = epoch
         self.closed: bool = False
         self.unseen = False  # nobody has its results any more
-        self.reason: BaseException | None = None  # why it was closed, if not by its consumer
+        self.reason: BaseException | None = None  # why it ended early, until the consumer is told
+        self.ended_early = False  # whether there was such a reason
         self.pulled: int = 0  # items accepted
         self.settled: int = 0  # items with an outcome, or dropped
         self.consumed: int = 0  # items whose outcome was fetched
@@ -138,7 +139,7 @@ class Pulling:
     def cut_off(self, reason: BaseException) -> None:
         """Pull no more input, for a reason that the consumer is told when it gets there; lock held."""
         if self._source is not None:
-            self.reason = reason
+            self.reason, self.ended_early = reason, True
             self.end_of_source()
 
     def fail_input(self, error: BaseException) -> None:
