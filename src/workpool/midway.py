@@ -14,29 +14,42 @@ from __future__ import annotations
 
 import os
 import weakref
-from typing import Any
+from functools import partial
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
 
 __all__ = ["held_here", "known"]
 
-# No lock guards it, for a finalizer may come at any moment: each change and each copy is one step.
-_locks: dict[weakref.ref[Any], None] = {}
+# What tells whether the thread that calls holds a lock, by who has that lock. No lock guards it, for a finalizer
+# may come at any moment: each change and each copy is one step.
+_owned: dict[object, Callable[[], bool]] = {}
 
 
-def known(lock: Any) -> Any:
-    """Have a reentrant lock count as one of ours, as long as it lives; gives it back."""
-    _locks[weakref.ref(lock, _locks.pop)] = None  # in C: nothing can come between
+def known(lock: Any, owner: object = None) -> Any:
+    """Have a reentrant lock count as one of ours, as long as it lives, or its owner; gives it back.
+
+    One that is part of a cycle has an owner, or it would be asked until the collector comes.
+    """
+    if owner is None:
+        key = weakref.ref(lock, _owned.pop)
+        _owned[key] = partial(_owns, key)
+    else:
+        _owned[weakref.ref(owner, _owned.pop)] = lock._is_owned
     return lock
+
+
+def _owns(ref: weakref.ref[Any]) -> bool:
+    lock = ref()
+    return lock is not None and bool(lock._is_owned())
 
 
 if hasattr(os, "register_at_fork"):
     # In a child a new thread may have the number of one that is not here, and held a lock.
-    os.register_at_fork(after_in_child=_locks.clear)
+    os.register_at_fork(after_in_child=_owned.clear)
 
 
 def held_here() -> bool:
     """Tell whether this very thread holds a known lock."""
-    for ref in list(_locks):
-        lock = ref()
-        if lock is not None and lock._is_owned():
-            return True
-    return False
+    return any(is_owned() for is_owned in list(_owned.values()))

@@ -346,7 +346,7 @@ def test_a_forked_child_holds_nothing() -> None:
     with held_elsewhere(lock):
         pid = os.fork()
         if not pid:
-            os._exit(len(midway._locks))
+            os._exit(len(midway._owned))
         assert os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1]) == 0
     assert lock._is_owned() is False
     assert not midway.held_here()

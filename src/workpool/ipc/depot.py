@@ -183,7 +183,7 @@ class Depot:
     def __init__(self, fd: int, start: int = 0) -> None:
         self.fd = fd
         self._windows = Windows(fd)
-        self._lock = known(RLock())  # guards all below, but not `returned`
+        self._lock = known(RLock(), self)  # guards all below, but not `returned`
         self._users = 0  # threads that use the file just now; the last one closes it
         self._closed = False
         self._end = start

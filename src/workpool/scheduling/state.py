@@ -77,7 +77,7 @@ class State:
         borrows_callers: bool = False,
     ) -> None:
         # Guards all below, and the state of every task. Never entered twice on purpose: see busy_here.
-        self.lock: Any = make_lock()
+        self.lock: Any = make_lock(self)
         self.later = Later()
         self.name = name
         self.max_workers = max_workers
