@@ -57,7 +57,8 @@ R = TypeVar("R")
 
 _log = logging.getLogger("concurrent.futures")
 # Guards the state of every task that belongs to no pool.
-_orphans_lock = known(across_forks(RLock()))
+_orphans_lock = across_forks(RLock())
+known(_orphans_lock, _orphans_lock)
 
 
 class Task(Facts, Future[R]):

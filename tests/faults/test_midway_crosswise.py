@@ -342,7 +342,8 @@ def test_a_large_argument_needs_no_lock_that_is_held(pair: tuple[Pool, Pool]) ->
 @pytest.mark.skipif(not hasattr(os, "fork"), reason="no forks here")
 def test_a_forked_child_holds_nothing() -> None:
     """A lock that another thread held at the fork counts as nobody's in the child, whatever its threads are called."""
-    lock = midway.known(threading.RLock())
+    lock: Any = threading.RLock()
+    midway.known(lock, lock)
     with held_elsewhere(lock):
         pid = os.fork()
         if not pid:

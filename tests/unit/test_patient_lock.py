@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import gc
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Generator
 from typing import Any
 
 import pytest
@@ -18,6 +18,26 @@ from workpool.scheduling import patient_lock
 from workpool.scheduling.patient_lock import make_lock
 
 needs_gil = pytest.mark.skipif(not gil_enabled(), reason="an ordinary lock does without a GIL")
+
+
+class Holder:
+    """In place of a pool, which has such a lock."""
+
+
+_holders: list[Holder] = []
+
+
+def make() -> Any:
+    """Make a lock that is known until the end of the test."""
+    _holders.append(Holder())
+    return make_lock(_holders[-1])
+
+
+@pytest.fixture(autouse=True)
+def no_holders() -> Generator[None]:
+    """Have the locks of a test be known to no other."""
+    yield
+    _holders.clear()
 
 
 class Owner:
@@ -60,7 +80,7 @@ def napping(monkeypatch: pytest.MonkeyPatch) -> Callable[[Callable[[int], None]]
 
 def test_it_keeps_others_out_and_lets_its_owner_in_again() -> None:
     """It is a reentrant lock."""
-    lock = make_lock()
+    lock = make()
     total = 0
 
     def add() -> None:
@@ -82,7 +102,7 @@ def test_who_finds_it_taken_looks_again(
     napping: Callable[[Callable[[int], None]], list[int]],
 ) -> None:
     """It naps until the lock is free, and never stands in line for it."""
-    lock = make_lock()
+    lock = make()
     owner = Owner(lock)
     naps = napping(lambda count: owner.let_go() if count == 3 else None)
     with lock:
@@ -95,7 +115,7 @@ def test_who_has_looked_often_stands_in_line(
     napping: Callable[[Callable[[int], None]], list[int]],
 ) -> None:
     """After many looks that found it taken it waits until it is given the lock."""
-    lock = make_lock()
+    lock = make()
     owner = Owner(lock)
     looked = threading.Event()
 
@@ -121,7 +141,7 @@ def test_an_interrupted_wait_has_nothing(
     napping: Callable[[Callable[[int], None]], list[int]],
 ) -> None:
     """Ctrl-C in a nap leaves the lock to others."""
-    lock = make_lock()
+    lock = make()
     owner = Owner(lock)
 
     def interrupt(_: int) -> None:
@@ -139,7 +159,7 @@ def test_an_interrupted_wait_has_nothing(
 def lock(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> Any:
     """Give a lock of either kind."""
     monkeypatch.setattr(patient_lock, "gil_enabled", lambda: request.param == "with a GIL")
-    return make_lock()
+    return make()
 
 
 def test_without_a_gil_who_finds_it_taken_stands_in_line(
@@ -147,7 +167,7 @@ def test_without_a_gil_who_finds_it_taken_stands_in_line(
 ) -> None:
     """There is no convoy to avoid, and naps would only be late."""
     monkeypatch.setattr(patient_lock, "gil_enabled", lambda: False)
-    lock = make_lock()
+    lock = make()
     naps = napping(lambda _: None)
     owner = Owner(lock)
     entered = threading.Event()
@@ -167,7 +187,7 @@ def test_without_a_gil_who_finds_it_taken_stands_in_line(
 
 def test_who_holds_another_waits_for_none(lock: Any) -> None:
     """Whoever finds it taken, and holds another pool's, is told so; without that, or if it is free, it is had."""
-    other = make_lock()
+    other = make()
     owner = Owner(lock)
     with pytest.raises(Midway, match="by a finalizer"), other, lock:
         pytest.fail("it was taken")

@@ -86,6 +86,6 @@ class _FreeLock(_PatientLock):
         return self._wait()
 
 
-def make_lock(owner: object = None) -> Any:
+def make_lock(owner: object) -> Any:
     """Make a reentrant lock that suits this interpreter, and is known as one of ours as long as its owner lives."""
     return known(_PatientLock() if gil_enabled() else _FreeLock(), owner)
