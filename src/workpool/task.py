@@ -20,7 +20,6 @@ done, is one step; a task of no pool uses a lock common to all such tasks.
 
 from __future__ import annotations
 
-import logging
 from concurrent.futures import CancelledError, Future
 from concurrent.futures._base import (
     CANCELLED,
@@ -42,6 +41,7 @@ from workpool.foreign import Condition, Waiters, noted
 from workpool.midway import known
 from workpool.naming import function_name
 from workpool.outside import begin, settle
+from workpool.safelog import SafeLog
 from workpool.situation import here
 from workpool.waiters import Extras, flatly
 from workpool.waits import checked_timeout, make_sleeper, sleep_on
@@ -55,7 +55,7 @@ __all__ = ["CANCELLED_AND_NOTIFIED", "FINISHED", "PENDING", "RUNNING", "Task"]
 
 R = TypeVar("R")
 
-_log = logging.getLogger("concurrent.futures")
+_log = SafeLog("concurrent.futures")
 # Guards the state of every task that belongs to no pool.
 _orphans_lock = across_forks(RLock())
 known(_orphans_lock, _orphans_lock)

@@ -5,7 +5,6 @@ Most tasks of a batch are waited for by nobody, and carry none of this.
 
 from __future__ import annotations
 
-import logging
 import threading
 from collections import deque
 from functools import partial
@@ -14,6 +13,7 @@ from typing import TYPE_CHECKING, Any
 from workpool.calm import is_heard, loudly, ring_again
 from workpool.foreign import tell
 from workpool.headroom import stack_is_deep
+from workpool.safelog import SafeLog
 from workpool.situation import here
 from workpool.waits import wake_all
 
@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 
 __all__ = ["Extras", "flatly"]
 
-_log = logging.getLogger("concurrent.futures")
+_log = SafeLog("concurrent.futures")
 
 
 class Extras:
@@ -74,7 +74,7 @@ class Extras:
                     if is_heard(error):
                         heard = error
                     else:
-                        _log_failure(task)
+                        _log.exception("exception calling callback for %r", task)
         finally:
             here.calls_back = before
             if then is not None:
@@ -122,10 +122,3 @@ def _catch_up(calls: deque[Callable[[], None]]) -> None:
     except BaseException:
         _catch_up(calls)
         raise
-
-
-def _log_failure(task: Any) -> None:
-    try:
-        _log.exception("exception calling callback for %r", task)
-    except Exception:  # a handler of the user's, or no stack left for one: the next callback is to run all the same
-        return

@@ -7,7 +7,6 @@ threads submit at once, the one that is running drains the queue for the others.
 
 from __future__ import annotations
 
-import logging
 import os
 import threading
 from contextlib import ExitStack
@@ -20,6 +19,7 @@ from workpool.backends.reports import begin_reports, end_reports
 from workpool.calm import Listening, calmly
 from workpool.errors import WouldDeadlock, could_not_begin, without_frames
 from workpool.headroom import ensure_headroom
+from workpool.safelog import SafeLog
 from workpool.scheduling import scheduler, state, waiting
 from workpool.scheduling.worker import describe
 from workpool.situation import here, workers_here
@@ -32,7 +32,7 @@ if TYPE_CHECKING:
 
 __all__ = ["InlineBackend"]
 
-_log = logging.getLogger("workpool")
+_log = SafeLog("workpool")
 
 
 _ROOM = 60  # frames for what the books need before and after a task, and for its first own calls

@@ -10,7 +10,6 @@ Python code again and never touches a task of the pool any more.
 
 from __future__ import annotations
 
-import logging
 import os
 import threading
 from functools import partial
@@ -26,6 +25,7 @@ from workpool.backends.told import too_long
 from workpool.calm import calmly
 from workpool.errors import TimeLimitExceeded, WorkerLost, could_not_begin
 from workpool.ipc.onlookers import looked_at
+from workpool.safelog import SafeLog
 from workpool.scheduling.chunk import Item, Piece
 from workpool.scheduling.worker import WorkerThread, describe, describe_item
 from workpool.situation import here
@@ -41,7 +41,7 @@ if TYPE_CHECKING:
 
 __all__ = ["ThreadBackend"]
 
-_log = logging.getLogger("workpool")
+_log = SafeLog("workpool")
 
 
 class ThreadBackend:

@@ -19,7 +19,6 @@ States and guarantees
 from __future__ import annotations
 
 import atexit
-import logging
 import os
 import threading
 from typing import TYPE_CHECKING, Any
@@ -37,6 +36,7 @@ from workpool.journal.digests import digest, other_digests
 from workpool.journal.identity import identify
 from workpool.journal.settings import CommandJournal, Journal
 from workpool.journal.store import Store
+from workpool.safelog import SafeLog
 from workpool.waits import Event
 
 if TYPE_CHECKING:
@@ -49,7 +49,7 @@ __all__ = ["Scribe"]
 
 PATIENCE = 10.0  # seconds for a disk to take what is left at the end, at most
 
-_log = logging.getLogger("workpool.journal")
+_log = SafeLog("workpool.journal")
 _lock = Lock()  # guards _scribes
 _scribes: dict[str, Scribe] = {}  # by the file they have open
 

@@ -14,20 +14,20 @@ Guarantees
 
 from __future__ import annotations
 
-import logging
 import threading
 from _thread import start_new_thread  # no lock is taken on the way, as it would by a Thread
 from collections import deque
 from typing import TYPE_CHECKING
 
 from workpool.calm import calmly
+from workpool.safelog import SafeLog
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
 __all__ = ["Later"]
 
-_log = logging.getLogger("workpool")
+_log = SafeLog("workpool")
 
 
 class Later:

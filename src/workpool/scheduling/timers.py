@@ -9,7 +9,6 @@ runs in threads of its own (``State.aside``).
 from __future__ import annotations
 
 import heapq
-import logging
 import threading
 from itertools import count
 from time import monotonic
@@ -17,6 +16,7 @@ from typing import TYPE_CHECKING
 
 from workpool._compat import Lock, daemon_threads_allowed
 from workpool.calm import calmly
+from workpool.safelog import SafeLog
 from workpool.waits import Event
 
 if TYPE_CHECKING:
@@ -24,7 +24,7 @@ if TYPE_CHECKING:
 
 __all__ = ["Timer", "Timers"]
 
-_log = logging.getLogger("workpool")
+_log = SafeLog("workpool")
 
 _FEW = 256  # timers that may be kept, whether or not they are cancelled
 

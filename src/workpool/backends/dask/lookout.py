@@ -8,13 +8,13 @@ scheduler, whether any of them has what the order asks for.
 from __future__ import annotations
 
 import asyncio
-import logging
 from contextlib import suppress
 from functools import partial
 from typing import TYPE_CHECKING, Any
 
 from workpool.backends.dask.lives import RUNS, starting
 from workpool.backends.engine import reasons
+from workpool.safelog import SafeLog
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
@@ -25,7 +25,7 @@ if TYPE_CHECKING:
 
 __all__ = ["Lookout"]
 
-_log = logging.getLogger("workpool")
+_log = SafeLog("workpool")
 
 _SAY = 8.0  # seconds after which it is said that no worker has what an order asks for
 _ANSWER = 10.0  # seconds that all workers may take to answer

@@ -6,13 +6,13 @@ somebody wants a task ended. The clerk goes through the events in order.
 
 from __future__ import annotations
 
-import logging
 import threading
 from queue import SimpleQueue
 from time import monotonic
 from typing import TYPE_CHECKING, Any, Protocol
 
 from workpool._compat import Lock, daemon_threads_allowed
+from workpool.safelog import SafeLog
 from workpool.situation import here
 
 if TYPE_CHECKING:
@@ -24,7 +24,7 @@ if TYPE_CHECKING:
 
 __all__ = ["Clerk", "Engine", "Flight"]
 
-_log = logging.getLogger("workpool")
+_log = SafeLog("workpool")
 
 
 class Engine(Protocol):
@@ -133,8 +133,8 @@ class Clerk:
             try:
                 call()
             except BaseException as error:
-                # A fault of ours must not hang anybody: everything fails with it.
-                _log.exception("worker %d of %s failed", slot.index, slot.scheduler.name)
+                # A fault of ours must not hang anybody: everything fails with it, and handlers come later.
                 slot.give_up(error)
+                _log.exception("worker %d of %s failed", slot.index, slot.scheduler.name)
             here.worker = None
             del slot, call, event

@@ -12,7 +12,6 @@ from then on (`strays`), keeps its own descriptors and destroys its interpreter 
 
 from __future__ import annotations
 
-import logging
 import mmap
 import os
 import select
@@ -33,6 +32,7 @@ from workpool.ipc.launch import WorkerHandle
 from workpool.ipc.loans import Tenancy
 from workpool.ipc.reportpipe import NO_REPORTS, ReportPipe
 from workpool.plain import paths, words
+from workpool.safelog import SafeLog
 from workpool.waits import Event
 
 if TYPE_CHECKING:
@@ -50,7 +50,7 @@ _BEGIN = (
     f"__import__('workpool.ipc.guest', fromlist=['main']).main({_FDS})"
 )
 
-_log = logging.getLogger("workpool")
+_log = SafeLog("workpool")
 
 
 class Host:
@@ -103,8 +103,8 @@ class Host:
                 self.end_lending()
         except BaseException as error:
             if not self.told:  # of a stray nobody wants to know how it ended
-                _log.exception("%s failed", self.name)
                 cause = f"an error of its interpreter ({type(error).__name__})"
+                _log.exception("%s failed", self.name)
         finally:
             for fd in self._fds:
                 with suppress(OSError):

@@ -18,7 +18,6 @@ what follows). What is sent meanwhile, and what is recalled, is in ``feeding.py`
 
 from __future__ import annotations
 
-import logging
 import select
 from time import monotonic
 from typing import Any
@@ -32,13 +31,14 @@ from workpool.ipc import pickling, serving
 from workpool.ipc.launch import WorkerHandle, launch
 from workpool.ipc.watch import CAN_SHARE, Watch
 from workpool.midway import held_here
+from workpool.safelog import SafeLog
 from workpool.situation import here, workers_here
 from workpool.task import RUNNING, Task
 from workpool.waits import LOOK_AGAIN
 
 __all__ = ["ProcessWorker"]
 
-_log = logging.getLogger("workpool")
+_log = SafeLog("workpool")
 
 
 class ProcessWorker(Leaving):
@@ -199,10 +199,10 @@ class ProcessWorker(Leaving):
             while self._live():
                 pass
         except BaseException as error:
-            # A fault of ours must not hang anybody: everything fails with it.
-            _log.exception("worker %d of %s failed", self.index, self.scheduler.name)
+            # A fault of ours must not hang anybody: everything fails with it, and handlers come later.
             self._fail_flights(error)
             self.scheduler.fail_all(error, for_good=True)
+            _log.exception("worker %d of %s failed", self.index, self.scheduler.name)
         finally:
             self._end_process()
             self._turn.release()

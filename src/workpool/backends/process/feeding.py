@@ -9,7 +9,6 @@ Every call here is made by whoever has the turn.
 
 from __future__ import annotations
 
-import logging
 from time import monotonic
 from typing import TYPE_CHECKING, Any
 
@@ -24,6 +23,7 @@ from workpool.ipc.borrowing import Borrowed
 from workpool.ipc.frames import unpack_payload
 from workpool.ipc.outbox import DONE
 from workpool.plain import plain
+from workpool.safelog import SafeLog
 from workpool.scheduling.mapjob import MapJob
 from workpool.scheduling.pace import TARGET
 from workpool.task import Task
@@ -35,7 +35,7 @@ if TYPE_CHECKING:
 
 __all__ = ["Feeding"]
 
-_log = logging.getLogger("workpool")
+_log = SafeLog("workpool")
 
 _PATIENCE = 3.0  # times the expected duration before a batch is recalled
 _SHORTEST_PATIENCE = 0.01  # seconds

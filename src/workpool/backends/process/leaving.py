@@ -11,7 +11,6 @@ by a thread of its own (`Leaver`). There is one such at a time for each worker, 
 
 from __future__ import annotations
 
-import logging
 import select
 from time import monotonic
 from typing import TYPE_CHECKING
@@ -21,6 +20,7 @@ from workpool.backends.process.reckoning import Reckoning
 from workpool.ipc import serving
 from workpool.ipc.waker import Waker
 from workpool.ipc.watch import LONGEST
+from workpool.safelog import SafeLog
 from workpool.scheduling.worker import WorkerThread
 
 if TYPE_CHECKING:
@@ -29,7 +29,7 @@ if TYPE_CHECKING:
 
 __all__ = ["Leaver", "Leaving"]
 
-_log = logging.getLogger("workpool")
+_log = SafeLog("workpool")
 
 _ALONE = 1.0  # seconds that a worker has, once it has left its context, before its successor begins
 _STACK_WITHIN = 1.0  # seconds
@@ -73,9 +73,9 @@ class Leaver:
                 worker._count_death(worker._cause(handle)[0])
         except BaseException:
             # A fault of ours must not hang who waits for us.
-            _log.exception("the end of worker %d of %s", worker.index, worker.scheduler.name)
             handle.kill()
             handle.reap()
+            _log.exception("the end of worker %d of %s", worker.index, worker.scheduler.name)
         finally:
             handle.close()
             self.over = True

@@ -16,7 +16,6 @@ Every call here is made by whoever has the turn.
 
 from __future__ import annotations
 
-import logging
 from time import monotonic
 from typing import TYPE_CHECKING, Any
 
@@ -24,13 +23,14 @@ from workpool.backends.process.books import HUNG_AFTER, Books
 from workpool.backends.process.outcomes import reset, take_outcomes
 from workpool.ipc import serving
 from workpool.ipc.outbox import VALUES
+from workpool.safelog import SafeLog
 
 if TYPE_CHECKING:
     from workpool.ipc.launch import WorkerHandle
 
 __all__ = ["Seizing"]
 
-_log = logging.getLogger("workpool")
+_log = SafeLog("workpool")
 
 ANSWER_WITHIN = 0.05  # seconds
 _SETTLED_AFTER = 0.01  # seconds in which whatever a worker stores is seen here, many times over

@@ -16,7 +16,6 @@ over (it leaves, or is being ended: what becomes of it is nobody's concern any m
 
 from __future__ import annotations
 
-import logging
 import re
 from contextlib import suppress
 from functools import partial
@@ -27,6 +26,7 @@ from workpool._compat import Lock
 from workpool.backends.engine import remote
 from workpool.backends.ray.room import has_process, lacking
 from workpool.errors import WorkerStartFailed
+from workpool.safelog import SafeLog
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -36,7 +36,7 @@ if TYPE_CHECKING:
 
 __all__ = ["Actors", "Far"]
 
-_log = logging.getLogger("workpool")
+_log = SafeLog("workpool")
 
 _SAY = (
     8.0  # seconds without room after which that is said; a process may take some of them to start

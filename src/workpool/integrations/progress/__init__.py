@@ -6,7 +6,6 @@ asks for them.
 
 from __future__ import annotations
 
-import logging
 import sys
 from collections.abc import Callable
 from importlib import import_module
@@ -16,10 +15,11 @@ from typing import Any, Literal
 from workpool.errors import Unsupported
 from workpool.integrations.progress.meter import Display, Meter
 from workpool.integrations.progress.snapshot import Progress
+from workpool.safelog import SafeLog
 
 __all__ = ["Progress", "Showing", "watch"]
 
-_log = logging.getLogger("workpool.progress")
+_log = SafeLog("workpool.progress")
 
 Showing = bool | Literal["tqdm", "rich", "plain"] | Callable[[Progress], object]
 

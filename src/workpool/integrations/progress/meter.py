@@ -16,7 +16,6 @@ States and guarantees
 from __future__ import annotations
 
 import atexit
-import logging
 import os
 import threading
 from collections import deque
@@ -25,6 +24,7 @@ from typing import TYPE_CHECKING, Protocol
 
 from workpool._compat import daemon_threads_allowed
 from workpool.integrations.progress.snapshot import Progress
+from workpool.safelog import SafeLog
 from workpool.waits import Event
 
 if TYPE_CHECKING:
@@ -36,7 +36,7 @@ INTERVAL = 0.1  # seconds between two calls of a display, at least
 PATIENCE = 5.0  # seconds that the end of a map call waits for its display, at most
 LATELY = 30.0  # seconds over which the rate is measured
 
-_log = logging.getLogger("workpool.progress")
+_log = SafeLog("workpool.progress")
 _live: set[Meter] = set()  # whose thread runs; each change is one atomic step
 # Taken for good by whoever registers _end_all.
 _hooked = threading.Lock()  # house: lock - never waited for
