@@ -17,8 +17,9 @@ import threading
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from workpool._compat import Lock, across_forks
+from workpool.safelog import SafeLog
 from workpool.situation import here
-from workpool.tasklog import attribute
+from workpool.tasklog import attribute, pass_on
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
@@ -31,6 +32,8 @@ _LEVELS = (logging.INFO, logging.WARNING)
 
 _lock = across_forks(Lock())  # guards _pools and the exchange of streams
 _telling = threading.local()  # ``now`` is there while this thread tells a line
+_log = SafeLog("workpool")
+_lost: set[int] = set()  # streams of which it is told that they take nothing
 _pools = 0  # that capture, and have threads of this process as workers
 
 
@@ -172,18 +175,35 @@ def _tell(which: int, line: str, who: Who) -> None:
 def _tell_now(which: int, line: str, who: Who) -> None:
     logger = logging.getLogger(f"workpool.{_NAMES[which]}")
     if not logger.hasHandlers():
-        stream = getattr(sys, _NAMES[which])
-        stream = getattr(stream, "_stream", stream) if isinstance(stream, Routed) else stream
-        if stream is not None:
-            stream.write(line + "\n")
+        _show(which, line)
         return
     if not logger.level:
         logger.setLevel(logging.INFO)  # else the root's usual level would swallow what was printed
-    level = _LEVELS[which]
-    record = logger.makeRecord(logger.name, level, "(printed)", 0, line, (), None)
-    attribute(record, who.pool, who.worker, who.task or "-", who.task_id)
+    facts = logger.name, _LEVELS[which], "(printed)", 0, line, (), None
     try:
-        if logger.isEnabledFor(level):
-            logger.handle(record)
-    except BaseException:
-        logging.Handler().handleError(record)
+        record = logger.makeRecord(*facts)
+    except BaseException:  # the program's own factory, as in tasklog
+        record = logging.LogRecord(*facts)
+    attribute(record, who.pool, who.worker, who.task or "-", who.task_id)
+    pass_on(logger, record)
+
+
+def _show(which: int, line: str) -> None:
+    """Write a line to the real stream; what that one does not take is lost, and nothing else with it."""
+    stream = getattr(sys, _NAMES[which])
+    stream = stream._stream if isinstance(stream, Routed) else stream
+    if stream is None:
+        return
+    try:
+        try:
+            stream.write(line + "\n")
+        except UnicodeEncodeError as error:
+            shown = line.encode(error.encoding, "backslashreplace").decode(error.encoding)
+            stream.write(shown + "\n")
+    except BaseException as error:  # a stream of the program's may raise anything
+        if which not in _lost:
+            _lost.add(which)
+            why = f"{type(error).__name__}: {error}"
+            _log.warning(
+                "%s does not take what tasks print: lines are lost (%s)", _NAMES[which], why
+            )

@@ -21,29 +21,38 @@ from typing import TYPE_CHECKING, Any
 
 from workpool._compat import Lock, across_forks
 from workpool.plain import plain
+from workpool.safelog import SafeLog
 from workpool.situation import here
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-__all__ = ["attribute", "forward", "handle", "levels", "name_tasks", "take_levels"]
+__all__ = ["attribute", "forward", "handle", "levels", "name_tasks", "pass_on", "take_levels"]
 
 _NOBODY = "-"
-_lock = across_forks(Lock())  # guards _named
-_named = False  # whether records of this process name their task
+_lock = across_forks(Lock())  # guards the exchange of the factory
+_log = SafeLog("workpool")
 
 
 def name_tasks() -> None:
     """Have all log records of this process name the task they were made in, from now on."""
-    global _named  # noqa: PLW0603 - logging has one factory a process, and so this
     with _lock:
-        if _named:
-            return
-        _named = True
-    before = logging.getLogRecordFactory()
+        factory = logging.getLogRecordFactory()
+        # Looked at each time: somebody may have put back one from before ours.
+        if not isinstance(factory, _Naming):
+            logging.setLogRecordFactory(_Naming(factory))
 
-    def make(*args: Any, **kwargs: Any) -> logging.LogRecord:
-        record = before(*args, **kwargs)
+
+class _Naming:
+    """A factory of log records that name their task, made by another factory."""
+
+    __slots__ = ("_factory",)
+
+    def __init__(self, factory: Callable[..., logging.LogRecord]) -> None:
+        self._factory = factory
+
+    def __call__(self, *args: Any, **kwargs: Any) -> logging.LogRecord:
+        record = self._factory(*args, **kwargs)
         situation = here.situation
         if situation is None:
             attribute(record, _NOBODY, _NOBODY, _NOBODY, _NOBODY)
@@ -56,8 +65,6 @@ def name_tasks() -> None:
                 situation.task_id(),
             )
         return record
-
-    logging.setLogRecordFactory(make)
 
 
 def attribute(
@@ -94,7 +101,7 @@ def _pack(record: logging.LogRecord) -> bytes:
     plain = dict(record.__dict__)
     try:
         plain["msg"] = record.getMessage()
-    except Exception:
+    except BaseException:
         # As in a handler: the fault of the call that logs, told and not raised.
         plain["msg"] = f"{record.msg!r} with arguments {record.args!r} cannot be formatted"
         plain["exc_info"] = sys.exc_info()
@@ -106,15 +113,15 @@ def _pack(record: logging.LogRecord) -> bytes:
     plain["exc_info"] = None
     try:
         return pickle.dumps(plain, 5)
-    except Exception:
+    except BaseException:  # user code of all kinds, here and below
         return pickle.dumps({name: _travels(value) for name, value in plain.items()}, 5)
 
 
 def _travels(value: object) -> object:
     try:
         pickle.loads(pickle.dumps(value, 5))
-    except Exception:
-        with suppress(Exception):
+    except BaseException:
+        with suppress(BaseException):
             return repr(value)
         return f"<{type(value).__qualname__}>"
     return value
@@ -137,14 +144,25 @@ def levels() -> dict[str, int]:
 def handle(data: bytes) -> None:
     """Handle a record that came from a worker; raises nothing."""
     try:
-        record = logging.makeLogRecord(pickle.loads(data))
-    except Exception:
-        # An extra of a class that is not there, say: the record is lost, and that is told.
-        logging.getLogger("workpool").exception("a log record from a worker cannot be unpickled")
+        facts: dict[str, Any] = pickle.loads(data)
+    except BaseException:
+        # An extra of a class that is not there, or that ends programs: the record is lost, and that is told.
+        _log.exception("a log record from a worker cannot be unpickled")
         return
-    logger = logging.getLogger(record.name)
+    try:
+        record = logging.makeLogRecord(facts)
+    except BaseException:
+        # The program's own factory: it may want what only the program's own threads have.
+        record = logging.LogRecord("", 0, "", 0, "", (), None)
+        record.__dict__.update(facts)
+    pass_on(logging.getLogger(record.name), record)
+
+
+def pass_on(logger: logging.Logger, record: logging.LogRecord) -> None:
+    """Have a record handled that is no call's of this thread; raises nothing."""
     try:
         if logger.isEnabledFor(record.levelno):
             logger.handle(record)
     except BaseException:
-        logging.Handler().handleError(record)  # as a handler tells of its own faults
+        with suppress(BaseException):
+            logging.Handler().handleError(record)  # as a handler tells of its own faults

@@ -10,6 +10,7 @@ and one about the lack of it says ``@pytest.mark.lacks("limits")``.
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Callable, Generator
 from contextlib import AbstractContextManager
 from typing import Any, Protocol
@@ -19,6 +20,7 @@ import pytest
 from tests.support.backends import KINDS, Kind
 from tests.support.engines import shared_clusters
 from tests.support.gates import Gate, in_background
+from tests.support.hearing import LOGGER, Kept
 from tests.support.holding import workers_busy
 from workpool import Pool
 
@@ -101,3 +103,16 @@ def gate(make_gate: Callable[[], Gate]) -> Gate:
 def busy(kind: Kind) -> Busy:
     """Give what keeps all workers of a pool busy for the length of a block."""
     return lambda held: workers_busy(held, kind)
+
+
+@pytest.fixture
+def kept() -> Generator[Kept]:
+    """Give a handler of the root logger, which lets INFO through for the tests' logger."""
+    handler, root, logger = Kept(), logging.getLogger(), logging.getLogger(LOGGER)
+    root.addHandler(handler)
+    logger.setLevel(logging.INFO)
+    yield handler
+    logger.setLevel(logging.NOTSET)
+    root.removeHandler(handler)
+    logging.getLogger("workpool.stdout").setLevel(logging.NOTSET)
+    logging.getLogger("workpool.stderr").setLevel(logging.NOTSET)

@@ -7,7 +7,6 @@ import os
 import signal
 import sys
 import threading
-from collections.abc import Generator
 from typing import Any
 
 import pytest
@@ -16,44 +15,10 @@ from tests.contract.conftest import MakePool
 from tests.support import tasks
 from tests.support.backends import Kind
 from tests.support.gates import DEADLINE
+from tests.support.hearing import LOGGER, Kept, say, speak_item
 from tests.support.scripts import printed_by
 
-LOGGER = "tests.logs"
-
 pytestmark = pytest.mark.needs("reports")
-
-
-class Kept(logging.Handler):
-    """Keeps what it is given."""
-
-    def __init__(self) -> None:
-        super().__init__()
-        self.records: list[logging.LogRecord] = []
-
-    def emit(self, record: logging.LogRecord) -> None:
-        self.records.append(record)
-
-    def told(self, name: str = LOGGER) -> list[str]:
-        return [r.getMessage() for r in self.records if r.name == name]
-
-
-@pytest.fixture
-def kept() -> Generator[Kept]:
-    """Give a handler of the root logger, which lets INFO through for the tests' logger."""
-    handler, root, logger = Kept(), logging.getLogger(), logging.getLogger(LOGGER)
-    root.addHandler(handler)
-    logger.setLevel(logging.INFO)
-    yield handler
-    logger.setLevel(logging.NOTSET)
-    root.removeHandler(handler)
-    logging.getLogger("workpool.stdout").setLevel(logging.NOTSET)
-    logging.getLogger("workpool.stderr").setLevel(logging.NOTSET)
-
-
-def say(*lines: str, level: int = logging.INFO, **extra: Any) -> int:
-    for line in lines:
-        logging.getLogger(LOGGER).log(level, "%s!", line, extra=extra)
-    return len(lines)
 
 
 def say_one(n: int) -> int:
@@ -106,12 +71,6 @@ def speak_out(word: str) -> str:
     print(word, "err", file=sys.stderr)
     print("and no end", end="")
     return word
-
-
-def speak_item(n: int) -> int:
-    print(f"item {n}\nof a map", end="\n" if n % 2 else "")
-    print("careful", file=sys.stderr)
-    return n
 
 
 def test_a_record_names_pool_worker_and_task(make_pool: MakePool, kept: Kept) -> None:
