@@ -14,7 +14,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Generator
     from random import Random
 
-__all__ = ["Current", "Setup", "Situation", "current", "here", "workers_here"]
+__all__ = ["Bound", "Current", "Setup", "Situation", "current", "here", "workers_here"]
 
 
 class Situation:
@@ -22,6 +22,7 @@ class Situation:
 
     __slots__ = (
         "attempt",
+        "bound",
         "cancelled",
         "luck",
         "pool",
@@ -41,10 +42,39 @@ class Situation:
         self.task_name: Callable[[], str] = str
         self.attempt: Callable[[], int] = int
         self.cancelled: Callable[[], bool] = bool
+        # Gives the same for what runs now alone, where ``cancelled`` tells of whatever runs when it is asked.
+        self.bound: Callable[[], Callable[[], bool]] | None = None
 
 
 def _none_runs() -> int:
     return -1
+
+
+class Bound:
+    """Whether the end of one call is asked for; once that is over, what was said last.
+
+    Parameters
+    ----------
+    asked : callable
+        Tells it, as long as the call runs.
+    runs : callable
+        Tells whether it does.
+    """
+
+    __slots__ = ("_asked", "_last", "_runs")
+
+    def __init__(self, asked: Callable[[], bool], runs: Callable[[], bool]) -> None:
+        self._asked = asked
+        self._runs = runs
+        self._last = False
+
+    def __call__(self) -> bool:
+        """Tell."""
+        asked = self._asked()
+        # Looked at afterwards: if the call still runs now, it was the one that this was said of.
+        if self._runs():
+            self._last = asked
+        return self._last
 
 
 class _Here(threading.local):
@@ -106,7 +136,7 @@ class Current:
         self.task_name = situation.task_name()
         self.attempt = situation.attempt()
         self.resource = situation.resource
-        self._cancelled = situation.cancelled
+        self._cancelled = situation.cancelled if situation.bound is None else situation.bound()
         self._luck = situation.luck
 
     def __repr__(self) -> str:
@@ -117,7 +147,10 @@ class Current:
 
     @property
     def cancelled(self) -> bool:
-        """Whether somebody has asked for this task's end; long tasks look at it now and then."""
+        """Whether somebody has asked for this task's end; long tasks look at it now and then.
+
+        Other threads may ask as well. What happens when the task is over does not change it.
+        """
         return self._cancelled()
 
     @property

@@ -2,16 +2,18 @@
 
 from __future__ import annotations
 
+import gc
 from concurrent.futures import CancelledError
 from functools import partial
+from weakref import ref
 
 import pytest
 
 from tests.contract.conftest import MakePool
-from tests.support import tasks
+from tests.support import kept, tasks
 from tests.support.gates import DEADLINE, Gate, in_background
 from tests.support.on_the_way import stopped_before
-from workpool import Pool, Task
+from workpool import Current, Pool, Task, current
 
 
 @pytest.mark.needs("own_threads")
@@ -25,6 +27,64 @@ def test_a_task_that_waited_for_another_still_sees_that_it_is_cancelled(
     assert not task.cancel()
     gate.open()
     assert task.result(DEADLINE)
+
+
+@pytest.mark.needs("own_threads")
+def test_who_waits_for_a_cancelled_task_is_not_cancelled(make_pool: MakePool, gate: Gate) -> None:
+    """What current() gave tells of its own task, also while another one runs in the same thread."""
+    pool = make_pool(1)
+    handed: list[Current] = []
+    inner: list[Task[None]] = []
+    outer = pool.submit(kept.hand_out_and_wait, pool, gate.path, handed, inner)
+    gate.arrival()
+    assert not inner[0].cancel()
+    told = [handed[0].cancelled]
+    assert not outer.cancel()
+    told.append(handed[0].cancelled)
+    gate.open()
+    outer.result(DEADLINE)
+    told.append(handed[0].cancelled)
+    assert told == [False, True, True]
+
+
+@pytest.mark.needs("own_threads")
+def test_what_is_kept_of_a_task_keeps_neither_it_nor_its_result(make_pool: MakePool) -> None:
+    """A task may give what current() gives, and is gone when nobody else has it."""
+    pool = make_pool(1)
+    task = pool.submit(current)
+    mine, gone = task.result(DEADLINE), ref(task)
+    pool.join(DEADLINE)
+    del task
+    gc.collect()
+    assert gone() is None
+    assert not mine.cancelled
+
+
+@pytest.mark.needs("concurrent")
+def test_a_task_that_is_over_is_not_cancelled_with_another(make_pool: MakePool, gate: Gate) -> None:
+    """What current() gave tells nothing of those that the worker runs later."""
+    pool = make_pool(1)
+    pool.submit(kept.keep_situation).result(DEADLINE)
+    task = pool.submit(kept.tell_of_the_kept, DEADLINE, gate.path)
+    assert gate.arrival() == "begun"
+    assert not task.cancel()
+    assert gate.arrivals(2) == ["told True", "kept False"]
+    task.result(DEADLINE)
+
+
+@pytest.mark.needs("concurrent")
+@pytest.mark.lacks("far")  # there a map call is closed for all items that were sent together
+@pytest.mark.parametrize("limit", [None, 2 * DEADLINE])
+def test_an_item_that_is_over_is_not_cancelled_with_those_behind_it(
+    make_pool: MakePool, gate: Gate, limit: float | None
+) -> None:
+    """Its map call was closed when it had ended already."""
+    pool = make_pool(1, time_limit=limit)
+    results = pool.map(partial(kept.keep_and_tell, DEADLINE, gate.path), [0, 1], chunksize=2)
+    assert gate.arrival() == "begun"
+    results.close()
+    assert gate.arrivals(2) == ["told True", "kept False"]
+    pool.join(DEADLINE)
 
 
 @pytest.mark.needs("concurrent")

@@ -65,7 +65,7 @@ class LocalRunner(Told):
         self.situation.task_id = self._task_id
         self.situation.task_name = self._task_name
         self.situation.attempt = self._attempt
-        self.situation.cancelled = self._cancelled
+        self.situation.bound = self._bound
 
     # ------------------------------------------------------------------ one task
 

@@ -2,19 +2,23 @@
 
 from __future__ import annotations
 
+from functools import partial
 from time import monotonic
 from typing import TYPE_CHECKING, Any
+from weakref import ref
 
 from workpool.errors import TimeLimitExceeded
 from workpool.ipc.stacktext import stack_of_thread
 from workpool.naming import function_name
 from workpool.scheduling.chunk import Chunk
 from workpool.scheduling.worker import describe, describe_item
+from workpool.situation import Bound
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
     from workpool.printing import Lines, Who
+    from workpool.scheduling.mapjob import MapJob
     from workpool.scheduling.scheduler import Scheduler
     from workpool.task import Task
 
@@ -32,6 +36,7 @@ class Told:
     began: float
     taken: Any  # what is in hand, and does not run yet
     asked_to_end: bool  # all that runs here
+    _outer: list[Task[Any] | None]  # tasks that wait here for the one that runs
     _lines: Lines | None  # printed by items, once one has
 
     def printed(self, which: int, text: str) -> None:
@@ -87,10 +92,41 @@ class Told:
         if chunk is not None and chunk.todo:
             chunk.job.close()
 
-    def _cancelled(self) -> bool:
+    def _bound(self) -> Bound:
+        """Tie what tells of an end that is asked for to what runs now, which is not held."""
         task, chunk = self.task, self.chunk
-        closed = task._unwanted if task is not None else chunk is not None and chunk.job.closed
-        return self.asked_to_end or closed
+        if task is not None:
+            one = ref(task)
+            return Bound(partial(self._unwanted, one), partial(self._is_at, one))
+        if chunk is not None:
+            call, place = ref(chunk.job), self._place()
+            return Bound(partial(self._closed, call), lambda: self._place() == place)
+        return Bound(lambda: self.asked_to_end, lambda: self.task is None and self.chunk is None)
+
+    def _unwanted(self, one: ref[Task[Any]]) -> bool:
+        task = one()
+        return self.asked_to_end or (task is not None and task._unwanted)
+
+    def _is_at(self, one: ref[Task[Any]]) -> bool:
+        """Tell whether a task runs here, or waits here for what runs; or is not wanted, wherever it is."""
+        task = one()
+        if task is None:
+            return False
+        # On its way back from a wait it is in its new place before it leaves the old one, and on its way
+        # there, too: so who looks there and back sees it.
+        places = (*self._outer, self.task, *self._outer)
+        return task._unwanted or any(each is task for each in places)
+
+    def _closed(self, call: ref[MapJob]) -> bool:
+        job = call()
+        return self.asked_to_end or (job is not None and job.closed)
+
+    def _place(self) -> tuple[int, int, int] | None:
+        """Tell which item runs, at which attempt; a task that it waits for may run inside it."""
+        chunk = self.chunk
+        if chunk is None:
+            return None
+        return id(chunk.job), chunk.start + self._offset(chunk), chunk.attempts
 
     def _task_id(self) -> int:
         task, chunk = self.task, self.chunk

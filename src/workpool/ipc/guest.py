@@ -181,8 +181,8 @@ class Guest(Serving):
             return Lent(-1, self._argument_slots, part), at
         return super()._payload(part, behind, at)
 
-    def _wanted_ended(self) -> bool:
-        return self._given_up or super()._wanted_ended()
+    def _is_unwanted(self, number: int) -> bool:
+        return self._given_up or super()._is_unwanted(number)
 
     def _last_flush(self) -> None:
         if (

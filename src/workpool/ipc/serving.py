@@ -25,7 +25,7 @@ from workpool.ipc.depot import CONTROL_SIZE, Depot, Slots
 from workpool.ipc.frames import FrameReader, unpack_payload
 from workpool.ipc.outbox import DONE
 from workpool.ipc.runner import CALL, ITEM, PLAIN_ITEM, PLAIN_STAR, SOFT, SOFT_CALL, STAR, Runner
-from workpool.situation import Situation, here
+from workpool.situation import Bound, Situation, here
 
 if TYPE_CHECKING:
     from contextlib import AbstractContextManager
@@ -136,7 +136,7 @@ class Serving:
         situation.task_id = runner.position
         situation.task_name = runner.task_name
         situation.attempt = lambda: runner.attempt
-        situation.cancelled = self._wanted_ended
+        situation.bound = self._bound
         return situation
 
     def _report(self, report_w: int, asked: dict[str, Any], situation: Situation) -> Reporter:
@@ -149,8 +149,14 @@ class Serving:
         reporter.begin(asked, situation)
         return reporter
 
-    def _wanted_ended(self) -> bool:
-        return bool(self._cancelled) and self._runner.number() in self._cancelled
+    def _bound(self) -> Bound:
+        """Tie what tells of an end that is asked for to the call that runs now."""
+        runner = self._runner
+        number = runner.number()
+        return Bound(lambda: self._is_unwanted(number), lambda: runner.number() == number)
+
+    def _is_unwanted(self, number: int) -> bool:
+        return number in self._cancelled
 
     # ----------------------------------------------------------------- calls that come
 
