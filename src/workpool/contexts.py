@@ -3,8 +3,7 @@
 In the same process a context is an object: a copy of it is entered for each task, so that
 nothing a task sets is seen by another, nor at a second attempt.
 
-To a process go the variables themselves, one by one. A :class:`~contextvars.ContextVar` cannot be pickled,
-but most are found under a name: a global of a module, or an attribute of one. The value
+To a process go the variables themselves, one by one, as ``ipc/variables.py`` says. The value
 is pickled apart from the task, so that one that cannot be harms nothing else. Where
 all are wanted, what has no name or no pickle stays behind; where they are listed, that is an error.
 
@@ -20,12 +19,12 @@ import importlib
 import sys
 from collections.abc import Callable, Iterable
 from contextvars import Context, ContextVar
-from operator import attrgetter
-from types import MappingProxyType, ModuleType
 from typing import Any, Literal, TypeAlias, cast
 
+from workpool.calm import is_ctrl_c
 from workpool.errors import NotPicklable
 from workpool.ipc import pickling
+from workpool.ipc.variables import NOWHERE, Place, dict_of, found, place_of
 
 __all__ = ["Arrived", "Asked", "Carried", "Wanted", "checked", "taken"]
 
@@ -34,9 +33,7 @@ OPENTELEMETRY = "opentelemetry"
 Asked: TypeAlias = "bool | Iterable[ContextVar[Any] | Literal['opentelemetry']]"
 Wanted: TypeAlias = "bool | tuple[ContextVar[Any] | Literal['opentelemetry'], ...]"  # checked
 
-Entry: TypeAlias = tuple[str, str, bytes]  # module, attribute, pickle of the value
-
-_places: dict[ContextVar[Any], tuple[int, tuple[str, str] | None]] = {}
+Entry: TypeAlias = tuple[Place, bytes]  # and the pickle of the value
 
 
 def checked(wanted: Any) -> Wanted:
@@ -83,13 +80,13 @@ class Carried:
     def __reduce__(self) -> tuple[object, ...]:
         entries: list[Entry] = []
         for variable, value in self._context.items():
-            place = _place_of(variable)
-            if place is None or _is_opentelemetrys(place):
+            place = place_of(variable)
+            if place is None or place.module.partition(".")[0] == OPENTELEMETRY:
                 if self._listed is not None and place is None:
-                    raise _cannot(variable, "it is no global of a module, and no attribute of one")
+                    raise _cannot(variable, NOWHERE)
                 continue
             try:
-                entries.append((*place, pickling.dumps(value)))
+                entries.append((place, pickling.dumps(value)))
             except KeyboardInterrupt:
                 raise
             except BaseException as error:
@@ -120,15 +117,17 @@ class Arrived:
         return contextvars.copy_context().run(self._enter, fn, args, kwargs)
 
     def _enter(self, fn: Callable[..., Any], args: Any, kwargs: Any) -> Any:
-        for module, attribute, data in self._entries:
+        for place, data in self._entries:
             try:
-                variable: Any = attrgetter(attribute)(importlib.import_module(module))
+                variable = found(place)
                 value = pickling.loads(data)
-            except Exception as error:
+            except BaseException as error:
+                if is_ctrl_c(error):
+                    raise
                 if not self._strict:
                     continue
                 message = (
-                    f"context variable {module}.{attribute} arrived but cannot be set in this process: "
+                    f"context variable {place.module}.{place.attribute} arrived but cannot be set in this process: "
                     f"{type(error).__name__}: {error}"
                 )
                 raise NotPicklable(message, part="context") from error
@@ -159,61 +158,10 @@ def _cannot(variable: ContextVar[Any], why: str) -> NotPicklable:
     )
 
 
-# ------------------------------------------------------------------------- where variables are
-
-
-def _place_of(variable: ContextVar[Any]) -> tuple[str, str] | None:
-    """Find module and attribute under which a variable is known; None if there are none."""
-    loaded = len(sys.modules)
-    known = _places.get(variable)
-    if known is None or (known[1] is None and known[0] != loaded):
-        known = _places[variable] = loaded, _search(variable)
-    return known[1]
-
-
-def _search(variable: ContextVar[Any]) -> tuple[str, str] | None:
-    """Look through the globals of all modules, then through what hangs on them."""
-    modules = [
-        (name, list(vars(module).items()))
-        for name, module in list(sys.modules.items())
-        if _is_module(module) and name != "__mp_main__"
-    ]
-    for name, attributes in modules:
-        for attribute, value in attributes:
-            if value is variable:
-                return name, attribute
-    for name, attributes in modules:
-        for attribute, value in attributes:
-            inner = _dict_of(value)
-            for deeper, found in list(inner.items()) if inner else ():
-                if found is variable:
-                    return name, f"{attribute}.{deeper}"
-    return None
-
-
-def _dict_of(value: object) -> Any:
-    """Give an object's attributes, without asking it for them: it may be anything that a module has."""
-    if _is_module(value):
-        return None
-    try:
-        found = object.__getattribute__(value, "__dict__")
-    except Exception:  # none, or a property, as of a proxy that is outside of its context
-        return None
-    return found if type(found) in (dict, MappingProxyType) else None
-
-
-def _is_module(value: object) -> bool:
-    return issubclass(type(value), ModuleType)  # isinstance() would ask the value, too
-
-
-def _is_opentelemetrys(place: tuple[str, str]) -> bool:
-    return place[0].partition(".")[0] == OPENTELEMETRY
-
-
 def _opentelemetrys() -> ContextVar[Any] | None:
     """Give the variable in which OpenTelemetry keeps its context."""
     _of("opentelemetry.context", "get_current")()  # which makes it, at first
-    kept: dict[str, Any] = _dict_of(_of("opentelemetry.context", "_RUNTIME_CONTEXT")) or {}
+    kept: dict[str, Any] = dict_of(_of("opentelemetry.context", "_RUNTIME_CONTEXT")) or {}
     found: list[ContextVar[Any]] = [
         value for value in kept.values() if isinstance(value, ContextVar)
     ]

@@ -107,7 +107,7 @@ class NotPicklable(WorkpoolError, PicklingError):
     message : str
         What cannot travel, where it lies, and the way out.
     part : str
-        ``"function"``, ``"argument"``, ``"result"`` or ``"exception"``.
+        ``"function"``, ``"argument"``, ``"context"``, ``"result"`` or ``"exception"``.
     path : str
         Where the offending object lies, such as ``"options.cache._lock"``; empty when unknown.
     """

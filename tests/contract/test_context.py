@@ -14,7 +14,9 @@ import pytest
 
 from tests.contract.conftest import MakePool
 from tests.support import tasks
+from tests.support.backends import Kind
 from tests.support.gates import DEADLINE
+from tests.support.scripts import printed_by
 from workpool import NotPicklable, Pool
 
 request: ContextVar[str] = ContextVar("request", default="none")
@@ -62,6 +64,20 @@ def values() -> Generator[None]:
     user.reset(tokens[1])
 
 
+class Unread:
+    """Cannot be unpickled."""
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        return int, ("no number",)
+
+
+class Leaves:
+    """Ends the program when it is unpickled."""
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        return sys.exit, (4,)
+
+
 class Proxy:
     """As of a web framework: outside of a request, whatever is asked raises."""
 
@@ -80,7 +96,7 @@ class Proxy:
 def test_a_proxy_among_the_globals_is_let_be(pool: Pool, monkeypatch: pytest.MonkeyPatch) -> None:
     """Variables are looked for in all modules, in which there may be anything."""
     monkeypatch.setitem(globals(), "a_proxy", Proxy())
-    monkeypatch.setattr("workpool.contexts._places", {})  # they are looked for anew
+    monkeypatch.setattr("workpool.ipc.variables._places", {})  # they are looked for anew
     assert pool.options(context=True).submit(seen).result(DEADLINE) == ("r1", "ann")
 
 
@@ -161,9 +177,71 @@ def test_true_leaves_out_what_cannot_be_pickled(pool: Pool) -> None:
 def test_a_listed_value_that_cannot_be_pickled_is_an_error(pool: Pool) -> None:
     """The error names the variable."""
     token = user.set(threading.Lock())
-    with pytest.raises(NotPicklable, match="context variable 'user' cannot go to a worker"):
-        pool.options(context=[request, user]).submit(seen).result(DEADLINE)
+    view = pool.options(context=[request, user])
+    told = "(task|map).*(: | )context variable 'user' cannot go to a worker: TypeError"
+    for task in (view.submit(seen), view.submit(lambda: [user.get()])):
+        with pytest.raises(NotPicklable, match=told) as caught:
+            task.result(DEADLINE)
+        assert caught.value.part == "context"
+        assert "Wrapped" not in str(caught.value)
+    with pytest.raises(NotPicklable, match=told):
+        list(view.map(lambda _: user.get(), [1]))
     user.reset(token)
+
+
+@pytest.mark.needs("pickles")
+def test_true_leaves_out_what_cannot_be_unpickled(pool: Pool) -> None:
+    """Whatever its unpickling raises, the task runs with what the worker has."""
+    for kind in (Unread, Leaves):
+        token = user.set(kind())
+        assert pool.options(context=True).submit(seen).result(DEADLINE) == ("r1", "nobody")
+        with pytest.raises(NotPicklable, match=r"user arrived but cannot be set"):
+            pool.options(context=[user]).submit(seen).result(DEADLINE)
+        user.reset(token)
+
+
+@pytest.mark.needs("pickles")
+def test_a_function_may_read_variables_that_have_a_name(pool: Pool) -> None:
+    """Also one that travels by value, or a method of one; a variable without a name is named in the error."""
+    view = pool.options(context=True)
+    assert view.submit(lambda: [request.get()]).result(DEADLINE) == ["r1"]
+    assert view.submit(request.get).result(DEADLINE) == "r1"
+    nameless: ContextVar[int] = ContextVar("nameless", default=1)
+    with pytest.raises(
+        NotPicklable, match=r"function.*'nameless' cannot go to a worker: it is no"
+    ) as caught:
+        pool.submit(lambda: [nameless.get()]).result(DEADLINE)
+    assert caught.value.part == "function"
+
+
+@pytest.mark.needs("pickles")
+def test_a_program_without_a_file_has_variables_too(kind: Kind) -> None:
+    """Its workers cannot import it: function and context mean the same variable there, default included."""
+    told = printed_by(
+        kind,
+        """
+        from contextvars import ContextVar
+
+        request = ContextVar("request", default="none")
+        bare = ContextVar("bare")
+
+        def seen(_=None):
+            return request.get(), bare.get("nothing")
+
+        if __name__ == "__main__":
+            with Pool(1, backend=BACKEND) as pool:
+                request.set("r1")
+                bare.set("b1")
+                listed = pool.options(context=[request])
+                for view in (pool, listed, pool.options(context=True)):
+                    print(view.submit(seen).result(), *view.map(lambda _: seen(), [1]))
+        """,
+    )
+    assert told == [
+        "('none', 'nothing') ('none', 'nothing')",
+        "('r1', 'nothing') ('r1', 'nothing')",
+        "('r1', 'b1') ('r1', 'b1')",
+    ]
 
 
 @pytest.mark.needs("pickles")
@@ -188,9 +266,12 @@ def seen():
     return request.get()
 
 if __name__ == "__main__":
+    late = ContextVar("late")
     request.set("of the script")
-    with Pool(1, backend="process", context=[request]) as pool:
+    late.set("of its guard")
+    with Pool(1, backend="process", context=[request, late]) as pool:
         print(pool.submit(seen).result())
+        print(pool.submit(lambda: (request.get(), late.get())).result())
 """
 
 
@@ -202,7 +283,8 @@ def test_variables_of_a_script_reach_its_tasks(pool: Pool, tmp_path: Path) -> No
     done = subprocess.run(
         [sys.executable, str(script)], capture_output=True, text=True, timeout=30, check=False
     )
-    assert (done.stdout, done.stderr) == ("of the script\n", "")
+    assert done.stderr == ""
+    assert done.stdout == "of the script\n('of the script', 'of its guard')\n"
 
 
 @pytest.mark.parametrize("wrong", [1, "request", ["request"], [1]])

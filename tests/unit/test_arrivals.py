@@ -11,29 +11,31 @@ import pytest
 from tests.support.tasks import ExplodesWhenRebuilt
 from workpool import NotPicklable, tasklog
 from workpool.contexts import Arrived
+from workpool.ipc.variables import Place
 
 variable = ContextVar("variable", default="unset")
 
 BROKEN = [
-    ("no.such.module", "variable", pickle.dumps(1)),
-    (__name__, "no_such_variable", pickle.dumps(1)),
-    (__name__, "variable", pickle.dumps(ExplodesWhenRebuilt())),
+    (Place("no.such.module", "variable"), pickle.dumps(1)),
+    (Place(__name__, "no_such_variable"), pickle.dumps(1)),
+    (Place(__name__, "variable"), pickle.dumps(ExplodesWhenRebuilt())),
 ]
 
 
 @pytest.mark.parametrize("entry", BROKEN, ids=["module", "attribute", "value"])
-def test_a_variable_that_was_asked_for_must_arrive(entry: tuple[str, str, bytes]) -> None:
+def test_a_variable_that_was_asked_for_must_arrive(entry: tuple[Place, bytes]) -> None:
     """A listed context variable that cannot be set fails the task by name."""
     arrived = Arrived([entry], {}, strict=True)
-    with pytest.raises(NotPicklable, match=f"context variable {entry[0]}.{entry[1]}") as error:
+    where = f"{entry[0].module}.{entry[0].attribute}"
+    with pytest.raises(NotPicklable, match=f"context variable {where}") as error:
         arrived.run(variable.get)
     assert error.value.part == "context"
 
 
 @pytest.mark.parametrize("entry", BROKEN, ids=["module", "attribute", "value"])
-def test_a_variable_that_was_not_asked_for_may_be_missing(entry: tuple[str, str, bytes]) -> None:
+def test_a_variable_that_was_not_asked_for_may_be_missing(entry: tuple[Place, bytes]) -> None:
     """With the whole context, what cannot be set is left out, and the others are there."""
-    good = (__name__, "variable", pickle.dumps("set"))
+    good = Place(__name__, "variable"), pickle.dumps("set")
     assert Arrived([entry, good], {}, strict=False).run(variable.get) == "set"
     assert variable.get() == "unset"
 

@@ -35,6 +35,10 @@ def blame(
     task: str, part: str, value: Any, label: str, error: BaseException, far: str
 ) -> NotPicklable:
     """Say which part of which task cannot travel to or from such a place, and why."""
+    direction = f"come back from {far}" if part == "result" else f"go to {far}"
+    if isinstance(error, NotPicklable) and error.part == "context":
+        # What is around the function is ours: the error names what of it is the caller's.
+        return NotPicklable(f"{task} cannot {direction}: {error}", part=error.part)
     culprit: object
     try:
         path, culprit = locate(value)
@@ -47,7 +51,6 @@ def blame(
     shown = type(culprit).__qualname__
     where = f" holds a {shown} at {path}" if path else f" ({shown})" if shown != part else ""
     what = f"{part} {label}".rstrip()
-    direction = f"come back from {far}" if part == "result" else f"go to {far}"
     if isinstance(error, NotPicklable):
         why = str(error)  # a thing of ours, which says itself what to do instead
     else:

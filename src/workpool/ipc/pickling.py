@@ -78,8 +78,10 @@ def dumps(value: Any, *, by_value: bool = False, buffers: list[memoryview] | Non
                 data = pickle.dumps(value, PROTOCOL, buffer_callback=apart)
         except (RecursionError, MemoryError):
             raise
-        except Exception:  # noqa: S110 - cloudpickle's error says more, or it succeeds
-            pass
+        except Exception as error:
+            # Else cloudpickle's error says more, or it succeeds.
+            if _is_ours(error):
+                raise
         else:
             # Not by "in": for bytes that costs ten times as much, for it tries a number first.
             if data.find(b"__main__") < 0 or main_is_importable():
@@ -96,19 +98,29 @@ def dumps(value: Any, *, by_value: bool = False, buffers: list[memoryview] | Non
     return buffer.getvalue()
 
 
+def _is_ours(error: Exception) -> bool:
+    """Tell whether a thing of ours says that it cannot travel, and what to do instead."""
+    errors = sys.modules.get("workpool.errors")  # loaded by whoever raises one
+    return errors is not None and isinstance(error, errors.NotPicklable)
+
+
 @cache
 def _by_value_pickler() -> Any:
-    """Make cloudpickle send what multiprocessing knows how to send, too: its locks, queues, connections."""
+    """Make cloudpickle send what multiprocessing knows how to send, too, and context variables by their names."""
+    from contextvars import ContextVar
     from multiprocessing import reduction
 
     import cloudpickle
+
+    from workpool.ipc.variables import reduce_variable
 
     # Of the class: a pickler looks for its table when it is made, and there alone.
     known = cast(
         "Any", reduction.ForkingPickler
     )._extra_reducers  # in no stub; grows as modules load
     base: Any = cloudpickle.Pickler
-    table = ChainMap({memoryview: views.reduce_view}, known, base.dispatch_table)
+    ours = {memoryview: views.reduce_view, ContextVar: reduce_variable}
+    table = ChainMap(ours, known, base.dispatch_table)
     return type("Pickler", (base,), {"dispatch_table": table})
 
 

@@ -1,0 +1,131 @@
+"""Context variables on their way to a worker: as the place where they are found.
+
+A :class:`~contextvars.ContextVar` cannot be pickled, but most are found under a name: a global of a module,
+or an attribute of one. So they travel as that name, and over there it is the variable that this module has.
+
+A worker may not have what ``__main__`` has here: the program is a notebook, or defines the variable under its
+guard. Such a variable is made there, once for each place, so that a function which reads it and the
+context that sets it mean the same one.
+"""
+
+from __future__ import annotations
+
+import importlib
+import pickle
+import sys
+from contextlib import suppress
+from contextvars import Context, ContextVar
+from operator import attrgetter
+from types import MappingProxyType, ModuleType
+from typing import Any, NamedTuple
+
+from workpool.errors import NotPicklable
+from workpool.ipc import pickling
+
+__all__ = ["NOWHERE", "Place", "dict_of", "found", "place_of", "reduce_variable"]
+
+NOWHERE = "it is no global of a module, and no attribute of one"
+_MOST_PLACES = 1024
+_MAIN = "__main__"
+
+
+class Place(NamedTuple):
+    """Where a variable is found; and what it takes to make it, for one of ``__main__``."""
+
+    module: str
+    attribute: str
+    name: str = ""
+    default: bytes | None = None  # its pickle, if it has one
+
+
+# By variable, with the number of modules that were loaded then. A ContextVar takes no weak
+# reference: so that those of long ago are not held for ever, all are forgotten now and then.
+_places: dict[ContextVar[Any], tuple[int, Place | None]] = {}
+_made: dict[Place, ContextVar[Any]] = {}  # here, for a program whose __main__ is not
+
+
+def place_of(variable: ContextVar[Any]) -> Place | None:
+    """Find module and attribute under which a variable is known; None if there are none."""
+    loaded = len(sys.modules)
+    known = _places.get(variable)
+    if known is None or (known[1] is None and known[0] != loaded):
+        if len(_places) >= _MOST_PLACES:
+            _places.clear()
+        known = _places[variable] = loaded, _search(variable)
+    return known[1]
+
+
+def found(place: Place) -> ContextVar[Any]:
+    """Give the variable of that place in this process."""
+    made = _made.get(place)
+    if made is not None:
+        return made
+    try:
+        variable: ContextVar[Any] = attrgetter(place.attribute)(
+            importlib.import_module(place.module)
+        )
+    except AttributeError:
+        if place.module != _MAIN:
+            raise
+        default = {} if place.default is None else {"default": pickle.loads(place.default)}
+        # In one step: who comes second has the first one's.
+        variable = _made.setdefault(place, ContextVar(place.name, **default))
+    return variable
+
+
+def reduce_variable(variable: ContextVar[Any]) -> tuple[object, ...]:
+    """Pickle a variable that something on its way refers to."""
+    place = place_of(variable)
+    if place is None:
+        what = f"context variable {variable.name!r} cannot go to a worker"
+        message = f"{what}: {NOWHERE}. Keep it in a global of a module."
+        raise NotPicklable(message)
+    return found, (place,)
+
+
+def _search(variable: ContextVar[Any]) -> Place | None:
+    """Look through the globals of all modules, then through what hangs on them."""
+    modules = [
+        (name, list(vars(module).items()))
+        for name, module in list(sys.modules.items())
+        if _is_module(module) and name != "__mp_main__"
+    ]
+    modules.sort(
+        key=lambda each: each[0] == _MAIN
+    )  # last: a worker has what it only imports elsewhere
+    for name, attributes in modules:
+        for attribute, value in attributes:
+            if value is variable:
+                return _placed(name, attribute, variable)
+    for name, attributes in modules:
+        for attribute, value in attributes:
+            inner = dict_of(value)
+            for deeper, each in list(inner.items()) if inner else ():
+                if each is variable:
+                    return _placed(name, f"{attribute}.{deeper}", variable)
+    return None
+
+
+def _placed(module: str, attribute: str, variable: ContextVar[Any]) -> Place:
+    if module != _MAIN:
+        return Place(module, attribute)
+    default: bytes | None = None
+    # Where it has none, LookupError; else it may be anything, and refuse to be pickled.
+    with suppress(Exception):
+        default = pickling.dumps(Context().run(variable.get))
+    return Place(module, attribute, variable.name, default)
+
+
+def dict_of(value: object) -> Any:
+    """Give an object's attributes, without asking it for them: it may be anything that a module has."""
+    if _is_module(value):
+        return None
+    try:
+        known = object.__getattribute__(value, "__dict__")
+    except Exception:  # none, or a property, as of a proxy that is outside of its context
+        return None
+    return known if type(known) in (dict, MappingProxyType) else None
+
+
+def _is_module(value: object) -> bool:
+    return issubclass(type(value), ModuleType)  # isinstance() would ask the value, too
