@@ -239,6 +239,26 @@ def test_a_display_that_cannot_be_drawn_ends_alone(showing: str, stream: str) ->
     assert done.stdout.split() == [b"[0,", b"1,", b"2]"]
 
 
+@pytest.mark.parametrize("showing", ["tqdm", "rich", "plain"])
+def test_a_display_whose_reader_has_left_ends_alone(showing: str) -> None:
+    """The map goes on, and stdout leads where it did: a display writes to stderr alone."""
+    if showing != "plain":
+        pytest.importorskip(showing)
+    read_end, write_end = os.pipe()
+    os.close(read_end)
+    try:
+        done = subprocess.run(
+            [sys.executable, "-c", MAPS.format(showing=showing)],
+            check=False,
+            stdout=subprocess.PIPE,
+            stderr=write_end,
+            timeout=DEADLINE,
+        )
+    finally:
+        os.close(write_end)
+    assert done.stdout.split() == [b"[0,", b"1,", b"2]"]
+
+
 def test_a_line_that_stays_stands_above_the_living_one(monkeypatch: pytest.MonkeyPatch) -> None:
     """What is left on a terminal is written where the living line was, which comes back below."""
     now = [0.0]

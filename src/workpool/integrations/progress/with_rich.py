@@ -24,6 +24,17 @@ _screen: Screen | None = None  # rich has one live display on a terminal
 _rows = 0  # map calls that are shown on it
 
 
+class _Stderr(Console):
+    """The program's stderr; that its reader has left is an error of the display, as a full disk is."""
+
+    def __init__(self) -> None:
+        super().__init__(stderr=True)
+
+    def on_broken_pipe(self) -> None:
+        """Raise what is being handled; rich itself would close the program's stdout, and end the program."""
+        raise  # noqa: PLE0704 - called where a BrokenPipeError is handled
+
+
 def display(name: str, total: int | None) -> Row:
     """Open a row, and the live display if it is the first."""
     return Row(name, total)
@@ -45,7 +56,7 @@ class Row:
                     BarColumn(),
                     TaskProgressColumn(),
                     TextColumn("{task.fields[told]}", markup=False),
-                    console=Console(stderr=True),
+                    console=_Stderr(),
                     auto_refresh=False,  # drawn when there is news, without a thread of its own
                 )
                 screen.start()
