@@ -61,6 +61,7 @@ __all__ = [
     "anew",
     "brief",
     "could_not_begin",
+    "text_of",
     "without_frames",
 ]
 
@@ -318,17 +319,22 @@ def without_frames(error: BaseException) -> BaseException:
 
 def brief(error: BaseException) -> str:
     """Give an error's type and text for a message, whatever its ``__str__`` does and however long it is."""
+    text = text_of(error)
+    if len(text) > _LONGEST_TEXT:
+        text = f"{text[:_LONGEST_TEXT]}... ({len(text)} characters)"
+    return f"{type(error).__name__}: {text}"
+
+
+def text_of(error: BaseException) -> str:
+    """Give an error's text, whatever its ``__str__`` does."""
     try:
-        text = str(error)
+        return str(error)
     except BaseException as failure:  # user code of all kinds
         from workpool.calm import is_ctrl_c
 
         if is_ctrl_c(failure):
             raise
-        text = "(its text could not be made)"
-    if len(text) > _LONGEST_TEXT:
-        text = f"{text[:_LONGEST_TEXT]}... ({len(text)} characters)"
-    return f"{type(error).__name__}: {text}"
+        return "(its text could not be made)"
 
 
 def could_not_begin(

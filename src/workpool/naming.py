@@ -16,7 +16,7 @@ from workpool.plain import plain
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-__all__ = ["StandsFor", "function_name", "plain_function"]
+__all__ = ["StandsFor", "function_name", "plain_function", "visible"]
 
 _MOST = 20  # partials of partials
 _func_of: Any = vars(partial)["func"]
@@ -47,6 +47,13 @@ def function_name(fn: object) -> str:
     return str(
         plain(name) if isinstance(name, str) else type.__getattribute__(kind, "__qualname__")
     )
+
+
+def visible(text: str) -> str:
+    """Give a text as a part of one line: what would end the line, or tell the terminal to do something, is escaped."""
+    if text.isprintable():
+        return text
+    return "".join(each if each.isprintable() else ascii(each)[1:-1] for each in text)
 
 
 def plain_function(fn: object) -> object:

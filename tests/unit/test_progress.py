@@ -80,6 +80,11 @@ def test_a_line_tells_what_matters(changes: dict[str, Any], line: str) -> None:
     assert tell(progress(**changes)) == line
 
 
+def test_a_name_of_two_lines_is_shown_in_one() -> None:
+    """Nothing in a name ends the line, or reaches the terminal as an order."""
+    assert tell(progress(name="a\nb\x1b[2J")).startswith("a\\nb\\x1b[2J: 1,200 of ")
+
+
 def test_times_and_rates_are_said_as_a_person_would() -> None:
     """Hours only where there are any; seconds an item where items are slow."""
     assert [clock(s) for s in (0.4, 59.6, 3599, 3661)] == ["0:00", "1:00", "59:59", "1:01:01"]

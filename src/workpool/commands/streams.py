@@ -10,7 +10,9 @@ import sys
 from contextlib import contextmanager, redirect_stderr
 from typing import TYPE_CHECKING, TextIO
 
+from workpool.errors import text_of
 from workpool.integrations.progress.above import write_above
+from workpool.naming import visible
 
 if TYPE_CHECKING:
     from collections.abc import Generator
@@ -18,6 +20,7 @@ if TYPE_CHECKING:
 __all__ = [
     "CannotWrite",
     "flush",
+    "in_a_line",
     "is_closed",
     "no_gaps",
     "say",
@@ -28,8 +31,11 @@ __all__ = [
 ]
 
 
+STDOUT = "stdout"
+
+
 class CannotWrite(Exception):
-    """Stdout takes no more; the message says why. That its reader has left is a BrokenPipeError, as ever."""
+    """Something takes no more; the message says what and why. That stdout's reader has left is a BrokenPipeError."""
 
 
 @contextmanager
@@ -56,28 +62,40 @@ def is_closed(stream: TextIO | None) -> bool:
 
 
 def say(line: str) -> None:
-    """Write a line to stdout."""
+    """Write a line to stdout; what its encoding does not have, is escaped."""
     with writing():
-        print(line, flush=True)
+        encoding = sys.stdout.encoding or "utf-8"
+        print(line.encode(encoding, errors="backslashreplace").decode(encoding), flush=True)
 
 
 def flush() -> None:
-    """Have all out that was written to stdout."""
-    if not is_closed(sys.stdout):
+    """Have all out that was written to stdout; nothing is left where somebody has closed it meanwhile."""
+    if not is_closed(sys.stdout) and not sys.stdout.closed:
         with writing():
             sys.stdout.flush()
 
 
 @contextmanager
-def writing() -> Generator[None]:
-    """Name the stream in the error of a block that writes to stdout."""
+def writing(where: str = STDOUT) -> Generator[None]:
+    """Name what cannot be written in the error of a block that writes there."""
     try:
         yield
-    except BrokenPipeError:
-        raise
     except OSError as error:
-        message = f"stdout cannot be written: {error.strerror or error}"
+        if where == STDOUT and isinstance(error, BrokenPipeError):
+            raise
+        message = f"{where} cannot be written: {error.strerror or error}"
         raise CannotWrite(message) from error
+    except ValueError as error:
+        if where != STDOUT or not sys.stdout.closed:
+            raise
+        message = f"{where} cannot be written: it was closed in the midst of the run"
+        raise CannotWrite(message) from error
+
+
+def in_a_line(error: BaseException) -> str:
+    """Tell an error in one line, whatever its text is."""
+    text = visible(" ".join(text_of(error).split()))
+    return f"{type(error).__name__}: {text}" if text else type(error).__name__
 
 
 def tell(line: str) -> None:
@@ -88,17 +106,24 @@ def tell(line: str) -> None:
 
 @contextmanager
 def telling() -> Generator[None]:
-    """Have a block write to stderr; where that takes no more, the program goes on untold."""
+    """Have a block write to stderr; where that takes no more, or nobody reads it, the program goes on untold."""
     try:
         yield
-    except BrokenPipeError:
-        raise
+    except BlockingIOError:
+        pass  # it takes more in a moment: what did not go out now does then, or is left out
     except OSError:
         silence(sys.stderr)
+    except ValueError:
+        if not sys.stderr.closed:
+            raise
 
 
 def silence(stream: TextIO) -> None:
     """Let what is written from here on go nowhere: Python flushes once more on its way out, and must not fail there."""
+    try:
+        descriptor = stream.fileno()
+    except (OSError, ValueError):  # no file, or closed by now: there is nothing to flush
+        return
     nowhere = os.open(os.devnull, os.O_WRONLY)
-    os.dup2(nowhere, stream.fileno())
+    os.dup2(nowhere, descriptor)
     os.close(nowhere)

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any, cast
 import attrs
 
 from workpool.backends.base import BACKENDS, find
+from workpool.commands.streams import in_a_line
 from workpool.errors import Unsupported
 from workpool.pool import Pool
 
@@ -73,16 +74,16 @@ def try_one(name: str) -> Trial:
     try:
         find(name)
     except (ImportError, Unsupported) as error:
-        return Trial(backend=name, why=_in_a_line(error))
+        return Trial(backend=name, why=in_a_line(error))
     if name not in HERE:
         return Trial(backend=name, why="it is there; not tried, for that starts a cluster")
     try:
         return _run(name)
     except Unsupported as error:
-        return Trial(backend=name, why=_in_a_line(error))
+        return Trial(backend=name, why=in_a_line(error))
     except Exception as error:
         trace = "".join(traceback.format_exception(error))
-        return Trial(backend=name, tried=True, broken=True, why=_in_a_line(error), trace=trace)
+        return Trial(backend=name, tried=True, broken=True, why=in_a_line(error), trace=trace)
 
 
 def _run(name: str) -> Trial:
@@ -111,7 +112,3 @@ def _run(name: str) -> Trial:
 
 def _add(counter: Counter, n: int) -> None:
     counter.add(n)
-
-
-def _in_a_line(error: BaseException) -> str:
-    return f"{type(error).__name__}: {' '.join(str(error).split())}"

@@ -16,6 +16,7 @@ from workpool.errors import Unsupported
 from workpool.integrations.progress.meter import Display, Meter
 from workpool.integrations.progress.snapshot import Progress
 from workpool.safelog import SafeLog
+from workpool.naming import visible
 
 __all__ = ["Progress", "Showing", "watch"]
 
@@ -39,7 +40,7 @@ def watch(showing: Any, *, name: str, total: int | None) -> Meter | None:
         return Meter(_Called(showing), name=name, total=total)
     home = import_module(_home_of(showing))
     try:
-        display: Display = home.display(name, total)
+        display: Display = home.display(visible(name), total)
     except Exception:
         # A bar is drawn as it is made, and there may be nothing to draw on. The map goes on.
         _log.exception("the display of %s cannot be opened, and shows nothing", name)

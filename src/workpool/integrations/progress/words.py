@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from workpool.naming import visible
+
 if TYPE_CHECKING:
     from workpool.integrations.progress.snapshot import Progress
 
@@ -27,7 +29,7 @@ def tell(progress: Progress) -> str:
         parts.append(f"{clock(progress.elapsed)} gone")
     else:
         parts.append(f"{clock(progress.left)} left")
-    return f"{progress.name}: {', '.join(parts)}"
+    return f"{visible(progress.name)}: {', '.join(parts)}"
 
 
 def clock(seconds: float) -> str:
