@@ -333,6 +333,7 @@ def test_compare_tells_when_not_all_found_the_same(
     ("arguments", "message"),
     [
         (["no/such/folder"], "DIRECTORY must be a folder, and 'no/such/folder' is none"),
+        ([""], "DIRECTORY must be a folder, and '' is none"),
         ([".", "--workers", "0"], "--workers: must be a whole number, 1 or more; got '0'"),
         ([".", "--workers", "x"], "--workers: must be a whole number, 1 or more; got 'x'"),
         ([".", "--backend", "fast"], "invalid choice: 'fast'"),

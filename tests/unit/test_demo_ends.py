@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import io
 import os
 import select
@@ -171,3 +172,14 @@ def test_a_reader_that_leaves_is_no_error(tree: Path) -> None:
     finally:
         os.close(write)
     assert (done.returncode, done.stderr) == (1, "")
+
+
+@pytest.mark.skipif(not os.path.exists("/dev/full"), reason="this system has no /dev/full")
+def test_an_output_that_takes_no_more_is_told(
+    tree: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Where the checksums cannot be written the run ends: one line says why, and the status is 1."""
+    assert main(["demo", str(tree), "--output", "/dev/full"]) == 1
+    why = os.strerror(errno.ENOSPC)
+    told = f"python -m workpool: error: --output cannot be written: {why}\n"
+    assert capsys.readouterr().err == told

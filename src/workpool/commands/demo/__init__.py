@@ -10,18 +10,19 @@ from __future__ import annotations
 import os
 import sys
 import sysconfig
-from contextlib import ExitStack
+from contextlib import ExitStack, contextmanager
 from typing import TYPE_CHECKING, TextIO
 
 from workpool.commands.arguments import add_workers
 from workpool.commands.demo.compare import compare
 from workpool.commands.demo.job import examine_tree
-from workpool.commands.streams import say
+from workpool.commands.streams import say, writing
 from workpool.errors import Unsupported
 from workpool.pool import Pool
 
 if TYPE_CHECKING:
     import argparse
+    from collections.abc import Generator
 
     from workpool.commands.demo.totals import Totals
 
@@ -71,9 +72,14 @@ def run(arguments: argparse.Namespace, parser: argparse.ArgumentParser) -> int:
     int
         0 when all files were read, 1 when some could not be, 130 after Ctrl-C.
     """
-    root, skip = _tree(arguments.directory)
     workers: int | None = arguments.workers
-    if not os.path.isdir(root):
+    try:
+        root, skip = _tree(arguments.directory)
+        if arguments.output is not None:
+            skip |= {os.path.abspath(arguments.output)}  # should it lie in the tree: it grows
+    except FileNotFoundError:
+        parser.error("the current folder is not there any more: give paths from the root on")
+    if arguments.directory == "" or not os.path.isdir(root):
         parser.error(f"DIRECTORY must be a folder, and {arguments.directory!r} is none")
     if arguments.compare and arguments.output is not None:
         parser.error("--output goes with one backend, --compare with all: give one of them")
@@ -90,7 +96,6 @@ def run(arguments: argparse.Namespace, parser: argparse.ArgumentParser) -> int:
                 output = stack.enter_context(_open(arguments.output))
             except OSError as error:
                 parser.error(f"--output: {error}")
-            skip |= {os.path.abspath(arguments.output)}  # should it lie in the tree: it grows
         say(f"SHA-256 and words of every file in {root}")
         say(f"by Pool({pool.max_workers}, backend={pool.backend!r})")
         totals = examine_tree(pool, root, skip=skip, progress=sys.stderr, output=output)
@@ -126,6 +131,14 @@ def _tree(directory: str | None) -> tuple[str, frozenset[str]]:
     return library, frozenset(os.path.join(library, name) for name in installed)
 
 
-def _open(path: str) -> TextIO:
+@contextmanager
+def _open(path: str) -> Generator[TextIO]:
     """Open a file that is written a line at a time: what is done is there, whatever happens."""
-    return open(path, "w", buffering=1, encoding="utf-8", errors="surrogateescape", newline="\n")
+    file = open(  # noqa: SIM115 - its end is to be named, too
+        path, "w", buffering=1, encoding="utf-8", errors="surrogateescape", newline="\n"
+    )
+    try:
+        yield file
+    finally:
+        with writing("--output"):
+            file.close()

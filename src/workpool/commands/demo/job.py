@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, TextIO
 
 from workpool.commands.demo.files import Report, examine, walk
 from workpool.commands.demo.totals import Totals
-from workpool.commands.streams import telling
+from workpool.commands.streams import telling, writing
 from workpool.integrations.progress.line import Line
 
 if TYPE_CHECKING:
@@ -52,7 +52,8 @@ def examine_tree(
                 if isinstance(outcome, Report):
                     totals.add(outcome)
                     if output is not None:
-                        output.write(checksum_line(outcome))
+                        with writing("--output"):
+                            output.write(checksum_line(outcome))
                 elif isinstance(outcome, Exception):
                     totals.failed(outcome)  # the others go on
                 else:
@@ -63,7 +64,8 @@ def examine_tree(
         totals.stopped = True
     finally:
         totals.end()
-        shown.clear()
+        with telling():
+            shown.clear()
     return totals
 
 
