@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 import errno
+import io
+import json
 import os
 import signal
 import subprocess
 import sys
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -17,6 +20,7 @@ from tests.support.gates import DEADLINE, Gate
 from workpool import __main__ as program
 from workpool.backends.base import BACKENDS
 from workpool.commands import streams
+from workpool.commands.map.output import Output
 
 # For a program of its own: what is tested here, and the package of the tests.
 PATH = os.pathsep.join([str(Path(__file__).parents[2]), *filter(None, sys.path)])
@@ -46,6 +50,32 @@ def at_last(text):
 def loose(text):
     os.write(2, b"something loose")
     return text
+
+class Unspeakable(Exception):
+    def __str__(self):
+        if self.args[0] == "raises":
+            raise RuntimeError("no text")
+        return self.args[0]
+
+def speaks(text):
+    if text == "c":
+        return text
+    raise Unspeakable(7 if text == "number" else text)
+
+def says(text):
+    print("said", text, flush=True)
+    sys.stdout.write("partial")
+    sys.stdout.flush()
+    os.write(1, b"raw")
+    sys.__stdout__.write("known before")
+    return text
+
+def closes(text):
+    sys.stdout.close()
+    return text
+
+def fatal(text):
+    os.kill(os.getpid(), 9)
 """
 
 
@@ -68,12 +98,15 @@ def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     return tmp_path
 
 
-def run(command: str, redirected: str = "") -> tuple[int, str, str]:
+def run(
+    command: str, redirected: str = "", *, before: str = "", stderr: Any = subprocess.PIPE
+) -> tuple[int, str, str]:
     """Run a command with the streams as a shell hands them over; give status, output and what was told."""
     done = subprocess.run(
-        ["/bin/sh", "-c", f"exec {sys.executable} -m workpool {command} {redirected}"],
+        ["/bin/sh", "-c", f"{before} exec {sys.executable} -m workpool {command} {redirected}"],
         stdin=subprocess.DEVNULL,
-        capture_output=True,
+        stdout=subprocess.PIPE,
+        stderr=stderr,
         text=True,
         env={**os.environ, "PYTHONPATH": PATH, "PYTHONUNBUFFERED": ""},
         timeout=3 * DEADLINE,
@@ -132,6 +165,29 @@ def test_ctrl_c_ends_the_program_wherever_items_run(
     assert (mapping.returncode, out, err) == (130, "", "")
 
 
+def test_an_error_without_a_text_is_told_all_the_same(
+    folder: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """An error whose text raises, is none, or would colour the terminal costs its own item alone."""
+    items = ["raises", "number", "\x1b[31m\u00fc\a", "c"]
+    assert program.main(["map", "ending_tools:speaks", "--files", *items]) == 1
+    out, err = capsys.readouterr()
+    assert out == '"c"\n'
+    assert [line.split(": ", 1)[1] for line in err.splitlines()] == [
+        "Unspeakable: (its text could not be made)",
+        "Unspeakable: (its text could not be made)",
+        "Unspeakable: \\x1b[31m\u00fc\\x07",
+    ]
+
+
+def test_a_lost_worker_is_told_with_the_option_of_the_shell(folder: Path) -> None:
+    """The way out is one that a command line has."""
+    _, out, err = run("map ending_tools:fatal --backend process --files a")
+    assert out == ""
+    assert "WorkerLost: " in err
+    assert "; --retries 1 would run this one again" in err
+
+
 def test_ctrl_c_while_the_commands_are_loaded_is_quiet(monkeypatch: pytest.MonkeyPatch) -> None:
     """Whenever Ctrl-C comes, the status is that of a program it ended, and there is no traceback."""
 
@@ -175,6 +231,17 @@ def test_results_are_written_where_nothing_can_be_told(
         pytest.skip("this system has no /dev/full")
     command = f"map ending_tools:picky {more} --files a exit b"
     assert run(command, closed) == (1, '"a"\n"b"\n', "")
+
+
+@pytest.mark.parametrize("more", ["", "--progress", "--backend process"])
+def test_results_are_written_where_nobody_reads_what_is_told(more: str, folder: Path) -> None:
+    """With a stderr that its reader has left the results come all the same, too."""
+    read_end, write_end = os.pipe()
+    os.close(read_end)
+    with open(write_end) as left:
+        command = f"map ending_tools:picky {more} --files a exit b"
+        nothing_told: Any = (1, '"a"\n"b"\n', None)
+        assert run(command, stderr=left) == nothing_told
 
 
 @pytest.mark.parametrize("command", ["demo tree", "doctor"])
@@ -228,20 +295,100 @@ def test_an_input_that_cannot_be_read_at_all_is_refused(folder: Path) -> None:
     assert run("map ending_tools:picky", "0>lines") == (2, "", told)
 
 
+def test_a_terminal_without_a_letter_is_given_its_escape(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Where the encoding of stdout has no such letter, a result is JSON in ASCII, and other lines are escaped."""
+    shown = io.TextIOWrapper(io.BytesIO(), encoding="latin-1")
+    monkeypatch.setattr(sys, "stdout", shown)
+    with Output() as output:
+        output.write('"\u00fc"')
+        output.write('"\u65e5\U0001f600"')
+    streams.say("\u65e5 \u00fc")
+    lines = shown.detach().getvalue().splitlines()
+    assert lines == [b'"\xfc"', b'"\\u65e5\\ud83d\\ude00"', b"\\u65e5 \xfc"]
+    assert json.loads(lines[1]) == "\u65e5\U0001f600"
+
+
+def test_a_stdout_that_does_not_block_is_waited_for(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A line that a full pipe takes a part of goes on when there is room."""
+    read_end, write_end = os.pipe()
+    os.set_blocking(write_end, False)
+    line, read = "x" * 1_000_000, bytearray()
+
+    def make_room(*_: object) -> None:
+        read.extend(os.read(read_end, 1 << 16))
+
+    with open(read_end, "rb") as kept:
+        with open(write_end, "w") as stream:
+            monkeypatch.setattr(sys, "stdout", stream)
+            monkeypatch.setattr("workpool.commands.map.output.select.select", make_room)
+            with Output() as output:
+                output.write(line)
+            monkeypatch.undo()
+        read.extend(kept.read())
+    assert read == line.encode() + b"\n"
+
+
+@pytest.mark.parametrize("backend", ["inline", "thread", "process"])
+def test_what_a_function_prints_is_no_result(backend: str, folder: Path) -> None:
+    """Whatever way it is written to stdout, it goes to stderr; the results are lines of JSON and nothing else."""
+    status, out, err = run(f"map ending_tools:says --backend {backend} --files a b")
+    assert (status, out) == (0, '"a"\n"b"\n')
+    for said in ("said a\n", "said b\n", "partial", "raw", "known before"):
+        assert said in err
+
+
+@pytest.mark.parametrize("backend", ["inline", "thread", "process"])
+def test_a_function_that_closes_stdout_closes_no_result(backend: str, folder: Path) -> None:
+    """The results go on."""
+    more = f"--backend {backend} --workers 1"
+    assert run(f"map ending_tools:closes {more} --files a b") == (0, '"a"\n"b"\n', "")
+
+
+def test_a_stdout_that_was_closed_meanwhile_is_told(monkeypatch: pytest.MonkeyPatch) -> None:
+    """What cannot be written for that says so; where nothing is left to write, nothing is wrong."""
+    stream = io.StringIO()
+    stream.close()
+    monkeypatch.setattr(sys, "stdout", stream)
+    with pytest.raises(streams.CannotWrite, match="it was closed in the midst of the run"):
+        streams.say("a line")
+    streams.flush()
+
+
+def test_without_a_current_folder_paths_from_the_root_are_found(folder: Path) -> None:
+    """Where the current folder was deleted, what does not need it works, and what does says so."""
+
+    def gone(command: str) -> tuple[int, str, str]:
+        return run(command, before="mkdir gone && cd gone && rmdir ../gone &&")
+
+    assert gone("map os.path:basename --files /a/b") == (0, '"b"\n', "")
+    status, out, err = gone("map ./tools.py:f --files a")
+    assert (status, out) == (2, "")
+    assert (
+        "the current folder is not there any more, and ./tools.py is to be found from there" in err
+    )
+    status, out, err = gone("demo .")
+    assert (status, out) == (2, "")
+    assert "the current folder is not there any more" in err
+
+
 def fail(error: OSError) -> None:
     """Be a write that fails."""
     raise error
 
 
 def test_a_display_that_cannot_be_shown_stops_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
-    """A block that tells goes on where stderr is full, and nothing fails there later; a reader that left is told."""
+    """A block that tells goes on where stderr is full, has to be waited for or is closed; nothing fails there later."""
     read_end, write_end = os.pipe()
     with open(read_end, "rb") as kept, open(write_end, "w") as stream:
         monkeypatch.setattr(sys, "stderr", stream)
         with streams.telling():
+            fail(BlockingIOError())
+        stream.write("read")
+        stream.flush()
+        with streams.telling():
             fail(OSError(errno.ENOSPC, "full"))
         stream.write("nobody reads this")
         stream.flush()
-        assert kept.read() == b""  # its writing end is closed: the stream leads elsewhere
-        with pytest.raises(BrokenPipeError), streams.telling():
-            fail(BrokenPipeError())
+        assert kept.read() == b"read"  # its writing end is closed: the stream leads elsewhere
+        stream.close()
+        streams.tell("nobody reads this either")

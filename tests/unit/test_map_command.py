@@ -37,6 +37,9 @@ def price(order):
 def collect(text):
     return {text}
 
+def number_or_none(value):
+    return None
+
 class Tools:
     @staticmethod
     def length(text):
@@ -159,6 +162,21 @@ class TestHere:
         assert main(["map", "mapped_tools:collect", "--repr"]) == 0
         assert capsys.readouterr() == ("\"{'a'}\"\n", "")
 
+    def test_an_input_that_json_cannot_express_is_told_from_its_result(
+        self, folder: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+    ) -> None:
+        """Python reads NaN and numbers too large; written back with the result they fail as the input."""
+        command = ["map", "./mapped_tools.py:number_or_none", "--jsonl", "--with-input"]
+        feed("NaN\n1e999\n[1]", monkeypatch)
+        assert main(command) == 1
+        out, err = capsys.readouterr()
+        assert out == '{"input": [1], "result": null}\n'
+        told = "TypeError: the input cannot be written as JSON: Out of range float values"
+        assert err.count(told) == 2
+        feed("NaN", monkeypatch)
+        assert main([*command, "--repr"]) == 0
+        assert capsys.readouterr().out == '{"input": "nan", "result": null}\n'
+
     def test_a_name_that_is_no_text_survives(
         self, folder: Path, capsys: pytest.CaptureFixture[str]
     ) -> None:
@@ -249,6 +267,10 @@ class TestHere:
                 ["./script.py:f"],
                 "the module script cannot be imported: it ends the program (SystemExit: no settings)",
             ),
+            (
+                ["./lazy_tools.py:f"],
+                "to look up f in ./lazy_tools.py raised ImportError: needs more",
+            ),
             (["./json.py:f"], "json is the name of another module"),
             (["os:getcwd", "--input", "nope"], "--input: nope: No such file or directory"),
             (["os:getcwd", "--files", "a", "--jsonl"], "--files gives the items by itself"),
@@ -272,6 +294,8 @@ class TestHere:
     ) -> None:
         """What cannot be is told with the value, and the exit status is 2."""
         (folder / "json.py").write_text("def f(text): pass\n")
+        lazy = "def __getattr__(name):\n    raise ImportError('needs more')\n"
+        (folder / "lazy_tools.py").write_text(lazy)
         (folder / "script.py").write_text("import sys\nsys.exit('no settings')\n")
         with pytest.raises(SystemExit) as refusal:
             main(["map", *arguments])

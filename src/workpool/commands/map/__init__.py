@@ -17,7 +17,7 @@ from workpool.commands.map.output import Output
 from workpool.commands.map.source import Source, unreadable
 from workpool.commands.map.target import CannotLoad, load
 from workpool.commands.map.work import Work
-from workpool.errors import WorkpoolError
+from workpool.errors import WorkerLost, WorkpoolError
 from workpool.journal.settings import CommandJournal
 from workpool.naming import function_name
 from workpool.pool import Pool
@@ -126,6 +126,11 @@ def run(arguments: argparse.Namespace, parser: argparse.ArgumentParser) -> int:
         parser.exit(
             2, f"{parser.prog}: error: stdin is closed: give the items by --input or --files\n"
         )
+    with Output() as output:  # around the import of the function, and the start of workers, too
+        return _run(arguments, parser, output)
+
+
+def _run(arguments: argparse.Namespace, parser: argparse.ArgumentParser, output: Output) -> int:
     try:
         fn = load(arguments.target)
         source = Source.of(arguments)
@@ -139,7 +144,7 @@ def run(arguments: argparse.Namespace, parser: argparse.ArgumentParser) -> int:
     except (CannotLoad, OSError, ValueError, TypeError) as error:
         parser.error(unreadable(error) if isinstance(error, OSError) else str(error))
     work = Work.of(fn, arguments)
-    with source, Output() as output:
+    with source:
         try:
             with pool:
                 failed, why = _map(options, work, source, output, arguments), None
@@ -162,7 +167,7 @@ def _map(
     """Write results and tell errors; True when an item has failed."""
     progress: bool | None = arguments.progress
     if progress is None:
-        progress = sys.stderr.isatty() and not sys.stdout.isatty()
+        progress = sys.stderr.isatty() and not output.is_terminal
     how: dict[str, Any] = {
         "chunksize": arguments.chunksize,
         "ordered": not arguments.unordered,
@@ -193,5 +198,7 @@ def _map(
 
 def told(error: BaseException) -> str:
     """Tell an error in one line."""
-    says = " ".join(str(error).split())
-    return f"{type(error).__name__}: {says}" if says else type(error).__name__
+    line = streams.in_a_line(error)
+    if isinstance(error, WorkerLost):  # which knows what a program would say
+        line = line.replace("retries=1 would", "--retries 1 would")
+    return line

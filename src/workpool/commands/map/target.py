@@ -46,13 +46,16 @@ def load(target: str) -> Callable[..., Any]:
         )
         raise CannotLoad(message)
     is_file = home.endswith(".py") or os.sep in home
-    found: Any = _import_file(home) if is_file else _import(home, target, os.getcwd())
+    found: Any = _import_file(home) if is_file else _import(home, target, _current_folder())
     for part in name.split("."):
         try:
             found = getattr(found, part)
         except AttributeError:
             message = f"{home} has no {name}; got {target!r}"
             raise CannotLoad(message) from None
+        except (Exception, SystemExit) as error:  # a module may look its names up as it likes
+            message = f"{target}: to look up {name} in {home} raised {brief(error)}"
+            raise CannotLoad(message) from error
     if not callable(found):
         message = f"{target} is no function: {type(found).__name__} cannot be called"
         raise CannotLoad(message)
@@ -60,8 +63,15 @@ def load(target: str) -> Callable[..., Any]:
     return function
 
 
-def _import(module: str, target: str, folder: str) -> Any:
-    if folder not in sys.path and "" not in sys.path:
+def _current_folder() -> str | None:
+    try:
+        return os.getcwd()
+    except OSError:  # it was deleted: nothing can be found there
+        return None
+
+
+def _import(module: str, target: str, folder: str | None) -> Any:
+    if folder is not None and folder not in sys.path and "" not in sys.path:
         sys.path.insert(0, folder)
     try:
         return importlib.import_module(module)
@@ -77,6 +87,10 @@ def _import(module: str, target: str, folder: str) -> Any:
 
 
 def _import_file(path: str) -> Any:
+    folder = _current_folder()
+    if folder is None and not os.path.isabs(path):
+        message = f"the current folder is not there any more, and {path} is to be found from there"
+        raise CannotLoad(message)
     path = os.path.abspath(path)
     if not os.path.isfile(path):
         message = f"there is no file {path}"

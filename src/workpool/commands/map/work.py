@@ -18,7 +18,7 @@ from workpool.naming import function_name
 if TYPE_CHECKING:
     import argparse
 
-__all__ = ["Work"]
+__all__ = ["Work", "as_ascii"]
 
 
 @attrs.frozen
@@ -59,28 +59,34 @@ def _call(
             message = f"the line is no JSON: {error}"
             raise ValueError(message) from None
     result = fn(item)
-    if with_input:
-        # Read once more: the function may have changed its argument.
-        result = {"input": json.loads(text) if reads_json else text, "result": result}
-    return _written(result, any_result=any_result)
+    line = _written("result", result, "Return what can", any_result=any_result)
+    if not with_input:
+        return line
+    # Read once more: the function may have changed its argument.
+    item = json.loads(text) if reads_json else text
+    given = _written("input", item, "Leave out --with-input", any_result=any_result)
+    return f'{{"input": {given}, "result": {line}}}'
 
 
-def _written(result: Any, *, any_result: bool) -> str:
-    """Write a result as JSON in one line."""
+def _written(what: str, value: Any, way_out: str, *, any_result: bool) -> str:
+    """Write a result, or an input, as JSON in one line."""
     try:
         line = json.dumps(
-            result, ensure_ascii=False, allow_nan=False, default=repr if any_result else None
+            value, ensure_ascii=False, allow_nan=False, default=repr if any_result else None
         )
     except (TypeError, ValueError) as error:
         if any_result:
-            line = json.dumps(repr(result), ensure_ascii=False)
+            line = json.dumps(repr(value), ensure_ascii=False)
         else:
-            message = (
-                f"the result cannot be written as JSON: {error}. Return what can, or say --repr."
-            )
+            message = f"the {what} cannot be written as JSON: {error}. {way_out}, or say --repr."
             raise TypeError(message) from None
     try:
         line.encode()
     except UnicodeEncodeError:  # a file's name that is no text
-        return json.dumps(json.loads(line))
+        return as_ascii(line)
     return line
+
+
+def as_ascii(line: str) -> str:
+    """Escape what is not ASCII in a line of JSON, where that can be in strings only."""
+    return "".join(each if each.isascii() else json.dumps(each)[1:-1] for each in line)
