@@ -5,6 +5,7 @@ from __future__ import annotations
 import gzip
 import json
 import re
+import threading
 from html.parser import HTMLParser
 from pathlib import Path
 from typing import Any
@@ -12,10 +13,11 @@ from typing import Any
 import pytest
 
 from tests.support import tasks
+from tests.support.gates import DEADLINE, in_background
 from workpool import Pool
 from workpool.observe.recording import Recording, Slice, Wait, depth
 from workpool.observe.report import columns_of
-from workpool.observe.trace import events_of
+from workpool.observe.trace import events_of, write_trace
 
 STATS = Pool(1, backend="inline").stats()
 
@@ -77,6 +79,47 @@ def test_a_report_is_replaced_whole(tmp_path: Path) -> None:
     with Pool(1, backend="inline", record=True) as pool, pytest.raises(OSError, match=r"t\.json"):
         pool.timeline(tmp_path / "t.json")
     assert [path.name for path in tmp_path.iterdir()] == ["t.json"]
+
+
+def test_threads_may_write_to_one_name(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Each writes its own file beside it, and the last to be done stays."""
+    written = threading.Barrier(3, timeout=DEADLINE)
+
+    def write_with_others(*arguments: Any) -> None:
+        write_trace(*arguments)
+        written.wait()
+
+    monkeypatch.setattr("workpool.observe.trace.write_trace", write_with_others)
+    with Pool(1, backend="inline", record=True) as pool:
+        writes = [in_background(pool.timeline, tmp_path / "t.json") for _ in range(3)]
+        for write in writes:
+            write.result()
+    assert json.loads((tmp_path / "t.json").read_bytes())["otherData"]["left_out"] == "0"
+    assert [path.name for path in tmp_path.iterdir()] == ["t.json"]
+
+
+def test_any_name_that_a_file_can_have_will_do(tmp_path: Path) -> None:
+    """Also the longest; a link is followed, not replaced; and an error names the file that was asked for."""
+    longest = "x" * (255 - len(".html")) + ".html"
+    (tmp_path / "link.json").symlink_to("real.json")
+    with Pool(1, backend="inline", record=True) as pool:
+        pool.timeline(tmp_path / longest)
+        pool.timeline(tmp_path / "link.json")
+        with pytest.raises(FileNotFoundError, match=r"'nowhere/t\.html'"):
+            pool.timeline("nowhere/t.html")
+    assert {path.name for path in tmp_path.iterdir()} == {longest, "link.json", "real.json"}
+    assert (tmp_path / "link.json").is_symlink()
+
+
+@pytest.mark.parametrize(
+    ("name", "title"), [("\udcff", "\\udcff"), ("{{data}}", "{{data}}"), ("{{title}}", "{{title}}")]
+)
+def test_any_pool_has_a_report(name: str, title: str, tmp_path: Path) -> None:
+    """Whatever its name is, it stands in the title."""
+    with Pool(1, backend="inline", record=True, name=name) as pool:
+        pool.timeline(tmp_path / "r.html")
+    page = (tmp_path / "r.html").read_text(encoding="utf-8")
+    assert f"<title>{title} · workpool timeline</title>" in page
 
 
 def test_the_queue_rises_and_falls() -> None:

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import html
 import json
+import re
 from collections.abc import Hashable
 from datetime import datetime
 from pathlib import Path
@@ -30,9 +31,11 @@ def write_report(recording: Recording, path: str) -> None:
     """Write the page."""
     # Nothing of a name may end the script, or begin a comment of the page.
     data = json.dumps(columns_of(recording), separators=(",", ":")).replace("<", "\\u003c")
-    page = _TEMPLATE.read_text(encoding="utf-8")
-    page = page.replace("{{title}}", html.escape(recording.pool)).replace("{{data}}", data)
-    Path(path).write_text(page, encoding="utf-8")
+    parts = {"title": html.escape(recording.pool), "data": data}
+    template = _TEMPLATE.read_text(encoding="utf-8")
+    # In one pass: what is put in may look like a place to put something.
+    page = re.sub(r"\{\{(\w+)\}\}", lambda place: parts[place[1]], template)
+    Path(path).write_text(page, encoding="utf-8", errors="backslashreplace")
 
 
 def columns_of(recording: Recording) -> dict[str, Any]:

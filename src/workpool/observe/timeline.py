@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import secrets
 from typing import TYPE_CHECKING
 
 from workpool.errors import Unsupported
@@ -30,9 +31,10 @@ def write(
             "Make it with Pool(..., record=True)."
         )
         raise Unsupported(message)
-    if name.endswith(".html"):
+    ending = next((one for one in (".html", ".json", ".json.gz") if name.endswith(one)), None)
+    if ending == ".html":
         from workpool.observe.report import write_report as writer
-    elif name.endswith((".json", ".json.gz")):
+    elif ending is not None:
         from workpool.observe.trace import write_trace as writer
     else:
         message = (
@@ -40,12 +42,17 @@ def write(
             "Give the file one of these endings."
         )
         raise ValueError(message)
-    # Beside it first: a report that is there is never half a report. The ending stays, for the writer.
-    folder, base = os.path.split(name)
-    partly = os.path.join(folder, f".{os.getpid()}-{base}")
+    # Beside it first: a report that is there is never half a report. The ending stays, for the writer; a link
+    # leads where it did; and the name is nobody else's, and as short as any.
+    whole = os.path.realpath(name)
+    partly = os.path.join(os.path.dirname(whole), f".{secrets.token_hex(8)}{ending}")
     try:
         writer(read(scheduler, recorder, backend=backend), partly)
-        os.replace(partly, name)
+        os.replace(partly, whole)
+    except OSError as error:
+        if error.filename == partly:
+            error.filename = name  # what was asked for
+        raise
     finally:
         if os.path.exists(partly):
             os.unlink(partly)
