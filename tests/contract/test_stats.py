@@ -3,14 +3,16 @@
 from __future__ import annotations
 
 import threading
+from collections.abc import Callable
 from time import monotonic
+from typing import Any
 
 import pytest
 
 from tests.contract.conftest import Busy, MakePool
 from tests.support import tasks
 from tests.support.gates import DEADLINE, Gate
-from workpool import Pool
+from workpool import Pool, Results
 
 
 def pause(seconds: float) -> float:
@@ -33,6 +35,42 @@ def test_every_outcome_is_counted(pool: Pool, busy: Busy) -> None:
     assert held in (1, 2)
     assert (stats.failed, stats.cancelled) == (2 + 50, 1)
     assert (stats.queued, stats.running) == (0, 0)
+
+
+ENDS: dict[str, Callable[[Pool, Results[Any]], object]] = {
+    "close": lambda pool, results: results.close(),
+    "shutdown": lambda pool, results: pool.shutdown(wait=False, cancel_futures=True),
+    "kill": lambda pool, results: pool.kill(),
+}
+
+
+@pytest.mark.needs("concurrent")
+@pytest.mark.parametrize("chunksize", [None, 1, 7])
+@pytest.mark.parametrize("end", ENDS)
+def test_items_that_never_run_are_counted_as_cancelled(
+    make_pool: MakePool, busy: Busy, end: str, chunksize: int | None
+) -> None:
+    """Whatever takes a map call back: each of its items has one outcome, and is in one count."""
+    pool = make_pool()
+    with busy(pool):
+        results = pool.map(tasks.double, range(100), chunksize=chunksize)
+        ENDS[end](pool, results)
+    if end != "kill":
+        pool.join(DEADLINE)
+    stats = pool.stats()
+    assert stats.cancelled == 100
+    assert stats.queued == 0
+
+
+@pytest.mark.parametrize("chunksize", [None, 1])
+def test_a_failure_leaves_no_item_out_of_the_counts(pool: Pool, chunksize: int | None) -> None:
+    """The map call ends with its first error: what had not begun is cancelled, and nothing is forgotten."""
+    with pytest.raises(ValueError, match="1"):
+        list(pool.map(tasks.fail_if_odd, [1, *[0] * 99], chunksize=chunksize))
+    pool.join(DEADLINE)
+    stats = pool.stats()
+    assert stats.failed == 1
+    assert stats.done + stats.failed + stats.cancelled == 100
 
 
 @pytest.mark.needs("concurrent")

@@ -17,6 +17,7 @@ if TYPE_CHECKING:
     from workpool.scheduling.ledger import Epoch, Ledger
     from workpool.scheduling.mapjob import MapJob
     from workpool.scheduling.pace import Pace
+    from workpool.scheduling.tally import Tally
 
 __all__ = ["Host", "Meter", "Scribe"]
 
@@ -30,6 +31,7 @@ class Host(Protocol):
     max_workers: int
     pace: Pace
     ledger: Ledger
+    tally: Tally
 
     def enqueue_job(self, job: MapJob) -> None:
         """Put the call on the queue and wake workers for it; lock held."""

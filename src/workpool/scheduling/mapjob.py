@@ -324,6 +324,7 @@ class MapJob(Pulling):
     def drop(self, count: int) -> None:
         """Count items done that will never run; lock held."""
         self.settled += count
+        self.host.tally.withdrew_items(count)
         if self.scribe is not None:
             self.scribe.look()
         self.host.dismiss(self.epoch, count)

@@ -90,6 +90,10 @@ class Tally:
         self.done += count - failed
         self.failed += failed
 
+    def withdrew_items(self, count: int) -> None:
+        """Count items of a map call that will never run, or whose outcome nobody will know."""
+        self.cancelled += count
+
     def item_again(self) -> None:
         """Count a start of an item that failed and is followed by another."""
         self.retried += 1
