@@ -38,9 +38,10 @@ def advise(facts: dict[str, Any], trials: list[Trial]) -> list[str]:
 def _about_trials(trials: list[Trial]) -> Iterator[str]:
     for trial in trials:
         if trial.broken:
+            why = trial.why.removesuffix(".")
             yield (
-                f'backend="{trial.backend}" is there and does not work: {trial.why}. Run with --json for its '
-                "traceback; until it is mended, use another backend."
+                f'backend="{trial.backend}" is there and does not work: {why}. Run with --json for its traceback; '
+                "until it is mended, use another backend."
             )
 
 

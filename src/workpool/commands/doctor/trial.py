@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import traceback
+from importlib.util import find_spec
 from statistics import median
 from time import perf_counter
 from typing import TYPE_CHECKING, Any, cast
@@ -22,12 +23,8 @@ __all__ = ["Trial", "try_all", "try_one"]
 
 PATIENCE = 30.0  # seconds for a task that does next to nothing
 ROUNDS = 20
-HERE = (
-    "inline",
-    "thread",
-    "process",
-    "interpreter",
-)  # others need a cluster, which is not started for a look
+# Those that need a cluster, which is not started for a look, and their packages.
+ENGINES = {"dask": "distributed", "ray": "ray"}
 
 
 @attrs.frozen(kw_only=True)
@@ -75,8 +72,13 @@ def try_one(name: str) -> Trial:
         find(name)
     except (ImportError, Unsupported) as error:
         return Trial(backend=name, why=in_a_line(error))
-    if name not in HERE:
-        return Trial(backend=name, why="it is there; not tried, for that starts a cluster")
+    package = ENGINES.get(name)
+    if package is not None:
+        if find_spec(package) is None:
+            why = f'it needs the package {package}: pip install "workpool[{name}]"'
+        else:
+            why = "it is there, but a try would start a cluster"
+        return Trial(backend=name, why=why)
     try:
         return _run(name)
     except Unsupported as error:
