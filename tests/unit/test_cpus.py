@@ -7,6 +7,7 @@ from pathlib import Path
 
 import pytest
 
+from workpool.backends.process import cgroups
 from workpool.backends.process.cpus import usable_cpus
 
 
@@ -14,6 +15,12 @@ from workpool.backends.process.cpus import usable_cpus
 def eight_cpus(monkeypatch: pytest.MonkeyPatch) -> None:
     """Let the affinity allow eight CPUs, whatever machine this is."""
     monkeypatch.setattr(os, "sched_getaffinity", lambda pid: set(range(8)), raising=False)
+
+
+def be_in(groups: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Let this process be in these control groups."""
+    (tmp_path / "mine").write_text(groups)
+    monkeypatch.setattr(cgroups, "MINE", str(tmp_path / "mine"))
 
 
 def version_2(cgroup: Path, quota: str) -> None:
@@ -54,6 +61,54 @@ def test_a_quota_of_version_1_caps(tmp_path: Path, quota: int, count: int) -> No
     """The same holds for the older kind of cgroups; -1 is no quota."""
     version_1(tmp_path, quota, 100_000)
     assert usable_cpus(tmp_path) == count
+
+
+@pytest.mark.parametrize(
+    ("quotas", "count"),
+    [
+        ({"a/b/c": "200000 100000", "a": "max 100000"}, 2),  # its own
+        ({"a/b/c": "600000 100000", "a/b": "300000 100000", "a": "400000 100000"}, 3),
+        ({"a": "400000 100000", "": "100000 100000"}, 1),
+        ({"a/other": "100000 100000"}, 8),  # another's
+    ],
+    ids=str,
+)
+def test_the_smallest_quota_on_the_way_up_counts(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, quotas: dict[str, str], count: int
+) -> None:
+    """A quota holds for all groups below it, so those of the group that this process is in count as well."""
+    be_in("0::/a/b/c\n", tmp_path, monkeypatch)
+    for group, quota in quotas.items():
+        (tmp_path / group).mkdir(parents=True, exist_ok=True)
+        version_2(tmp_path / group, quota)
+    assert usable_cpus(tmp_path) == count
+
+
+def test_the_same_holds_for_version_1(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Its groups have a folder for each controller, or for several together."""
+    be_in("4:memory:/x\n3:cpu,cpuacct:/a/b\n0::/\n", tmp_path, monkeypatch)
+    version_1(tmp_path, -1, 100_000)
+    for group, quota in ("a", 300_000), ("a/b", 500_000):
+        (tmp_path / "cpu" / group).mkdir()
+        (tmp_path / "cpu" / group / "cpu.cfs_quota_us").write_text(f"{quota}\n")
+        (tmp_path / "cpu" / group / "cpu.cfs_period_us").write_text("100000\n")
+    assert usable_cpus(tmp_path) == 3
+
+
+@pytest.mark.parametrize(
+    "mine", ["0::/of/the/host\n", "0::/../other\n", "nonsense\n", ""], ids=repr
+)
+def test_what_is_mounted_counts_where_its_own_group_is_not_there(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, mine: str
+) -> None:
+    """As in a container; and nothing outside of what is mounted is read."""
+    root = tmp_path / "mounted"
+    root.mkdir()
+    be_in(mine, tmp_path, monkeypatch)
+    version_2(root, "300000 100000")
+    (tmp_path / "other").mkdir()
+    version_2(tmp_path / "other", "100000 100000")
+    assert usable_cpus(root) == 3
 
 
 @pytest.mark.parametrize("nonsense", ["", "two 100000", "100000 0", "100000"])

@@ -7,15 +7,15 @@ from pathlib import Path
 
 import pytest
 
-from workpool.backends.process import death
+from workpool.backends.process import cgroups
 from workpool.backends.process.death import cause_of_death, out_of_memory_kills
 
 
 @pytest.fixture
 def events(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     """Give the file in which the kernel counts, of a cgroup whose memory the test can let run out."""
-    monkeypatch.setattr(death, "_CGROUPS", tmp_path)
-    monkeypatch.setattr(death, "_MINE", tmp_path / "none")
+    monkeypatch.setattr(cgroups, "ROOT", str(tmp_path))
+    monkeypatch.setattr(cgroups, "MINE", str(tmp_path / "none"))
     return tmp_path / "memory.events"
 
 
@@ -76,8 +76,8 @@ def test_the_count_of_its_own_cgroup_is_read(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, line: str, file: str
 ) -> None:
     """Version 1 and 2 keep the count in different files, each for the cgroup that a process is in."""
-    monkeypatch.setattr(death, "_CGROUPS", tmp_path)
-    monkeypatch.setattr(death, "_MINE", tmp_path / "mine")
+    monkeypatch.setattr(cgroups, "ROOT", str(tmp_path))
+    monkeypatch.setattr(cgroups, "MINE", str(tmp_path / "mine"))
     (tmp_path / "mine").write_text(f"9:name=systemd:/\n{line}\n")
     counter = tmp_path / file
     counter.parent.mkdir(parents=True, exist_ok=True)

@@ -114,9 +114,18 @@ def test_what_is_missing_is_no_fault(monkeypatch: pytest.MonkeyPatch) -> None:
 
 def test_a_backend_that_starts_a_cluster_is_not_tried(monkeypatch: pytest.MonkeyPatch) -> None:
     """A look at the machine starts no cluster."""
-    monkeypatch.setattr(trying, "find", lambda _: object)
-    assert not try_one("dask").tried
-    assert "not tried" in try_one("dask").why
+    monkeypatch.setattr(trying, "find_spec", lambda _: object())
+    for engine in ("dask", "ray"):
+        told = "it is there, but a try would start a cluster"
+        assert try_one(engine) == Trial(backend=engine, why=told)
+
+
+def test_an_engine_that_is_not_installed_is_not_there(monkeypatch: pytest.MonkeyPatch) -> None:
+    """It says which package is missing, and how to get it."""
+    monkeypatch.setattr(trying, "find_spec", {"ray": object()}.get)
+    told = 'it needs the package distributed: pip install "workpool[dask]"'
+    assert try_one("dask") == Trial(backend="dask", why=told)
+    assert "it is there" in try_one("ray").why
 
 
 # --------------------------------------------------------------------------- facts
@@ -147,6 +156,20 @@ def test_limits_of_the_control_group_are_read(
     found = gather(tmp_path, str(tmp_path / "nowhere"))
     assert (found["memory"]["limit"], found["cpus"]["quota"]) == (limit, quota)
     assert found["shared_memory"] is None
+
+
+def test_the_smallest_limit_of_memory_on_the_way_up_counts(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """It is told with what is used in the group that it belongs to."""
+    (tmp_path / "mine").write_text("0::/a/b\n")
+    monkeypatch.setattr("workpool.backends.process.cgroups.MINE", str(tmp_path / "mine"))
+    for group, limit, used in ("a/b", "max", 3), ("a", 1 << 20, 5), ("", 1 << 30, 7):
+        (tmp_path / group).mkdir(parents=True, exist_ok=True)
+        (tmp_path / group / "memory.max").write_text(f"{limit}\n")
+        (tmp_path / group / "memory.current").write_text(f"{used}\n")
+    memory = gather(tmp_path, str(tmp_path / "nowhere"))["memory"]
+    assert (memory["limit"], memory["used"]) == (1 << 20, 5)
 
 
 def test_facts_are_those_of_this_process(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -202,6 +225,13 @@ def test_each_limit_has_its_sentence(
         change(facts, path, value)
     (sentence,) = advise(facts, FINE)
     assert says in sentence
+
+
+def test_a_reason_that_is_a_sentence_ends_once(facts: dict[str, Any]) -> None:
+    """Messages of workpool end with a full stop; those of others need not."""
+    for why in ("OSError: no", "Unsupported: no."):
+        (told,) = advise(facts, [Trial(backend="process", broken=True, why=why)])
+        assert f"{why.rstrip('.')}. Run with --json" in told
 
 
 def test_a_page_can_be_written_of_a_system_that_tells_nothing(facts: dict[str, Any]) -> None:

@@ -2,39 +2,29 @@
 
 from __future__ import annotations
 
+import os
 import signal
 from contextlib import suppress
-from pathlib import Path
+
+from workpool.backends.process.cgroups import folders
 
 __all__ = ["cause_of_death", "out_of_memory_kills"]
-
-_CGROUPS = Path("/sys/fs/cgroup")
-_MINE = Path("/proc/self/cgroup")
 
 
 def out_of_memory_kills() -> int:
     """Count the processes of this cgroup that the OOM killer has ended; 0 where nobody counts."""
-    for counter in _counters():
+    two, one = folders("memory")
+    counters = [os.path.join(folder, "memory.events") for folder in two]
+    counters += [os.path.join(folder, "memory.oom_control") for folder in one]
+    for counter in counters:
         with suppress(OSError, ValueError):
-            for line in counter.read_text("utf-8", "replace").splitlines():
+            with open(counter, encoding="utf-8", errors="replace") as file:
+                lines = file.read().splitlines()
+            for line in lines:
                 name, value = line.split()
                 if name == "oom_kill":
                     return int(value)
     return 0
-
-
-def _counters() -> list[Path]:
-    """List the files in which the kernel may count, that of the innermost cgroup first (versions 1 and 2)."""
-    found: list[Path] = []
-    with suppress(OSError, ValueError):
-        for line in _MINE.read_text("utf-8", "surrogateescape").splitlines():
-            _, controllers, path = line.split(":", 2)
-            if controllers == "":
-                found.append(_CGROUPS / path.lstrip("/") / "memory.events")
-            elif "memory" in controllers.split(","):
-                found.append(_CGROUPS / "memory" / path.lstrip("/") / "memory.oom_control")
-    # In a container the path may be that of the host; what is mounted is the container's own.
-    return [*found, _CGROUPS / "memory.events", _CGROUPS / "memory" / "memory.oom_control"]
 
 
 def cause_of_death(exitcode: int | None, kills_before: int) -> tuple[str, bool]:

@@ -15,7 +15,8 @@ from typing import Any
 
 import workpool
 from workpool._compat import gil_enabled
-from workpool.backends.process.cpus import _quota, usable_cpus
+from workpool.backends.process.cgroups import folders
+from workpool.backends.process.cpus import quota_of, usable_cpus
 from workpool.ipc import keeper
 
 __all__ = ["BLAS", "PACKAGES", "gather"]
@@ -52,7 +53,7 @@ def gather(cgroup: Path = Path("/sys/fs/cgroup"), shm: str = "/dev/shm") -> dict
     Parameters
     ----------
     cgroup : Path
-        Where the control group shows its limits.
+        Where control groups are mounted.
     shm : str
         Where shared memory lies.
 
@@ -98,7 +99,7 @@ def _cpus(cgroup: Path) -> dict[str, Any]:
     return {
         "machine": os.cpu_count(),
         "affinity": len(affinity(0)) if affinity is not None else None,
-        "quota": _quota(cgroup),
+        "quota": quota_of(cgroup),
         "usable": usable_cpus(cgroup),
     }
 
@@ -119,12 +120,16 @@ def _shared_memory(folder: str) -> dict[str, int] | None:
 
 
 def _memory(cgroup: Path) -> dict[str, int | None]:
-    return {
-        "available": _available(),
-        "limit": _number(cgroup / "memory.max")
-        or _number(cgroup / "memory" / "memory.limit_in_bytes"),
-        "used": _number(cgroup / "memory.current"),
-    }
+    two, one = folders("memory", cgroup)
+    names = [(Path(folder), "memory.max", "memory.current") for folder in two]
+    names += [(Path(folder), "memory.limit_in_bytes", "memory.usage_in_bytes") for folder in one]
+    limits: list[tuple[int, int | None]] = []
+    for folder, most, now in names:
+        limit = _number(folder / most)
+        if limit is not None:
+            limits.append((limit, _number(folder / now)))
+    limit, used = min(limits, key=lambda each: each[0], default=(None, None))
+    return {"available": _available(), "limit": limit, "used": used}
 
 
 def _available() -> int | None:
