@@ -10,8 +10,10 @@ import pytest
 
 import workpool.integrations.joblib as integration
 from tests.support import joblib_calls as calls
+from tests.support.backends import Kind
 from tests.support.gates import DEADLINE, Gate, in_background
 from tests.support.joblib_calls import joblib
+from tests.support.scripts import printed_by
 from workpool import Pool
 
 
@@ -185,3 +187,27 @@ def test_inner_threads_can_be_limited(own_workers: None, monkeypatch: pytest.Mon
     given = joblib.parallel_config("workpool", pool=Pool(2), inner_max_num_threads=1)
     with given, pytest.raises(ValueError, match="blas_threads"):
         joblib.Parallel(n_jobs=2)(joblib.delayed(calls.square)(n) for n in range(2))
+
+
+@pytest.mark.skipif(not hasattr(os, "fork"), reason="this system has no fork")
+def test_a_forked_child_has_pools_of_its_own() -> None:
+    """Those that were kept stayed in the parent, as did any that a loop used; its loops go on there."""
+    script = """
+    import os, warnings
+    import workpool.integrations.joblib as integration
+    from tests.support.joblib_calls import joblib, square
+    warnings.simplefilter("ignore")
+    def loop():
+        return joblib.Parallel()(joblib.delayed(square)(n) for n in range(4))
+    with joblib.parallel_config("workpool", n_jobs=2):
+        print(loop(), flush=True)
+        child = os.fork()
+        if child == 0:
+            print(loop(), len(integration._kept), flush=True)
+            integration.close()
+            os._exit(len(integration._kept))
+        print(os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]), loop())
+    integration.close()
+    """
+    printed = printed_by(Kind("process", frozenset()), script)
+    assert printed == ["[0, 1, 4, 9]", "[0, 1, 4, 9] 1", "0 [0, 1, 4, 9]"]

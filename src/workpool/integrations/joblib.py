@@ -16,6 +16,7 @@ joblib batches small calls by itself; here each batch is a task.
 
 from __future__ import annotations
 
+import os
 from typing import TYPE_CHECKING, Any, cast
 
 from joblib.parallel import (
@@ -233,5 +234,13 @@ def _run_batch(batch: Callable[[], Any]) -> Any:
     """Run a batch of joblib's calls, in a worker."""
     return batch()
 
+
+def _in_child() -> None:
+    """In a forked child: the workers of the pools that are kept are the parent's; the next loop makes a pool."""
+    _kept.clear()
+
+
+if hasattr(os, "register_at_fork"):
+    os.register_at_fork(after_in_child=_in_child)
 
 register_parallel_backend("workpool", WorkpoolBackend)
