@@ -14,7 +14,8 @@ from collections.abc import Generator
 from contextlib import contextmanager
 from hashlib import blake2b
 from itertools import count
-from typing import Any, cast
+from operator import index
+from typing import Any
 
 from workpool._compat import RLock
 from workpool.situation import here
@@ -28,10 +29,14 @@ class Seeds:
     __slots__ = ("_calls", "_lock", "seed")
 
     def __init__(self, seed: int) -> None:
-        if not isinstance(cast("object", seed), int) or isinstance(seed, bool):
+        try:
+            number = None if isinstance(seed, bool) else index(seed)  # numpy's integers, too
+        except TypeError:
+            number = None
+        if number is None:
             message = f"seed is a whole number, or None; got {seed!r}"
             raise TypeError(message)
-        self.seed = seed
+        self.seed = number
         # Guards _calls. A finalizer that submits, too, may strike where it is held.
         self._lock = RLock()
         self._calls = count()  # each step of it is one, whoever strikes

@@ -138,6 +138,18 @@ def test_a_journal_knows_the_seed(pool: Pool, tmp_path: Path) -> None:
         list(pool.options(seed=10).map(draw, range(6), journal=journal))
 
 
+def test_a_whole_number_of_any_kind_is_a_seed(pool: Pool) -> None:
+    """What can stand for an index, such as numpy's integers, is taken for the number that it is."""
+
+    class Seven:
+        def __index__(self) -> int:
+            return 7
+
+    seed: Any = Seven()
+    mine, usual = (pool.options(seed=one).submit(own_seed) for one in (seed, 7))
+    assert mine.result(DEADLINE) == usual.result(DEADLINE) is not None
+
+
 @pytest.mark.parametrize("wrong", ["1", 1.0, True])
 def test_what_is_no_seed_is_refused(pool: Pool, wrong: Any) -> None:
     """A seed is a whole number."""
