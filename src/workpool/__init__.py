@@ -100,7 +100,51 @@ _HOME = {
     "current": "workpool.situation",
 }
 
-__all__ = [*_HOME]  # pyright: ignore[reportUnsupportedDunderAll] - one list of names, not two
+# Written out: checkers of types read it for `from workpool import *`. A test compares the two.
+__all__ = [
+    "Array",
+    "BackendName",
+    "BrokenWorker",
+    "Counter",
+    "Current",
+    "Event",
+    "ForkedPool",
+    "Group",
+    "GroupClosed",
+    "InitializerFailed",
+    "JoinTimeout",
+    "Journal",
+    "JournalError",
+    "JournalInUse",
+    "JournalMismatch",
+    "LifoQueue",
+    "Lock",
+    "NotPicklable",
+    "Options",
+    "Pool",
+    "PoolClosed",
+    "PriorityQueue",
+    "Progress",
+    "Queue",
+    "RateLimiter",
+    "Results",
+    "Semaphore",
+    "Shared",
+    "SharedStateLost",
+    "ShutDown",
+    "Stats",
+    "Task",
+    "TimeLimitExceeded",
+    "UnknownBackend",
+    "Unsupported",
+    "WorkerLost",
+    "WorkerStack",
+    "WorkerStartFailed",
+    "WorkerTraceback",
+    "WorkpoolError",
+    "WouldDeadlock",
+    "current",
+]
 
 
 # Unseen by whoever checks types, to whom every misspelt name would be an object.

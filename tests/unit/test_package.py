@@ -53,6 +53,12 @@ def test_all_names_are_listed_before_they_are_loaded() -> None:
     assert printed_by(program) == ["True", "True", "True"]
 
 
+def test_both_lists_of_names_are_the_same() -> None:
+    """One is for checkers of types, which read it as it is written, and one tells where each name is."""
+    assert workpool.__all__ == sorted(workpool.__all__)
+    assert set(workpool.__all__) == set(workpool._HOME)
+
+
 def test_a_name_that_there_is_not() -> None:
     """A slip is an AttributeError that names package and name, as with any other module."""
     with pytest.raises(AttributeError, match="module 'workpool' has no attribute 'Pol'"):
