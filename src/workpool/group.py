@@ -57,13 +57,16 @@ class Grouping:
 
         Raises
         ------
+        TypeError, ValueError
+            ``kill_after`` is no number of seconds.
         Unsupported
             ``kill_after`` with a backend that cannot end a task.
         """
         if kill_after is not None:
-            if not isinstance(cast("object", kill_after), (int, float)) or not kill_after >= 0:
-                message = f"kill_after is 0 or more seconds, or None; got {kill_after!r}"
-                raise ValueError(message)
+            # Here, not above: a worker process that knows of groups does without terms.
+            from workpool.scheduling.terms import check_seconds
+
+            check_seconds("kill_after", kill_after)
             if not self._ends_tasks:
                 message = (
                     f"kill_after={kill_after} cannot be kept: tasks of this backend cannot be ended. Use "
@@ -116,6 +119,14 @@ class Group(Members):
     async def __aenter__(self) -> Self:
         import asyncio
 
+        from workpool.eventloops import in_asyncio, runs_a_loop
+
+        if not in_asyncio() and runs_a_loop():
+            message = (
+                "`async with pool.group()` needs a loop of asyncio's kind, and this one is trio's. Await tasks in a "
+                "nursery, nursery.start_soon(pool.run, fn), or use `with pool.group()` in a thread."
+            )
+            raise Unsupported(message)
         self._begin()
         parent, loop = asyncio.current_task(), asyncio.get_running_loop()
         assert parent is not None

@@ -61,6 +61,11 @@ class MapCall:
         for name in unknown:
             raise _no_such_keyword(name)
         self._scheduler.refuse_midway("map")
+        _check_switch("ordered", ordered)
+        _check_switch("return_exceptions", return_exceptions)
+        if isinstance(cast("object", timeout), bool):
+            message = f"timeout is seconds as a number, or None; got {timeout!r}"
+            raise TypeError(message)
         timeout = checked_timeout(timeout)
         _check_count("chunksize", chunksize)
         _check_count("buffersize", buffersize)
@@ -162,6 +167,12 @@ def _no_such_keyword(name: str) -> TypeError:
             f"An argument of the function goes along with it: functools.partial(fn, {name}=...)"
         )
     return TypeError(f"map() has no keyword {name!r}. {way_out}")
+
+
+def _check_switch(name: str, value: object) -> None:
+    if not isinstance(value, bool):
+        message = f"{name} is True or False; got {value!r}"
+        raise TypeError(message)
 
 
 def _check_count(name: str, value: int | None) -> None:

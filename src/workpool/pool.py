@@ -75,7 +75,7 @@ class Pool(Calls, Sharing, Observing, Entering, Executor):  # type: ignore[misc]
         How processes start. ``None``: forkserver where there is one, else spawn.
         ``"fork"`` forks this very process, whatever threads it has.
     start_timeout : float or None, seconds
-        A worker that is not ready by then is ended: ``InitializerFailed`` (processes, Ray).
+        A worker that is not ready by then is ended: ``InitializerFailed`` (not threads, inline).
     end_timeout : float or None, seconds
         One that was told to leave, and has not ended by then, is killed (processes, interpreters).
     name : str or None

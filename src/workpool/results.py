@@ -149,7 +149,9 @@ class Results(Generic[R_co]):
         job = self._job
         with self._lock:
             self._closed = True
-            job.host.litter.append(([*self._run], self._error))  # a loop that goes on ends, too
+            dropped = [*self._run]  # a loop that goes on ends, too
+            self._after -= len(dropped)  # they were not yielded
+            job.host.litter.append((dropped, self._error))
             self._error = None
             job.close()
         job.host.sweep()

@@ -45,11 +45,11 @@ def _callable_or_none(_: Any, attribute: attrs.Attribute[Any], value: object) ->
 
 
 def _one_or_more(instance: Any, attribute: attrs.Attribute[Any], value: object) -> None:
+    if isinstance(value, int) and not isinstance(value, bool) and value < 1:
+        message = f"{attribute.name} must be 1 or more, or None for no limit; got {value}"
+        raise ValueError(message)
     if value is not None:
         no_sooner_than_zero(instance, attribute, value)
-        if value == 0:
-            message = f"{attribute.name} must be 1 or more, or None for no limit; got 0"
-            raise ValueError(message)
 
 
 def _text(_: Any, attribute: attrs.Attribute[Any], value: object) -> None:

@@ -18,7 +18,7 @@ from tests.support.backends import Kind
 from tests.support.gates import DEADLINE, Gate, say, stop
 from tests.support.loops import LOOPS, cancelled_kinds, run_in
 from tests.support.queues import until
-from workpool import Pool, Task
+from workpool import Pool, Task, Unsupported
 
 each_loop = pytest.mark.parametrize("loop", LOOPS)
 
@@ -284,6 +284,20 @@ def test_a_stop_iteration_hangs_nobody(loop: str, pool: Pool) -> None:
             await pool.run(stop_iteration)
 
     run_in(loop, main)
+
+
+def test_a_group_needs_a_loop_of_asyncios_kind(pool: Pool) -> None:
+    """In trio it is refused with the way out, a nursery; the group is as it was, and the way out works."""
+
+    async def main() -> list[int]:
+        group = pool.group()
+        with pytest.raises(Unsupported, match=r"nursery\.start_soon\(pool\.run, fn\)"):
+            await group.__aenter__()
+        with group:
+            task = group.submit(tasks.double, 1)
+        return [await task]
+
+    assert run_in("trio", main) == [2]
 
 
 @pytest.mark.needs("concurrent")

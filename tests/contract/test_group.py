@@ -281,7 +281,7 @@ def test_kill_after_is_refused_where_nothing_is_ended(pool: Pool, kind: Kind) ->
     """A backend that cannot end a task says so at the call, and names one that can."""
     with pytest.raises(Unsupported, match='backend="process"'):
         pool.group(kill_after=1.0)
-    with pytest.raises(ValueError, match="kill_after is 0 or more seconds"):
+    with pytest.raises(ValueError, match="kill_after must be 0 seconds or more"):
         pool.group(kill_after=-1.0)
 
 

@@ -161,6 +161,12 @@ def test_a_limit_that_cannot_be_kept(pool: Pool) -> None:
         ("buffersize", 0, ValueError),
         ("buffersize", "9", TypeError),
         ("timeout", "9", TypeError),
+        ("timeout", True, TypeError),
+        ("ordered", None, TypeError),
+        ("ordered", "x", TypeError),
+        ("ordered", 1, TypeError),
+        ("return_exceptions", "x", TypeError),
+        ("return_exceptions", None, TypeError),
     ],
 )
 def test_a_wrong_way_to_map_starts_nothing(
@@ -194,6 +200,32 @@ def test_a_keyword_that_map_does_not_have(pool: Pool, name: str, way_out: str) -
         assert way_out in str(caught.value)
     assert taken == []
     assert pool.unfinished == 0
+
+
+@pytest.mark.parametrize("name", ["max_tasks_per_worker", "blas_threads"])
+@pytest.mark.parametrize("value", [-1, 0])
+def test_what_must_be_one_or_more_says_so(name: str, value: int) -> None:
+    """At once, and not that it may be 0, which it may not."""
+    how: dict[str, Any] = {name: value}
+    with pytest.raises(ValueError, match=rf"{name} must be 1 or more, .*; got {value}$"):
+        Pool(backend="process", **how)
+
+
+@pytest.mark.parametrize(
+    ("value", "error"),
+    [
+        (-1.0, ValueError),
+        (float("nan"), ValueError),
+        ("x", TypeError),
+        (True, TypeError),
+        ([1], TypeError),
+    ],
+    ids=repr,
+)
+def test_a_group_kills_after_seconds(value: Any, error: type[Exception]) -> None:
+    """Anything else is refused as it is for the other limits."""
+    with Pool(1) as pool:
+        refused(pool.group, "kill_after", value, error)
 
 
 def test_a_join_takes_seconds(pool: Pool) -> None:

@@ -9,6 +9,7 @@ from itertools import count
 import pytest
 
 from workpool import Pool
+from workpool.scheduling.terms import Terms
 
 
 def test_defaults_are_shown() -> None:
@@ -70,6 +71,21 @@ def test_results_show_how_far_they_are() -> None:
         assert repr(endless).endswith(" pulled, more to come>")
         endless.close()
         assert repr(endless).endswith(" pulled, closed>")
+
+
+def test_results_that_were_dropped_are_not_shown_as_yielded() -> None:
+    """What was there, and that nobody took, was not yielded."""
+    with Pool(1) as pool:
+        results = pool.map(abs, range(1000))
+        pool.join(timeout=20)
+        assert (next(results), next(results)) == (0, 1)
+        results.close()
+        assert repr(results) == "<Results: 2 yielded, 1000 pulled, closed>"
+
+
+def test_resources_are_shown_as_they_were_given() -> None:
+    """And not as what they are kept in."""
+    assert Terms(resources={"GPU": 1}).shown() == ["resources={'GPU': 1}"]
 
 
 def test_a_wait_that_was_too_short_says_what_it_waited_for() -> None:

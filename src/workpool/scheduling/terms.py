@@ -79,13 +79,18 @@ def no_sooner_than_zero(_: Any, attribute: attrs.Attribute[Any], value: object) 
         raise ValueError(message)
 
 
-def _seconds(_: Any, attribute: attrs.Attribute[Any], value: object) -> None:
+def check_seconds(name: str, value: object) -> None:
+    """Refuse what is not a number of seconds, 0 or more."""
     if not isinstance(value, (int, float)) or isinstance(value, bool):
-        message = f"{attribute.name} is seconds as a number; got {value!r}"
+        message = f"{name} is seconds as a number; got {value!r}"
         raise TypeError(message)
     if not value >= 0:
-        message = f"{attribute.name} must be 0 seconds or more; got {value!r}"
+        message = f"{name} must be 0 seconds or more; got {value!r}"
         raise ValueError(message)
+
+
+def _seconds(_: Any, attribute: attrs.Attribute[Any], value: object) -> None:
+    check_seconds(attribute.name, value)
 
 
 def _seconds_or_none(instance: Any, attribute: attrs.Attribute[Any], value: object) -> None:
@@ -181,6 +186,7 @@ class Terms:
         """Show those that are not as they are by themselves."""
         here = {field.name: getattr(self, field.name) for field in attrs.fields(Terms)}
         usual = {field.name: getattr(_USUAL, field.name) for field in attrs.fields(Terms)}
+        here["resources"] = dict(self.resources)  # as they were given
         return [f"{name}={value!r}" for name, value in here.items() if value != usual[name]]
 
     def retries_after(self, error: BaseException, attempts: int) -> bool:
