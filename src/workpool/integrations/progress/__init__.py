@@ -15,8 +15,8 @@ from typing import Any, Literal
 from workpool.errors import Unsupported
 from workpool.integrations.progress.meter import Display, Meter
 from workpool.integrations.progress.snapshot import Progress
-from workpool.safelog import SafeLog
 from workpool.naming import visible
+from workpool.safelog import SafeLog
 
 __all__ = ["Progress", "Showing", "watch"]
 
