@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from time import monotonic_ns
 from types import SimpleNamespace
 from typing import Any, cast
 
@@ -112,3 +113,26 @@ def test_nothing_is_sent_behind_a_call_that_was_slow() -> None:
     Feeding._answered(slow, nothing, 0, 3)
     assert items(given) == [1, 2, 3]
     assert Feeding._feed(slow, cast("Any", SimpleNamespace(pending=0)))  # asks nobody for more
+
+
+def test_items_that_were_read_in_a_journal_are_measured_too() -> None:
+    """For no time, and at the end of those before them; what ran on is measured from there on."""
+    flight = Flights().add_chunk(chunk(0, 9), range(9))
+    assert flight is not None
+    flight.measure(10, 20, 3)
+    flight.measure(0, 0, 2)
+    assert (flight.measured, flight.times) == (5, (10, 20, 10))
+    flight.measure(15, 60, 4)  # of a slice whose first values were read
+    assert (flight.measured, flight.times) == (9, (10, 60, 50))
+
+
+def test_items_that_were_read_in_a_journal_alone_are_measured_now() -> None:
+    """When else they ran is not known."""
+    flight = Flights().add_chunk(chunk(0, 2), range(2))
+    assert flight is not None
+    before = monotonic_ns()
+    flight.measure(0, 0, 2)
+    began, ended, ran = flight.times
+    assert flight.measured == 2
+    assert before <= began == ended
+    assert ran == 0

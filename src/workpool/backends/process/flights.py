@@ -7,6 +7,7 @@ queue. A flight is one task, or the items of one chunk.
 from __future__ import annotations
 
 from collections import deque
+from time import monotonic_ns
 from typing import TYPE_CHECKING, Any
 
 from workpool.ipc.depot import Parcel
@@ -30,7 +31,7 @@ class Flight:
     """One task, or the items of one chunk, on its way."""
 
     __slots__ = (
-        "chunk", "done", "errors", "first", "items", "measured", "size", "task", "times", "values",
+        "chunk", "done", "errors", "first", "items", "measured", "size", "task", "times", "upto", "values",
         "worker",
     )  # fmt: skip
 
@@ -38,6 +39,7 @@ class Flight:
     errors: dict[int, BaseException]
     times: tuple[int, int, int]
     measured: int
+    upto: int
     worker: int
 
     def __init__(
@@ -61,6 +63,7 @@ class Flight:
             # first began and the last ended, and for how long they ran, nanoseconds.
             self.measured = 0
             self.times = (0, 0, 0)
+            self.upto = 0  # when the last of those measured ended, in nanoseconds
 
     @property
     def time_limit(self) -> float | None:
@@ -72,11 +75,13 @@ class Flight:
         return self.chunk.job.terms.time_limit
 
     def measure(self, began: int, ended: int, count: int) -> None:
-        """Take in when items ran."""
-        if began:  # else they stood in the journal of a dead worker, which does not tell
-            first, _, ran = self.times
-            self.times = (first or began, ended, ran + ended - began)
-            self.measured += count
+        """Take in when items ran; 0 where they stood in a journal, which does not tell: then for no time."""
+        # What ran on after that tells of its whole slice.
+        began = max(began, self.upto) if began else self.upto or monotonic_ns()
+        self.upto = ended = max(began, ended)
+        first, _, ran = self.times
+        self.times = (first or began, ended, ran + ended - began)
+        self.measured += count
 
     def run(self, failed: int = 0) -> tuple[Any, ...] | None:
         """Take what was measured since the last time, for ``Tally.ran``."""
