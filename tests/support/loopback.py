@@ -24,8 +24,8 @@ from workpool.backends.engine import orders
 from workpool.backends.engine.backend import EngineBackend
 from workpool.backends.engine.clerk import Flight
 from workpool.backends.engine.remote import Life, dump_failure
+from workpool.backends.engine.setups import dump_setup
 from workpool.backends.engine.slots import Slot
-from workpool.ipc import pickling
 from workpool.situation import Setup
 
 __all__ = ["LoopbackBackend", "register"]
@@ -76,7 +76,7 @@ class LoopbackEngine:
 
     def __init__(self, pool: str, setup: Setup, most_calls: int | None) -> None:
         self.pool = pool
-        self.setup = pickling.dumps(setup) if setup.does_something else None
+        self.setup = dump_setup(setup, pool)
         self.most_calls = most_calls
         self.refuses_to_start = False
 

@@ -11,7 +11,7 @@ from typing import Any
 
 import pytest
 
-from tests.support import tasks
+from tests.support import slots, tasks
 from tests.support.gates import DEADLINE
 from tests.support.loopback import register
 from tests.support.scripts import ROOT
@@ -130,6 +130,61 @@ def python(code: str, given: str = "") -> str:
 def test_what_is_of_the_program_itself_goes_along_whole() -> None:
     """A worker over there has a __main__ of its own, and runs functions and classes of ours all the same."""
     assert python(RECEIVER, python(SENDER)).splitlines() == ["(12,)", "(15,)", "(18, 21)"]
+
+
+# The same of what its workers do first.
+SETS_UP = """
+import sys
+__file__ = "program.py"  # as of a script, which workers on this machine could import
+from contextlib import contextmanager
+from tests.support.loopback import register
+from workpool import Pool
+
+class Mine:
+    pass
+
+def begin(it):
+    print(type(it).__name__)
+
+@contextmanager
+def context():
+    print("entered")
+    yield Mine()
+
+if __name__ == "__main__":
+    register()
+    pool = Pool(1, backend="loopback", initializer=begin, initargs=(Mine(),), worker_context=context)
+    sys.stdout.write(repr(pool._backend.engine.setup))
+    pool.shutdown()
+"""
+
+SET_UP = """
+import sys
+from workpool.backends.engine.remote import Life
+print(type(Life("pool", 0, eval(sys.stdin.read())).resource).__name__)
+"""
+
+
+def test_what_workers_do_first_goes_along_whole() -> None:
+    """Initializer, its arguments and the context may be of the program itself."""
+    assert python(SET_UP, python(SETS_UP)).splitlines() == ["Mine", "entered", "Mine"]
+
+
+@pytest.mark.parametrize(
+    ("settings", "part"),
+    [
+        ({"initializer": print, "initargs": (tasks.Locked(),)}, "initargs"),
+        ({"initializer": tasks.Locked().__init__}, "initializer"),
+        ({"worker_context": partial(tasks.call, tasks.Locked())}, "worker_context"),
+    ],
+)
+def test_a_setup_that_cannot_travel_is_refused_by_part(
+    settings: dict[str, Any], part: str
+) -> None:
+    """When the pool is made: the error names pool and part, and the way out."""
+    with pytest.raises(NotPicklable, match=f'{part} of Mill cannot go.*backend="thread"') as caught:
+        slots.make(1, name="Mill", **settings)
+    assert caught.value.part == part
 
 
 def order(fn: Callable[..., Any], *data: Any) -> tuple[Any, ...]:

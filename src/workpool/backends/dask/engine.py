@@ -23,8 +23,8 @@ from workpool.backends.dask.channel import DaskChannel, attach, detach
 from workpool.backends.dask.connection import Connection, import_distributed
 from workpool.backends.dask.lookout import Lookout
 from workpool.backends.engine.orders import numbers
+from workpool.backends.engine.setups import dump_setup
 from workpool.errors import Unsupported, WorkerStartFailed
-from workpool.ipc import pickling
 from workpool.naming import function_name
 from workpool.task import Task
 
@@ -64,7 +64,7 @@ class DaskEngine:
         self._distributed = import_distributed()
         self._pool = pool
         self._token = uuid.uuid4().hex
-        self._setup = pickling.dumps(setup) if setup.does_something else None
+        self._setup = dump_setup(setup, pool)
         self._timeout: float | None = settings.start_timeout
         self._kills: set[Future[Any]] = set()  # under way
         self._setups: set[Future[Any]] = set()  # the same

@@ -16,13 +16,13 @@ from time import monotonic
 from typing import TYPE_CHECKING, Any
 
 from workpool._compat import Lock
+from workpool.backends.engine.setups import dump_setup
 from workpool.backends.process.cpus import usable_cpus
 from workpool.backends.ray.actors import Actors, Far
 from workpool.backends.ray.channel import NAMESPACE, RayChannel, forget
 from workpool.backends.ray.connection import Connection
 from workpool.backends.ray.room import room_for, wanted
 from workpool.errors import Unsupported, WorkerStartFailed
-from workpool.ipc import pickling
 from workpool.task import Task
 
 if TYPE_CHECKING:
@@ -50,7 +50,7 @@ class RayEngine:
         self._name = f"workpool-{uuid.uuid4().hex}"
         self._hosting = Lock()  # guards _host
         self._host: Any = None
-        data = pickling.dumps(setup) if setup.does_something else None
+        data = dump_setup(setup, pool)
         self._connection = Connection.join(settings.address, settings.max_workers or usable_cpus())
         try:
             self._ray = self._connection.ray
