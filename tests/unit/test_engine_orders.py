@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import gc
 import subprocess
 import sys
+import weakref
 from collections.abc import Callable, Generator
 from functools import partial
 from types import FunctionType, ModuleType
@@ -15,7 +17,7 @@ from tests.support import slots, tasks
 from tests.support.gates import DEADLINE
 from tests.support.loopback import register
 from tests.support.scripts import ROOT
-from workpool import NotPicklable, Pool
+from workpool import Current, NotPicklable, Pool, current
 from workpool.backends.engine import remote
 from workpool.backends.engine.remote import Life
 from workpool.ipc import pickling
@@ -29,6 +31,14 @@ def pool() -> Generator[Pool]:
     kind: Any = "loopback"
     with Pool(1, backend=kind) as made:
         yield made
+
+
+@pytest.fixture
+def uncollected() -> Generator[None]:
+    """Have what is in a cycle stay."""
+    gc.disable()
+    yield
+    gc.enable()
 
 
 @pytest.mark.parametrize("odd", [0, 1, 3])
@@ -211,3 +221,26 @@ def test_a_life_keeps_few_functions(many: list[Callable[[int], int]]) -> None:
         assert life.run(order(fn, n))[3] == (2 * n,)
         kept.append(len(life._functions))
     assert 1 < max(kept) <= 64
+
+
+class Tool:
+    """What a task needs; it can be told when it is gone."""
+
+    met: list[weakref.ref[Tool]] = []
+    seen: list[Current] = []
+
+    def __call__(self, n: int) -> int:
+        Tool.met.append(weakref.ref(self))
+        Tool.seen.append(current())
+        return n
+
+
+def test_no_worker_holds_a_function_after_its_order(
+    monkeypatch: pytest.MonkeyPatch, uncollected: None
+) -> None:
+    """At once, not at the next round of the cyclic collector; also where the task's surroundings are kept."""
+    monkeypatch.setattr(Tool, "met", [])
+    monkeypatch.setattr(Tool, "seen", [])
+    assert Life("pool", 0, None).run(order(Tool(), 1))[3] == (1,)
+    assert [tool() for tool in Tool.met] == [None]
+    assert [(seen.task_name, seen.cancelled) for seen in Tool.seen] == [("Tool", False)]

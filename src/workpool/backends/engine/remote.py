@@ -58,22 +58,26 @@ _MOST_FUNCTIONS = 64  # kept unpickled
 
 
 class Run:
-    """One order while it runs; its situation is that of the thread which runs it."""
+    """One order while it runs."""
 
-    __slots__ = ("asked", "attempt", "fn", "ident", "name", "offset", "position", "situation")
+    __slots__ = ("asked", "attempt", "fn", "ident", "name", "offset", "position")
 
-    def __init__(self, life: Life, order: tuple[Any, ...]) -> None:
-        _, worker, self.position, self.name, self.attempt, *_ = order
+    def __init__(self, order: tuple[Any, ...]) -> None:
+        _, _, self.position, self.name, self.attempt, *_ = order
         self.offset = 0  # of the item that runs
         self.fn: Any = None
         self.ident = threading.get_ident()
         self.asked = False  # somebody wants it to end
-        self.situation = situation = Situation(life.pool, worker)
+
+    def situation(self, life: Life, worker: int) -> Situation:
+        """Make the situation of the thread that runs it; it knows the run, and is not known by it: no cycle."""
+        situation = Situation(life.pool, worker)
         situation.resource = life.resource
         situation.task_id = lambda: self.position + self.offset
         situation.task_name = self.task_name
         situation.attempt = lambda: self.attempt
         situation.cancelled = lambda: self.asked
+        return situation
 
     def task_name(self) -> str:
         """Name what runs: as its options say, else as its function."""
@@ -132,12 +136,12 @@ class Life:
 
     def run(self, order: tuple[Any, ...]) -> tuple[Any, ...]:
         """Run an order: ``(RAN, seconds, kinds or None, payloads)``; None means all RAW."""
-        run = Run(self, order)
+        run = Run(order)
         number, shape, fn_data, data = order[0], order[5], order[6], order[7]
         with self._lock:
             self._runs[number] = run
         before = here.situation
-        here.situation = run.situation
+        here.situation = run.situation(self, order[1])
         began = monotonic()
         kinds: list[int] = []
         payloads: list[Any] = []
@@ -152,6 +156,7 @@ class Life:
             here.situation = before
             with self._lock:
                 del self._runs[number]
+            run.fn = None  # who keeps what the task was told about itself keeps the run
         seconds = monotonic() - began
         return RAN, seconds, tuple(kinds) if any(kinds) else None, tuple(payloads)
 
