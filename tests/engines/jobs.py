@@ -7,7 +7,7 @@ import threading
 
 from tests.support.gates import stop
 from tests.support.nodes import node_here
-from workpool import Counter, Lock, Queue, Shared
+from workpool import Counter, Lock, Queue, Shared, current
 
 __all__ = [
     "WAIT",
@@ -15,6 +15,7 @@ __all__ = [
     "add_slowly",
     "hold_by_number",
     "hold_here",
+    "is_unwanted",
     "keep",
     "use_all",
     "wait_for_ever",
@@ -27,6 +28,10 @@ def hold_by_number(gate: str) -> int:
     """Stop at a gate, telling the process."""
     stop(gate, os.getpid(), WAIT)
     return os.getpid()
+
+
+def is_unwanted() -> bool:
+    return current().cancelled
 
 
 def wait_for_ever() -> None:

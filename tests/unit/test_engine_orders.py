@@ -223,6 +223,25 @@ def test_a_life_keeps_few_functions(many: list[Callable[[int], int]]) -> None:
     assert 1 < max(kept) <= 64
 
 
+def unwanted(_: object) -> bool:
+    return current().cancelled
+
+
+def numbered(number: int) -> tuple[Any, ...]:
+    return number, *order(unwanted, None)[1:]
+
+
+def test_an_order_that_comes_after_its_end_was_asked_for_sees_it() -> None:
+    """On its way it may be overtaken by what is said of it; that is kept for this one alone, and not for ever."""
+    life = Life("pool", 0, None)
+    life.ask_to_end(7)
+    outcomes = [life.run(numbered(n))[3] for n in (6, 7, 7)]
+    assert outcomes == [(False,), (True,), (False,)]
+    for n in range(100_000):
+        life.ask_to_end(n)
+    assert [life.run(numbered(n))[3] for n in (0, 99_999)] == [(False,), (True,)]
+
+
 class Tool:
     """What a task needs; it can be told when it is gone."""
 

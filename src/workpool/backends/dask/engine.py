@@ -122,9 +122,9 @@ class DaskEngine:
         self._connection.spawn(self._follow(slot, slot.far, flight, future))
 
     def ask_to_end(self, slot: Slot, flight: Flight) -> None:
-        """Tell the worker that runs the order."""
+        """Tell the worker that runs the order; or Dask's scheduler, if that still has it."""
         del slot
-        self._connection.spawn(self._tell(lives.ask_to_end, flight))
+        self._connection.spawn(self._say_unwanted(flight))
 
     def end(self, slot: Slot) -> None:
         """Have the nanny kill the worker, and start another; or just forget the order."""
@@ -194,7 +194,7 @@ class DaskEngine:
 
     async def _follow(self, slot: Slot, far: Any, flight: Flight, future: Any) -> None:
         """Wait for an order's end, and report it."""
-        from workpool.backends.dask.guard import NOWHERE
+        from workpool.backends.dask.guard import NOWHERE, UNWANTED
 
         distributed = self._distributed
         report: Callable[[], None]
@@ -207,7 +207,10 @@ class DaskEngine:
             where = getattr(error.last_worker, "address", "an unknown address")
             report = partial(slot.died, far, f"whatever ended the Dask worker at {where}")
         except (distributed.client.FutureCancelledError, asyncio.CancelledError) as error:
-            if getattr(error, "reason", "") == NOWHERE:
+            reason = getattr(error, "reason", "")
+            if reason == UNWANTED:
+                report = partial(slot.dropped, flight)
+            elif reason == NOWHERE:
                 report = partial(slot.came_back, flight, far, "the death of its Dask worker")
             else:
                 why = f"a Dask task that was cancelled, or whose result went with its worker ({error})"
@@ -301,6 +304,13 @@ class DaskEngine:
             slot.ready()
         else:
             slot.failed(failure[1])
+
+    async def _say_unwanted(self, flight: Flight) -> None:
+        # In this order: what the scheduler has not kept from the workers then, it has given to one of those told.
+        if not self.ends_tasks:
+            with suppress(Exception):  # the connection ends
+                await self._client.scheduler.workpool_unwanted(key=flight.ticket.key)
+        await self._tell(lives.ask_to_end, flight)
 
     async def _tell(self, what: Callable[..., Any], flight: Flight) -> list[Any]:
         """Call a function in every worker's loop; one of them runs the order."""

@@ -16,6 +16,7 @@ from contextlib import suppress
 from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
+from workpool.backends.engine.remote import Unwanted
 from workpool.errors import SharedStateLost
 
 if TYPE_CHECKING:
@@ -24,6 +25,7 @@ if TYPE_CHECKING:
 __all__ = [
     "MARK",
     "NOWHERE",
+    "UNWANTED",
     "Guard",
     "forget",
     "host",
@@ -34,7 +36,10 @@ _SchedulerPlugin: Any = import_module("distributed.diagnostics.plugin").Schedule
 
 MARK = "-workpool-"  # in the key of every task of ours
 
-NOWHERE = "workpool: no such worker"  # why the guard cancels a task of ours
+# Why the guard cancels a task of ours that no worker has been given.
+NOWHERE = "workpool: no such worker"
+UNWANTED = "workpool: nobody wants it"
+_WAITS = ("no-worker", "queued")  # such a task
 
 _LOOK_AGAIN = 0.05  # seconds
 
@@ -66,6 +71,7 @@ class Guard(_SchedulerPlugin):  # type: ignore[misc]  # Dask has no types; it as
         self._places: dict[
             str, tuple[str, Any]
         ] = {}  # by pool: the client it ends with, and the place
+        self._unwanted = Unwanted()
         self._killed: set[str] = set()  # nannies whose workers were, and are not there again
         self._back = asyncio.Event()  # set when one is
 
@@ -74,6 +80,7 @@ class Guard(_SchedulerPlugin):  # type: ignore[misc]  # Dask has no types; it as
         self._scheduler = scheduler
         scheduler.handlers["workpool_place"] = self.call_place
         scheduler.handlers["workpool_killed"] = self.killed
+        scheduler.handlers["workpool_unwanted"] = self.unwanted
         scheduler.handlers["workpool_all_back"] = self.all_back
 
     def transition(self, key: Any, start: str, finish: str, *args: Any, **kwargs: Any) -> None:
@@ -84,7 +91,9 @@ class Guard(_SchedulerPlugin):  # type: ignore[misc]  # Dask has no types; it as
         task = self._scheduler.tasks.get(key)
         if finish == "no-worker" and task.worker_restrictions:
             # It was to go to a worker that has died meanwhile, and would wait for that for ever.
-            asyncio.get_running_loop().call_soon(self._send_back, key)
+            asyncio.get_running_loop().call_soon(self._send_back, key, NOWHERE)
+        elif finish in _WAITS and self._unwanted.take(key):
+            asyncio.get_running_loop().call_soon(self._send_back, key, UNWANTED)
         elif finish == "processing":
             # To the brink of what Dask lets pass: the death of a worker that has it is told as that.
             task.suspicious = max(task.suspicious, self._scheduler.allowed_failures)
@@ -93,13 +102,21 @@ class Guard(_SchedulerPlugin):  # type: ignore[misc]  # Dask has no types; it as
             # any more, and tells the client that it is cancelled.
             task.has_lost_dependencies = True
 
-    def _send_back(self, key: str) -> None:
+    def _send_back(self, key: str, why: str) -> None:
         """Tell the client that a task has not begun and never will; once Dask's own step is over."""
         task = self._scheduler.tasks.get(key)
-        if task is not None and task.state == "no-worker":
+        if task is not None and task.state in _WAITS:
             for client in list(task.who_wants or ()):
                 name = client.client_key
-                self._scheduler.stimulus_cancel([key], name, force=True, reason=NOWHERE, msg="")
+                self._scheduler.stimulus_cancel([key], name, force=True, reason=why, msg="")
+
+    async def unwanted(self, key: str) -> None:
+        """See that a task of ours goes to no worker, if it has not yet; a handler of the scheduler, in its loop.
+
+        The client's wish may be here before the task, or come in the middle of its way.
+        """
+        self._unwanted.add(key)
+        self._send_back(key, UNWANTED)
 
     def host(self, token: str, client: str, make: Callable[[], Any]) -> None:
         """Keep a place for a pool."""

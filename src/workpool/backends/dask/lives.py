@@ -12,7 +12,7 @@ from time import monotonic
 from typing import Any
 
 from workpool._compat import Lock
-from workpool.backends.engine.remote import Life, dump_failure
+from workpool.backends.engine.remote import Life, Unwanted, dump_failure
 from workpool.errors import PoolClosed
 
 __all__ = ["RUNS", "ask_to_end", "begin", "leave", "offset", "run_order", "stack", "starting"]
@@ -26,13 +26,14 @@ _stays: dict[str, _Stay] = {}  # by pool, as its token names it
 class _Stay:
     """A pool's life in this worker, or the beginning of it."""
 
-    __slots__ = ("beginning", "left", "life", "since")
+    __slots__ = ("beginning", "left", "life", "since", "unwanted")
 
     def __init__(self) -> None:
         self.beginning = Lock()  # held while the life is begun, so that it is begun once
         self.life: Life | None = None
         self.since = 0.0  # when somebody began to begin it; 0 while nobody does
         self.left = False  # the pool has ended
+        self.unwanted = Unwanted()  # orders; the life's, once there is one
 
 
 def begin(token: str, pool: str, setup: bytes, worker: int) -> tuple[int, bytes] | None:
@@ -69,7 +70,7 @@ def _life(token: str, pool: str, setup: bytes | None, worker: int) -> Life:
             return begun
         stay.since = monotonic()
         try:
-            life = Life(pool, worker, setup)
+            life = Life(pool, worker, setup, stay.unwanted)
         finally:
             stay.since = 0.0
         with _lock:
@@ -111,8 +112,15 @@ async def starting(token: str, number: int) -> float:
 
 
 async def ask_to_end(token: str, number: int) -> None:
-    """Let an order see that it is not wanted any more; in the worker's loop, so it waits for no slot."""
-    life = _begun(token)
+    """Let an order see that it is not wanted any more; in the worker's loop, so it waits for no slot.
+
+    It may not be here yet, nor the life that it is for.
+    """
+    with _lock:
+        stay = _stays.setdefault(token, _Stay())
+        life = stay.life
+        if life is None:
+            stay.unwanted.add(number)
     if life is not None:
         life.ask_to_end(number)
 

@@ -49,10 +49,10 @@ class Engine(Protocol):
         """Make the slot's far end; ``slot.ready`` or ``slot.died`` is posted when that is done."""
 
     def send(self, slot: Slot, flight: Flight, order: Order) -> None:
-        """Send an order; ``slot.landed``, ``died`` or ``came_back`` is posted when it is over."""
+        """Send an order; ``slot.landed``, ``died``, ``came_back`` or ``dropped`` is posted when it is over."""
 
     def ask_to_end(self, slot: Slot, flight: Flight) -> None:
-        """Let the order see that it is not wanted any more."""
+        """Let the order see that it is not wanted any more; ``slot.dropped`` is posted if it never begins."""
 
     def end(self, slot: Slot) -> None:
         """End the far end at once; or, where that cannot be, forget what it does."""
@@ -88,6 +88,11 @@ class Flight:
         # Why its far end is being ended; a CancelledError, if somebody asked for the end of its task.
         self.doomed: BaseException | None = None
         self.asked_for: list[Event] = []  # by whom: told when it is settled, either way
+
+    def tell(self) -> None:
+        """Wake who wanted it ended, and waits for what became of it."""
+        for heard in self.asked_for:
+            heard.set()
 
     def stop_clock(self) -> None:
         """Take the time back, until it begins again."""

@@ -15,7 +15,7 @@ from workpool.task import Task
 if TYPE_CHECKING:
     from workpool.scheduling.scheduler import Scheduler
 
-__all__ = ["fail_unit", "land", "put_back"]
+__all__ = ["call_off", "fail_unit", "land", "put_back"]
 
 
 def land(scheduler: Scheduler, unit: Any, outcome: tuple[Any, ...], by: Any) -> None:
@@ -108,6 +108,19 @@ def put_back(scheduler: Scheduler, unit: Any) -> None:
     if unit.__class__ is Task:
         unit._attempts -= 1
     scheduler.give_back([unit])
+
+
+def call_off(scheduler: Scheduler, unit: Any) -> None:
+    """Cancel a unit that nobody wants, and that has not begun: that was no attempt either."""
+    if unit.__class__ is Task:
+        unit._attempts -= 1
+        scheduler.settle_cancelled(unit)
+        return
+    chunk: Chunk = unit
+    with scheduler.lock:
+        chunk.job.close()
+        chunk.job.drop(chunk.size)
+    scheduler.sweep()
 
 
 def _open(kind: int, payload: Any, name: str) -> tuple[Any, BaseException | None]:

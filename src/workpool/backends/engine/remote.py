@@ -41,6 +41,7 @@ __all__ = [
     "UNREADABLE",
     "VALUE",
     "Life",
+    "Unwanted",
     "dump_failure",
 ]
 
@@ -55,6 +56,26 @@ RAN, FAILED = range(2)
 PLAIN = frozenset({int, float, bool, str, bytes, type(None)})
 
 _MOST_FUNCTIONS = 64  # kept unpickled
+_MOST_UNWANTED = 10_000  # orders remembered that may never come here
+
+
+class Unwanted:
+    """Orders that nobody wants any more, told before they were here; the oldest are forgotten in time."""
+
+    __slots__ = ("_known",)
+
+    def __init__(self) -> None:
+        self._known: dict[Any, None] = {}  # in the order in which they were told
+
+    def add(self, order: Any) -> None:
+        """Remember one."""
+        self._known[order] = None
+        if len(self._known) > _MOST_UNWANTED:
+            del self._known[next(iter(self._known))]
+
+    def take(self, order: Any) -> bool:
+        """Tell whether it is one of them, and forget it."""
+        return self._known.pop(order, self) is None
 
 
 class Run:
@@ -91,10 +112,13 @@ class Run:
 class Life:
     """One pool's stay in one worker, from its initializer to the end of its context."""
 
-    def __init__(self, pool: str, worker: int, setup: bytes | None) -> None:
+    def __init__(
+        self, pool: str, worker: int, setup: bytes | None, unwanted: Unwanted | None = None
+    ) -> None:
         self.pool = pool
         self.resource: Any = None
-        self._lock = Lock()  # guards _runs and _functions
+        self._lock = Lock()  # guards _runs, _unwanted and _functions
+        self._unwanted = Unwanted() if unwanted is None else unwanted
         self._runs: dict[int, Run] = {}  # by the order's number
         self._functions: dict[bytes, Callable[..., Any]] = {}
         self._entered: AbstractContextManager[None] | None = None
@@ -114,11 +138,13 @@ class Life:
             entered.__exit__(None, None, None)
 
     def ask_to_end(self, number: int) -> None:
-        """Let an order see that it is not wanted any more."""
+        """Let an order see that it is not wanted any more; one that is on its way here, when it begins."""
         with self._lock:
             run = self._runs.get(number)
-        if run is not None:
-            run.asked = True
+            if run is None:
+                self._unwanted.add(number)
+            else:
+                run.asked = True
 
     def offset(self, number: int) -> int:
         """Tell which item of an order runs now; -1 when it does not."""
@@ -140,6 +166,7 @@ class Life:
         number, shape, fn_data, data = order[0], order[5], order[6], order[7]
         with self._lock:
             self._runs[number] = run
+            run.asked = self._unwanted.take(number)
         before = here.situation
         here.situation = run.situation(self, order[1])
         began = monotonic()

@@ -65,9 +65,7 @@ class Slot:
         self.flight: Flight | None = None
         self.wake = partial(clerk.put, (self, self._look))
         self._engine = clerk.engine
-        self._ready = False
-        self._doomed = False
-        self._leaving = False
+        self._ready = self._doomed = self._leaving = False
         self._ran: int = 0  # calls, in this life of the far end
         self._failed_starts = 0  # in a row
         self._gone = Event()
@@ -234,7 +232,7 @@ class Slot:
             return
         self._ran += len(outcome[3])
         landing.land(self.scheduler, flight.unit, outcome, self)
-        _tell(flight)  # it was too late to end it
+        flight.tell()  # it was too late to end it
         del flight, outcome
         self._look()
 
@@ -244,7 +242,15 @@ class Slot:
             self.flight = None
             flight.stop_clock()
             landing.fail_unit(self.scheduler, flight.unit, error, self, flight.began)
-            _tell(flight)
+            flight.tell()
+            self._look()
+
+    def dropped(self, flight: Flight) -> None:
+        """An order that nobody wants any more had not begun, and never will."""
+        if flight is self.flight and flight.doomed is None:
+            self.flight = None
+            flight.stop_clock()
+            landing.call_off(self.scheduler, flight.unit)
             self._look()
 
     def give_up(self, error: BaseException) -> None:
@@ -353,7 +359,7 @@ class Slot:
         else:
             error = doomed or reasons.lost(self, unit, why, exitcode)
             landing.fail_unit(self.scheduler, unit, error, self, flight.began)
-        _tell(flight)
+        flight.tell()
 
     def _kill(self) -> None:
         if self._gone.is_set():
@@ -377,7 +383,7 @@ class Slot:
             self.flight = None
             flight.stop_clock()
             landing.fail_unit(self.scheduler, flight.unit, reason, self, flight.began)
-            _tell(flight)
+            flight.tell()
         self._left()
 
     def _left(self) -> None:
@@ -392,9 +398,3 @@ class Slot:
         self._gone.set()
         for heard in self._asking.copy():  # the clerk may end before it comes to their words
             heard.set()
-
-
-def _tell(flight: Flight) -> None:
-    """Wake who wanted the flight ended and waits for what became of it."""
-    for heard in flight.asked_for:
-        heard.set()

@@ -69,13 +69,11 @@ class Far:
         "where",
     )
 
-    def __init__(
-        self, actor: Any, slot: Slot, resources: dict[str, float], then: Callable[[], None]
-    ) -> None:
+    def __init__(self, actor: Any, slot: Slot, resources: dict[str, float]) -> None:
         self.actor = actor
         self.slot = slot
         self.resources = resources
-        self.then = then  # what is done when it has begun
+        self.then: Callable[[], object] = int  # what is done when it has begun
         self.entering = False
         self.begun = False
         self.over = False
@@ -116,11 +114,11 @@ class Actors:
         self._closed = False
         self._open = Lock()  # guards _closed, against calls of ``ask``
 
-    def make(self, slot: Slot, resources: dict[str, float], then: Callable[[], None]) -> Far:
-        """Make an actor; ``then`` is called when it has begun."""
+    def make(self, slot: Slot, resources: dict[str, float]) -> Far:
+        """Make an actor, whose ``then`` is called when it has begun."""
         self.check_connected()
         kind = self._kind.options(**self._share.options(resources))
-        far = Far(kind.remote(self._pool, slot.index), slot, resources, then)
+        far = Far(kind.remote(self._pool, slot.index), slot, resources)
         self._fars.add(far)
         self.hear(slot, far.actor.hello.remote(), partial(self._said_hello, far))
         self._after(_SAY, far, partial(self._look_for_room, far))

@@ -75,7 +75,8 @@ class RayEngine:
     def begin(self, slot: Slot) -> None:
         """Make an actor for the slot."""
         try:
-            slot.far = self._actors.make(slot, {}, slot.ready)
+            slot.far = made = self._actors.make(slot, {})
+            made.then = slot.ready
         except Exception as error:
             slot.far = far = object()
             why = f"{type(error).__name__}: {error}"
@@ -88,7 +89,10 @@ class RayEngine:
         resources = dict(terms.resources or {})
         far: Far = slot.far
         if resources == far.resources:
-            self._dispatch(slot, far, flight, order)
+            if far.begun:
+                self._dispatch(slot, far, flight, order)
+            else:  # what it was made for was dropped
+                self._wait_for(slot, far, flight, order)
             return
         if self._own and (lacking := wanted(self._ray, resources)):
             message = (
@@ -98,7 +102,7 @@ class RayEngine:
             slot.post(partial(slot.refused, flight, Unsupported(message)))
             return
         try:
-            fresh = self._actors.make(slot, resources, lambda: self._go(slot, fresh, flight, order))
+            fresh = self._actors.make(slot, resources)
         except Exception as error:  # Ray has its own rules for amounts
             message = f"resources={resources} cannot be kept, as Ray says: {error}"
             refusal = Unsupported(message)
@@ -107,10 +111,13 @@ class RayEngine:
             return
         self.leave(slot)
         slot.far = fresh
-        flight.stop_clock()  # what takes time now is not the task
+        self._wait_for(slot, fresh, flight, order)
 
     def ask_to_end(self, slot: Slot, flight: Flight) -> None:
-        """Tell the actor that runs the order."""
+        """Tell the actor that runs the order; one that still waits for its actor never goes there."""
+        if flight.ticket is None:
+            slot.post(partial(slot.dropped, flight))
+            return
         with suppress(Exception):
             self._actors.ask(slot.far, "ask_to_end", flight.number)
 
@@ -166,6 +173,11 @@ class RayEngine:
         self._connection.leave()
 
     # ------------------------------------------------------------------------- an order
+
+    def _wait_for(self, slot: Slot, far: Far, flight: Flight, order: orders.Order) -> None:
+        """Send an order when its actor has begun."""
+        far.then = partial(self._go, slot, far, flight, order)
+        flight.stop_clock()  # what takes time now is not the task
 
     def _go(self, slot: Slot, far: Far, flight: Flight, order: orders.Order) -> None:
         """Dispatch what has waited for its actor."""
