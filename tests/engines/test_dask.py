@@ -12,7 +12,10 @@ from tests.engines.jobs import WAIT, hold_by_number
 from tests.support import tasks
 from tests.support.gates import Gate
 from tests.support.programs import Program
+from tests.support.queues import until
 from workpool import Pool, WorkerLost
+from workpool.backends.engine import slots
+from workpool.scheduling.timers import Timer
 
 pytestmark = pytest.mark.timeout(120)  # a cluster takes its time to start
 
@@ -74,3 +77,30 @@ def test_a_pool_sees_the_workers_whatever_the_client_asks_meanwhile(
     monkeypatch.setattr(client, "_update_scheduler_info", update_twice)
     with Pool(1, **dask_settings) as pool:
         assert pool.submit(tasks.double, 2).result(WAIT) == 4
+
+
+def test_a_task_that_ends_as_its_limit_strikes_costs_nobody_time(
+    dask_settings: dict[str, Any], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Its worker is ended all the same, and the next one is at work as soon as Dask has seen that."""
+    monkeypatch.setattr(slots, "_GRACE", 2 * WAIT)  # nobody may have to wait for that
+    with Gate() as gate, Pool(1, **dask_settings) as pool:
+        task = pool.submit(hold_by_number, gate.path)
+        pid = int(gate.arrival(WAIT))
+        slot: Any = pool._scheduler.workers[0]
+        engine, flight = slot.clerk.engine, slot.flight
+        end = engine.end
+
+        def land_and_end(slot: Any) -> None:
+            """Have the task end before the order to end its worker arrives there."""
+            gate.open()
+            until(flight.ticket.done)
+            slot.landed(flight, flight.ticket.result())
+            end(slot)
+
+        monkeypatch.setattr(engine, "end", land_and_end)
+        slot.post(lambda: slot._overdue(flight, 1.0))
+        flight.timer = Timer(0.0, 0, None)  # as if it had a limit
+        assert task.result(WAIT) == pid
+        assert pool.submit(os.getpid).result(WAIT) != pid
+        assert pool.stats().lost == 1

@@ -162,11 +162,14 @@ class Connection:
         with suppress(RuntimeError):  # the loop has ended with its client
             self.loop.call_soon_threadsafe(self._taken.pop, index, None)
 
-    async def kill_worker(self, address: str, nanny: str) -> None:
-        """Have the worker's nanny kill it, as nothing in the worker could refuse; it starts another."""
+    async def kill_worker(self, address: str, nanny: str) -> bool:
+        """Have the worker's nanny kill it, as nothing in the worker could refuse; it starts another.
+
+        True when Dask's scheduler has seen that; False when it was gone, or going.
+        """
         from workpool.backends.dask.guard import kill_worker
 
-        with suppress(Exception):  # it is gone, or going
+        with suppress(Exception):  # it cannot be reached
             killed: dict[str, Any] = await self.client.run(
                 kill_worker,
                 address,
@@ -176,7 +179,9 @@ class Connection:
                 asynchronous=True,
             )
             if any(each is True for each in killed.values()):
-                await self.client.scheduler.workpool_killed(nanny=nanny)
+                await self.client.scheduler.workpool_killed(nanny=nanny, address=address)
+                return True
+        return False
 
 
 def _can_be_ended(worker: dict[str, Any]) -> bool:

@@ -130,7 +130,7 @@ class DaskEngine:
         """Have the nanny kill the worker, and start another; or just forget the order."""
         flight, far = slot.flight, slot.far
         if isinstance(far, Far):
-            self._track(self._kills, self._connection.kill_worker(far.address, far.nanny))
+            self._track(self._kills, self._kill(slot, far))
         elif flight is not None and flight.ticket is not None:
             self._connection.spawn(self._connection.forget(flight.ticket))
 
@@ -232,6 +232,11 @@ class DaskEngine:
         begun = self._connection.spawn(call)
         under_way.add(begun)
         begun.add_done_callback(under_way.discard)
+
+    async def _kill(self, slot: Slot, far: Far) -> None:
+        """End a slot's worker; its order, if it has one that has not landed, tells of the death as well."""
+        if await self._connection.kill_worker(far.address, far.nanny):
+            slot.post(partial(slot.died, far, "an order to end"))
 
     async def _find_worker(self, slot: Slot, far: Any) -> None:
         """Have a worker for the slot, when there is one."""

@@ -42,6 +42,7 @@ UNWANTED = "workpool: nobody wants it"
 _WAITS = ("no-worker", "queued")  # such a task
 
 _LOOK_AGAIN = 0.05  # seconds
+_DEATH = 10.0  # seconds that Dask may take to see that a worker is dead
 
 
 async def kill_worker(address: str, *, dask_worker: Any) -> bool:
@@ -74,6 +75,7 @@ class Guard(_SchedulerPlugin):  # type: ignore[misc]  # Dask has no types; it as
         self._unwanted = Unwanted()
         self._killed: set[str] = set()  # nannies whose workers were, and are not there again
         self._back = asyncio.Event()  # set when one is
+        self._gone = asyncio.Event()  # set when a worker has ended
 
     async def start(self, scheduler: Any) -> None:
         """Take up the work in a scheduler."""
@@ -137,18 +139,17 @@ class Guard(_SchedulerPlugin):  # type: ignore[misc]  # Dask has no types; it as
         result: bytes = await place.call(tuple(owner), number, name, arguments)
         return result
 
-    async def killed(self, nanny: str) -> None:
-        """Take in that a pool has killed the worker which that nanny minds; a handler of the scheduler."""
+    async def killed(self, nanny: str, address: str) -> None:
+        """Take in that a pool has killed a worker which that nanny minds; returns when Dask has seen it, too.
+
+        A handler of the scheduler.
+        """
         self._killed.add(nanny)
+        await _until(lambda: address not in self._scheduler.workers, self._gone, _DEATH)
 
     async def all_back(self, seconds: float) -> None:
         """Wait until those workers are there again; for so long at most. A handler, too."""
-        loop = asyncio.get_running_loop()
-        until = loop.time() + seconds
-        while self._killed and (left := until - loop.time()) > 0:
-            self._back.clear()
-            with suppress(asyncio.TimeoutError):
-                await asyncio.wait_for(self._back.wait(), left)
+        await _until(lambda: not self._killed, self._back, seconds)
         self._killed.clear()  # who is not back by now does not come
 
     def add_worker(self, scheduler: Any, worker: str) -> None:
@@ -159,6 +160,7 @@ class Guard(_SchedulerPlugin):  # type: ignore[misc]  # Dask has no types; it as
     def remove_worker(self, scheduler: Any, worker: str, **kwargs: Any) -> None:
         """Free what a worker owned that has ended."""
         del scheduler, kwargs
+        self._gone.set()
         for _, place in self._places.values():
             place.ended(worker)
 
@@ -170,6 +172,16 @@ class Guard(_SchedulerPlugin):  # type: ignore[misc]  # Dask has no types; it as
                 self.forget(token)
             else:
                 place.ended(client)
+
+
+async def _until(so: Callable[[], bool], news: asyncio.Event, seconds: float) -> None:
+    """Wait until something is so; looks at each of such news, and for so long at most."""
+    loop = asyncio.get_running_loop()
+    until = loop.time() + seconds
+    while not so() and (left := until - loop.time()) > 0:
+        news.clear()
+        with suppress(asyncio.TimeoutError):
+            await asyncio.wait_for(news.wait(), left)
 
 
 def host(token: str, client: str, make: Callable[[], Any], *, dask_scheduler: Any) -> None:
