@@ -122,7 +122,7 @@ class LoopbackEngine:
             _loops[self.pool] = Loop(make)
         return LoopbackChannel(self.pool)
 
-    def close(self) -> None:
+    def close(self, killed: Callable[[], bool]) -> None:
         loop = _loops.pop(self.pool, None)
         if loop is not None:
             loop.close()

@@ -9,7 +9,7 @@ import weakref
 from collections.abc import Callable, Generator
 from functools import partial
 from types import FunctionType, ModuleType
-from typing import Any
+from typing import Any, ClassVar
 
 import pytest
 
@@ -188,9 +188,7 @@ def test_what_workers_do_first_goes_along_whole() -> None:
         ({"worker_context": partial(tasks.call, tasks.Locked())}, "worker_context"),
     ],
 )
-def test_a_setup_that_cannot_travel_is_refused_by_part(
-    settings: dict[str, Any], part: str
-) -> None:
+def test_a_setup_that_cannot_travel_is_refused_by_part(settings: dict[str, Any], part: str) -> None:
     """When the pool is made: the error names pool and part, and the way out."""
     with pytest.raises(NotPicklable, match=f'{part} of Mill cannot go.*backend="thread"') as caught:
         slots.make(1, name="Mill", **settings)
@@ -245,8 +243,8 @@ def test_an_order_that_comes_after_its_end_was_asked_for_sees_it() -> None:
 class Tool:
     """What a task needs; it can be told when it is gone."""
 
-    met: list[weakref.ref[Tool]] = []
-    seen: list[Current] = []
+    met: ClassVar[list[weakref.ref[Tool]]] = []
+    seen: ClassVar[list[Current]] = []
 
     def __call__(self, n: int) -> int:
         Tool.met.append(weakref.ref(self))

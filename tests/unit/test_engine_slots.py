@@ -14,6 +14,7 @@ from tests.support.slots import engine_of, make, slot_of, strike
 from workpool import (
     InitializerFailed,
     Pool,
+    PoolClosed,
     TimeLimitExceeded,
     Unsupported,
     WorkerLost,
@@ -190,6 +191,14 @@ def test_a_fault_of_the_engine_hangs_nobody(pool: Pool, monkeypatch: pytest.Monk
 
     monkeypatch.setattr(engine, "send", send)
     assert isinstance(pool.submit(tasks.double, 1).exception(DEADLINE), ZeroDivisionError)
+
+
+def test_an_ended_pool_shares_nothing_new() -> None:
+    """What an engine kept for it would be there for ever: refused."""
+    pool = make(1)
+    pool.shutdown()
+    with pytest.raises(PoolClosed, match=pool.name):
+        pool.counter()
 
 
 @pytest.mark.parametrize(

@@ -21,6 +21,7 @@ from workpool._compat import Lock
 from workpool.backends.dask import lives
 from workpool.backends.dask.channel import DaskChannel, attach, detach
 from workpool.backends.dask.connection import Connection, import_distributed
+from workpool.backends.dask.farewell import say_farewell
 from workpool.backends.dask.lookout import Lookout
 from workpool.backends.engine.orders import numbers
 from workpool.backends.engine.setups import dump_setup
@@ -62,16 +63,24 @@ class DaskEngine:
 
     def __init__(self, pool: str, setup: Setup, settings: Any) -> None:
         self._distributed = import_distributed()
+        from workpool.backends.dask.guard import enter
+
         self._pool = pool
         self._token = uuid.uuid4().hex
         self._setup = dump_setup(setup, pool)
         self._timeout: float | None = settings.start_timeout
+        self._end_timeout: float | None = settings.end_timeout
         self._kills: set[Future[Any]] = set()  # under way
         self._setups: set[Future[Any]] = set()  # the same
         self._hosting = Lock()  # guards _hosted
         self._hosted = False
         self._connection = Connection(pool, settings)
         self._client = self._connection.client
+        try:
+            self._client.run_on_scheduler(enter, self._token, self._client.id)
+        except BaseException:
+            self._connection.close()
+            raise
         self.ends_tasks = self._connection.ours
         self.address = self._connection.address
         self.slots = self._connection.slots
@@ -174,7 +183,7 @@ class DaskEngine:
                 self._hosted = True
         return DaskChannel(self._token)
 
-    def close(self) -> None:
+    def close(self, killed: Callable[[], bool]) -> None:
         """End the pool's lives over there, and the connection."""
         from workpool.backends.dask.guard import forget
 
@@ -183,11 +192,14 @@ class DaskEngine:
         wait(list(self._kills), _GOODBYE)
         if self._hosted:
             detach(self._token)
-            with suppress(Exception):
-                self._client.run_on_scheduler(forget, self._token)
-        if self._setup is not None:
-            with suppress(Exception):
-                self._client.run(lives.leave, self._token, on_error="ignore")
+        with suppress(Exception):
+            self._client.sync(
+                *(say_farewell, self._connection, self._pool, self._token),
+                timeout=self._end_timeout,
+                killed=killed,
+            )
+        with suppress(Exception):
+            self._client.run_on_scheduler(forget, self._token)
         self._connection.close()
 
     # ---------------------------------------------------------------- in the client's loop

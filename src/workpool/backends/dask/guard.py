@@ -27,6 +27,7 @@ __all__ = [
     "NOWHERE",
     "UNWANTED",
     "Guard",
+    "enter",
     "forget",
     "host",
     "kill_worker",
@@ -72,6 +73,8 @@ class Guard(_SchedulerPlugin):  # type: ignore[misc]  # Dask has no types; it as
         self._places: dict[
             str, tuple[str, Any]
         ] = {}  # by pool: the client it ends with, and the place
+        self._pools: dict[str, str] = {}  # the client that each of them ends with
+        self._farewells: set[asyncio.Task[None]] = set()  # under way
         self._unwanted = Unwanted()
         self._killed: set[str] = set()  # nannies whose workers were, and are not there again
         self._back = asyncio.Event()  # set when one is
@@ -120,12 +123,17 @@ class Guard(_SchedulerPlugin):  # type: ignore[misc]  # Dask has no types; it as
         self._unwanted.add(key)
         self._send_back(key, UNWANTED)
 
+    def enter(self, token: str, client: str) -> None:
+        """Know of a pool."""
+        self._pools[token] = client
+
     def host(self, token: str, client: str, make: Callable[[], Any]) -> None:
         """Keep a place for a pool."""
         self._places[token] = client, make()
 
     def forget(self, token: str) -> None:
-        """Let a pool's place go."""
+        """Let a pool go, and its place."""
+        self._pools.pop(token, None)
         self._places.pop(token, None)
 
     async def call_place(
@@ -165,13 +173,23 @@ class Guard(_SchedulerPlugin):  # type: ignore[misc]  # Dask has no types; it as
             place.ended(worker)
 
     def remove_client(self, scheduler: Any, client: str) -> None:
-        """Let the places go of a program that has ended; free what it owned elsewhere."""
+        """Let the pools go of a program that has ended, in all workers, too; free what it owned elsewhere."""
         del scheduler
-        for token, (owner, place) in list(self._places.items()):
-            if owner == client:
-                self.forget(token)
-            else:
+        for token in [token for token, owner in self._pools.items() if owner == client]:
+            self.forget(token)
+            farewell = asyncio.ensure_future(self._abandon(token))
+            self._farewells.add(farewell)
+            farewell.add_done_callback(self._farewells.discard)
+        for owner, place in list(self._places.values()):
+            if owner != client:
                 place.ended(client)
+
+    async def _abandon(self, token: str) -> None:
+        from workpool.backends.dask.lives import abandon
+
+        call = {"op": "run", "function": pickle.dumps(abandon), "args": pickle.dumps((token,))}
+        with suppress(Exception):  # the scheduler is closed
+            await self._scheduler.broadcast(msg={**call, "wait": True}, on_error="ignore")
 
 
 async def _until(so: Callable[[], bool], news: asyncio.Event, seconds: float) -> None:
@@ -182,6 +200,11 @@ async def _until(so: Callable[[], bool], news: asyncio.Event, seconds: float) ->
         news.clear()
         with suppress(asyncio.TimeoutError):
             await asyncio.wait_for(news.wait(), left)
+
+
+def enter(token: str, client: str, *, dask_scheduler: Any) -> None:
+    """Have the guard know of a pool; runs in the scheduler."""
+    dask_scheduler.plugins[Guard.name].enter(token, client)
 
 
 def host(token: str, client: str, make: Callable[[], Any], *, dask_scheduler: Any) -> None:

@@ -2,12 +2,17 @@
 
 Any thread of a worker may run an order, and the first one begins the pool's life. Its
 initializer may hang. So a life is begun under a lock of its own, and what the worker's
-loop calls (all below but ``begin`` and ``run_order``) never waits for that one: a pool that
-ends while its life is being begun has it left by whoever begins it.
+loop calls (all coroutines below) never waits for that one.
+
+A life is left in a thread that runs tasks, as it was begun in one: the only one there is, where a
+worker has one thread. Not while anybody is in it: if its pool is killed, it is left by the last one
+who comes out of it.
 """
 
 from __future__ import annotations
 
+import asyncio
+import logging
 from time import monotonic
 from typing import Any
 
@@ -15,59 +20,92 @@ from workpool._compat import Lock
 from workpool.backends.engine.remote import Life, Unwanted, dump_failure
 from workpool.errors import PoolClosed
 
-__all__ = ["RUNS", "ask_to_end", "begin", "leave", "offset", "run_order", "stack", "starting"]
+__all__ = [
+    "RUNS",
+    "abandon",
+    "ask_to_end",
+    "begin",
+    "end",
+    "leave",
+    "offset",
+    "run_order",
+    "stack",
+    "starting",
+]
 
 RUNS = -2.0  # what `starting` says of an order that has a life to run in
 
-_lock = Lock()  # guards _stays, and of each its life and left; held for a moment
+_MOST_ENDED = 1000  # pools; what is still on its way for an older one has never been seen
+
+_log = logging.getLogger("workpool")
+_lock = (
+    Lock()
+)  # guards _stays and _ended, and of each stay its life, left and users; held for a moment
 _stays: dict[str, _Stay] = {}  # by pool, as its token names it
+_ended: dict[str, None] = {}  # pools that have; in that order
 
 
 class _Stay:
     """A pool's life in this worker, or the beginning of it."""
 
-    __slots__ = ("beginning", "left", "life", "since", "unwanted")
+    __slots__ = ("beginning", "left", "life", "since", "unwanted", "users")
 
     def __init__(self) -> None:
         self.beginning = Lock()  # held while the life is begun, so that it is begun once
         self.life: Life | None = None
         self.since = 0.0  # when somebody began to begin it; 0 while nobody does
         self.left = False  # the pool has ended
+        self.users = 0  # threads that are in it
         self.unwanted = Unwanted()  # orders; the life's, once there is one
 
 
 def begin(token: str, pool: str, setup: bytes, worker: int) -> tuple[int, bytes] | None:
     """Begin the pool's life here, before there is anything to do; gives what went wrong."""
-    try:
-        _life(token, pool, setup, worker)
-    except BaseException as error:
-        return dump_failure(error)
-    return None
+    outcome = _inside(token, pool, setup, worker, None)
+    return None if outcome is None else (outcome[0], outcome[1])
 
 
 def run_order(
     token: str, pool: str, setup: bytes | None, order: tuple[Any, ...]
 ) -> tuple[Any, ...]:
     """Run an order in this worker; the first one of a pool begins the pool's life here."""
-    try:
-        life = _life(token, pool, setup, order[1])
-    except BaseException as error:
-        return dump_failure(error)
-    return life.run(order)
+    outcome = _inside(token, pool, setup, order[1], order)
+    assert outcome is not None  # there was an order
+    return outcome
 
 
-def _life(token: str, pool: str, setup: bytes | None, worker: int) -> Life:
+def _inside(
+    token: str, pool: str, setup: bytes | None, worker: int, order: tuple[Any, ...] | None
+) -> tuple[Any, ...] | None:
+    """Run an order in the pool's life here, or just begin that."""
     with _lock:
+        ended = token in _ended
         stay = _stays.get(token)
         if stay is None:
-            stay = _stays[token] = _Stay()
-        begun = stay.life
-    if begun is not None:
-        return begun
+            stay = _Stay()
+            if not ended:
+                _stays[token] = stay
+        stay.users += 1
+    try:
+        try:
+            if ended:
+                raise _has_ended(pool)
+            life = stay.life or _begin(stay, pool, setup, worker)
+        except BaseException as error:
+            return dump_failure(error)
+        return None if order is None else life.run(order)
+    finally:
+        with _lock:
+            stay.users -= 1
+            last = stay.left and not stay.users
+        if last:
+            _leave_unheard(stay)
+
+
+def _begin(stay: _Stay, pool: str, setup: bytes | None, worker: int) -> Life:
     with stay.beginning:
-        begun = stay.life
-        if begun is not None:
-            return begun
+        if stay.life is not None:
+            return stay.life
         stay.since = monotonic()
         try:
             life = Life(pool, worker, setup, stay.unwanted)
@@ -76,23 +114,63 @@ def _life(token: str, pool: str, setup: bytes | None, worker: int) -> Life:
         with _lock:
             stay.life = life
             left = stay.left
-    if left:
-        life.leave()
-        message = f"{pool} has ended"
-        raise PoolClosed(message)
+    if left:  # meanwhile
+        raise _has_ended(pool)
     return life
 
 
-def leave(token: str) -> None:
-    """End a pool's life in this worker; one that is being begun, when it has."""
+def _has_ended(pool: str) -> PoolClosed:
+    return PoolClosed(f"{pool} has ended")
+
+
+async def end(token: str) -> bool:
+    """See that no more orders of a pool begin here; tell whether it has something to `leave`."""
+    with _lock:
+        _ended[token] = None
+        if len(_ended) > _MOST_ENDED:
+            del _ended[next(iter(_ended))]
+        stay = _stays.get(token)
+        if stay is None:
+            return False
+        stay.left = True
+        if not stay.users and stay.life is not None and stay.life.entered:
+            return True
+        del _stays[token]
+    return False
+
+
+async def leave(token: str, *, dask_worker: Any) -> tuple[int, bytes] | None:
+    """Leave a life that has ended, where tasks run; gives what went wrong."""
+    threads = dask_worker.executors["default"]
+    return await asyncio.get_running_loop().run_in_executor(threads, _leave, token)
+
+
+async def abandon(token: str, *, dask_worker: Any) -> None:
+    """Do both for a pool that is killed, or whose program is: nobody waits for it."""
+    if await end(token):
+        with _lock:
+            stay = _stays.pop(token, None)
+        if stay is not None:
+            dask_worker.executors["default"].submit(_leave_unheard, stay)
+
+
+def _leave(token: str) -> tuple[int, bytes] | None:
     with _lock:
         stay = _stays.pop(token, None)
-        if stay is None:
-            return
-        stay.left = True
-        life = stay.life
-    if life is not None:
-        life.leave()
+    try:
+        if stay is not None and stay.life is not None:
+            stay.life.leave()
+    except BaseException as error:
+        return dump_failure(error)
+    return None
+
+
+def _leave_unheard(stay: _Stay) -> None:
+    try:
+        if stay.life is not None:
+            stay.life.leave()
+    except BaseException:
+        _log.exception("worker_context failed to leave this Dask worker, after the end of its pool")
 
 
 def _begun(token: str) -> Life | None:
@@ -117,6 +195,8 @@ async def ask_to_end(token: str, number: int) -> None:
     It may not be here yet, nor the life that it is for.
     """
     with _lock:
+        if token in _ended:
+            return
         stay = _stays.setdefault(token, _Stay())
         life = stay.life
         if life is None:

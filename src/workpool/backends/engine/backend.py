@@ -5,9 +5,11 @@ from __future__ import annotations
 from abc import ABC, abstractmethod
 from typing import TYPE_CHECKING, Any, Protocol
 
+from workpool._compat import Lock
 from workpool.backends.engine import orders
 from workpool.backends.engine.clerk import Clerk, Engine
 from workpool.backends.engine.slots import Slot
+from workpool.errors import PoolClosed
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -37,8 +39,11 @@ class PoolEngine(Engine, Protocol):
         """Keep what the pool shares in the engine; gives the way there."""
         ...
 
-    def close(self) -> None:
-        """Let go of all that is the pool's, and of the engine, if that is."""
+    def close(self, killed: Callable[[], bool]) -> None:
+        """Let go of all that is the pool's, and of the engine, if that is.
+
+        Worker contexts are left first, and waited for; but not once ``killed`` says that the pool is.
+        """
 
 
 class EngineBackend(ABC):
@@ -52,6 +57,9 @@ class EngineBackend(ABC):
         self.engine = self.make_engine(pool, setup, settings)
         self.default_workers = self.engine.slots
         self._clerk = Clerk(pool, self.engine)
+        self._killed: Callable[[], bool] = bool  # no worker, nothing to kill
+        self._closing = Lock()  # guards _closed, and is held while something is hosted
+        self._closed = False
 
     @abstractmethod
     def make_engine(self, pool: str, setup: Setup, settings: Any) -> PoolEngine:
@@ -59,11 +67,19 @@ class EngineBackend(ABC):
 
     def make_worker(self, scheduler: Scheduler, index: int) -> Slot:
         """Make the slot of that index."""
+        self._killed = lambda: scheduler.killed
         return Slot(self._clerk, scheduler, index)
 
     def host(self, make: Callable[[], Any]) -> object:
-        """Keep what the pool shares in the engine; gives the way there."""
-        return self.engine.host(make)
+        """Keep what the pool shares in the engine, which ends with the pool; gives the way there."""
+        with self._closing:
+            if self._closed:
+                message = (
+                    f"{self.pool} has ended, and what it shares with it: nothing can be added. Make it before "
+                    "the pool is shut down."
+                )
+                raise PoolClosed(message)
+            return self.engine.host(make)
 
     def describe(self) -> str:
         """Say where the engine is."""
@@ -71,5 +87,7 @@ class EngineBackend(ABC):
 
     def close(self) -> None:
         """Let the engine go, and then the clerk: what the engine still tells, it takes in."""
-        self.engine.close()
+        with self._closing:
+            self._closed = True
+        self.engine.close(self._killed)
         self._clerk.close()

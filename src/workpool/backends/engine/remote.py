@@ -131,6 +131,11 @@ class Life:
             self.resource = situation.resource
             here.situation = None  # the setup's; each order brings its own
 
+    @property
+    def entered(self) -> bool:
+        """Whether there is something to be left."""
+        return self._entered is not None
+
     def leave(self) -> None:
         """Leave the worker context."""
         entered, self._entered = self._entered, None

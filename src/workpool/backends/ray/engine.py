@@ -162,7 +162,7 @@ class RayEngine:
                 self._host = remote_host(self._name, NAMESPACE).remote(make)
         return RayChannel(self._name)
 
-    def close(self) -> None:
+    def close(self, killed: Callable[[], bool]) -> None:
         """End the actors, and the connection if nobody else uses it."""
         forget(self._name)
         self._actors.close()
