@@ -19,6 +19,7 @@ from __future__ import annotations
 import re
 from contextlib import suppress
 from functools import partial
+from math import inf
 from time import monotonic
 from typing import TYPE_CHECKING, Any
 
@@ -26,7 +27,9 @@ from workpool._compat import Lock
 from workpool.backends.engine import remote
 from workpool.backends.ray.room import has_process, lacking
 from workpool.errors import WorkerStartFailed
+from workpool.ipc import pickling
 from workpool.safelog import SafeLog
+from workpool.waits import LOOK_AGAIN
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -48,7 +51,6 @@ _WAY_OUT = (
     "It begins when others there have ended; to have room sooner, end them, add nodes, or ask for less: fewer workers "
     "(max_workers), or smaller resources."
 )
-_GOODBYE = 10.0  # seconds that worker contexts have to be left in, before their actors are ended
 _LOOK = 2.0  # seconds between two looks at whether the connection is still there
 
 
@@ -66,6 +68,7 @@ class Far:
         "slot",
         "then",
         "timer",
+        "until",
         "where",
     )
 
@@ -79,6 +82,7 @@ class Far:
         self.over = False
         self.made = monotonic()
         self.timer: Any = None  # strikes when it has not gone on in time
+        self.until = inf  # when it has had its time to leave
         self.life = ""  # the name of its process in Ray, once it has told it
         self.where = "a process that had not started"
 
@@ -94,6 +98,7 @@ class Actors:
         *,
         share: Share,
         start_timeout: float | None,
+        end_timeout: float | None,
         ended: Callable[[str], None],
     ) -> None:
         from workpool.backends.ray.far import remote_worker
@@ -104,10 +109,11 @@ class Actors:
         self._setup = setup
         self._share = share
         self._timeout = start_timeout
+        self._end_timeout = end_timeout
         self._ended = ended  # told the name of each process that has
         self._kind = remote_worker()
         self._fars: set[Far] = set()  # whose actors may be there
-        self._leaving: set[Any] = set()  # what tells that a context has been left
+        self._leaving: dict[Any, Far] = {}  # by what tells that the context has been left
         self._any_there = False
         self._said: set[frozenset[tuple[str, float]]] = set()  # for which demands room was missing
         self._watching = False
@@ -136,7 +142,7 @@ class Actors:
             return getattr(far.actor, what).remote(number).future()
 
     def let_go(self, far: Far) -> None:
-        """Have the context left, if there is one, and the actor ended then."""
+        """Have the context left, if there is one, and the actor ended then, or when it has had its time."""
         far.over = True
         if self._setup is None or not far.begun:
             self.kill(far)
@@ -144,8 +150,11 @@ class Actors:
         with suppress(Exception):
             self.check_connected()
             said = far.actor.leave.remote()
-            self._leaving.add(said)
-            self.hear(far.slot, said, lambda _: self._has_left(far, said))
+            self._leaving[said] = far
+            self.hear(far.slot, said, partial(self._has_left, said))
+            if self._end_timeout is not None:
+                far.until = monotonic() + self._end_timeout
+                self._after(self._end_timeout, far, partial(self._stays_too_long, said))
 
     def kill(self, far: Far) -> None:
         """End an actor at once, with what runs in it; nothing if it has ended."""
@@ -154,15 +163,28 @@ class Actors:
             self.check_connected()
             self._ray.kill(far.actor, no_restart=True)
 
-    def close(self) -> None:
-        """End them all, once their contexts have been left."""
+    def close(self, killed: Callable[[], bool]) -> None:
+        """End them all, once their contexts have been left, or have had their time, or the pool is killed.
+
+        The clerk, and the timers, do nothing more for them.
+        """
         with self._open:
             self._closed = True
         with suppress(Exception):
-            self.check_connected()
-            leaving = list(self._leaving)
-            if leaving:
-                self._ray.wait(leaving, num_returns=len(leaving), timeout=_GOODBYE)
+            while self._leaving and not killed():
+                self.check_connected()
+                pause = min(far.until for far in list(self._leaving.values())) - monotonic()
+                if pause <= 0:
+                    for said in [
+                        said
+                        for said, far in list(self._leaving.items())
+                        if far.until <= monotonic()
+                    ]:
+                        self._end_late(said)
+                    continue
+                left, _ = self._ray.wait([*self._leaving], timeout=min(pause, LOOK_AGAIN))
+                for said in left:
+                    self._has_left(said, said.future())
         for far in list(self._fars):
             self.kill(far)
 
@@ -217,9 +239,39 @@ class Actors:
         else:
             slot.failed(failure)
 
-    def _has_left(self, far: Far, said: Any) -> None:
-        self._leaving.discard(said)
+    def _has_left(self, said: Any, answer: Any) -> None:
+        far = self._leaving.pop(said, None)
+        if far is None:
+            return  # it was late
+        self._expect_no_more(far)
         self.kill(far)
+        failure = None if answer.exception() is not None else answer.result()  # it may have died
+        if failure is not None:
+            _log.error(
+                "worker_context of %s failed to leave worker %d",
+                self._pool,
+                far.slot.index,
+                exc_info=pickling.load_error_or_stand_in(failure),
+            )
+
+    def _stays_too_long(self, said: Any) -> None:
+        if not self._closed:
+            self._end_late(said)
+
+    def _end_late(self, said: Any) -> None:
+        """End an actor whose context has had its time to be left; others may need what it holds."""
+        far = self._leaving.pop(said, None)
+        if far is None:
+            return  # it has been left
+        self.kill(far)
+        _log.warning(
+            "worker_context of %s was to leave worker %d and has not within end_timeout=%s s: the worker is killed "
+            "(%s)",
+            self._pool,
+            far.slot.index,
+            self._end_timeout,
+            far.where,
+        )
 
     # ------------------------------------------------------------------------ what is late
 

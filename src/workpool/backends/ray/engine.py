@@ -64,6 +64,7 @@ class RayEngine:
                 data,
                 share=share,
                 start_timeout=settings.start_timeout,
+                end_timeout=settings.end_timeout,
                 ended=self._ended,
             )
         except BaseException:
@@ -165,7 +166,7 @@ class RayEngine:
     def close(self, killed: Callable[[], bool]) -> None:
         """End the actors, and the connection if nobody else uses it."""
         forget(self._name)
-        self._actors.close()
+        self._actors.close(killed)
         if self._host is not None:
             with suppress(Exception):
                 self._actors.check_connected()

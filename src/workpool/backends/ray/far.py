@@ -60,10 +60,14 @@ class PoolWorker:
         assert self._life is not None  # it has begun, or nothing is sent
         return self._life.run(order)
 
-    def leave(self) -> None:
-        """Leave the context."""
-        if self._life is not None:
-            self._life.leave()
+    def leave(self) -> bytes | None:
+        """Leave the context; gives the failure of that."""
+        try:
+            if self._life is not None:
+                self._life.leave()
+        except BaseException as error:
+            return dump_failure(error)[1]
+        return None
 
     @_aside  # type: ignore[untyped-decorator]  # Ray has no types
     def ask_to_end(self, number: int) -> None:
