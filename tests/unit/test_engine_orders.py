@@ -180,12 +180,15 @@ def test_what_workers_do_first_goes_along_whole() -> None:
     assert python(SET_UP, python(SETS_UP)).splitlines() == ["Mine", "entered", "Mine"]
 
 
+LOCKED: Any = tasks.Locked()
+
+
 @pytest.mark.parametrize(
     ("settings", "part"),
     [
-        ({"initializer": print, "initargs": (tasks.Locked(),)}, "initargs"),
-        ({"initializer": tasks.Locked().__init__}, "initializer"),
-        ({"worker_context": partial(tasks.call, tasks.Locked())}, "worker_context"),
+        ({"initializer": print, "initargs": (LOCKED,)}, "initargs"),
+        ({"initializer": partial(tasks.call, LOCKED)}, "initializer"),
+        ({"worker_context": partial(tasks.call, LOCKED)}, "worker_context"),
     ],
 )
 def test_a_setup_that_cannot_travel_is_refused_by_part(settings: dict[str, Any], part: str) -> None:
