@@ -64,6 +64,11 @@ def _yes_or_no(_: Any, attribute: attrs.Attribute[Any], value: object) -> None:
         raise TypeError(message)
 
 
+def _yes_or_no_or_none(instance: Any, attribute: attrs.Attribute[Any], value: object) -> None:
+    if value is not None:
+        _yes_or_no(instance, attribute, value)
+
+
 def _yes_or_count(_: Any, attribute: attrs.Attribute[Any], value: object) -> None:
     if not isinstance(value, int):
         message = f"{attribute.name} is True, False, or how many slices to keep; got {value!r}"
@@ -134,7 +139,7 @@ class Settings:
     # Of the engines:
     address: str | None = attrs.field(default=None, converter=plain, validator=_text)
     client: Any = attrs.field(default=None)
-    exclusive: bool | None = attrs.field(default=None)
+    exclusive: bool | None = attrs.field(default=None, validator=_yes_or_no_or_none)
 
     def find_backend(self) -> type[Backend]:
         """Load the backend, and refuse a start method that it does not have."""
@@ -169,6 +174,9 @@ class Settings:
             if getattr(self, setting) is not None and setting not in kind.capabilities.settings:
                 message = f"{setting}= is nothing to backend={self.backend!r}. {_ENGINES[setting]}"
                 raise Unsupported(message)
+        if self.address is not None and self.client is not None:
+            message = f"address={self.address!r} and client= both name a cluster. Give one of them."
+            raise ValueError(message)
         if self.max_tasks_per_worker is not None and not kind.capabilities.recycles:
             message = (
                 f"max_tasks_per_worker={self.max_tasks_per_worker} cannot be kept with backend={self.backend!r}: its "

@@ -217,6 +217,12 @@ def test_what_is_an_engines_is_refused_elsewhere(settings: dict[str, Any]) -> No
         Pool(2, backend="process", **settings)
 
 
+def test_a_resource_is_named_by_what_can_be_sent() -> None:
+    """Half a character, which no engine could send, is refused at the call."""
+    with pytest.raises(ValueError, match=r"resources .*: '\\udcff'"):
+        Pool(2, resources={"\udcff": 1})
+
+
 @pytest.mark.parametrize("resources", [{"GPU": "one"}, {1: 1}, {"GPU": -1}, ["GPU"]])
 def test_resources_are_amounts_by_name(resources: Any) -> None:
     """Anything else is a TypeError that shows the form."""

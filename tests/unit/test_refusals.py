@@ -56,6 +56,8 @@ WRONG_SETTINGS: list[tuple[str, object, type[Exception]]] = [
     ("queue_size", -1, ValueError),
     ("queue_size", None, TypeError),
     ("queue_size", 1.5, TypeError),
+    ("exclusive", "yes", TypeError),
+    ("exclusive", 1, TypeError),
     ("max_tasks_per_worker", 0, ValueError),
     ("max_tasks_per_worker", -1, ValueError),
     ("max_tasks_per_worker", 1.5, TypeError),

@@ -137,6 +137,13 @@ def _amounts(_: Any, attribute: attrs.Attribute[Any], value: Any) -> None:
         if not isinstance(name, str) or not fits:
             message = f"{attribute.name} says of each resource how much, such as {{'GPU': 1}}; got {dict(value)!r}"
             raise TypeError(message)
+        try:
+            name.encode()
+        except UnicodeEncodeError:
+            message = (
+                f"{attribute.name} has a name that is no text, which no engine can send: {name!r}"
+            )
+            raise ValueError(message) from None
 
 
 def _as_amounts(value: Any) -> Any:
