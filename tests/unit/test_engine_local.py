@@ -86,7 +86,7 @@ def test_an_engine_imports_nothing_from_the_current_folder(
     engine = started()
     engine.close()
     assert engine.address.split()[0] == "False"
-    monkeypatch.syspath_prepend("")
+    monkeypatch.setattr(sys, "path", ["", *sys.path])
     engine = started()
     engine.close()
     assert engine.address.split()[0] == "True"
@@ -110,6 +110,16 @@ def test_a_start_that_is_interrupted_is_over_at_once() -> None:
         with pytest.raises(ProcessLookupError):
             os.kill(int(pid), 0)
         assert not os.path.exists(folder)
+
+
+def test_nothing_is_left_of_an_engine_that_somebody_has_killed() -> None:
+    """What it had on the disk is taken away when the pool ends."""
+    engine = started()
+    folder = engine.address.split()[1]
+    os.kill(engine.pid, signal.SIGKILL)
+    engine.close()
+    assert engine.exit_code == -signal.SIGKILL
+    assert not os.path.exists(folder)
 
 
 def test_an_address_that_nobody_waits_for_is_no_error() -> None:

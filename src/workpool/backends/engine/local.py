@@ -97,9 +97,9 @@ class LocalEngine:
         ):  # it has ended; or this is a forked child, or a second call
             pipe.write(b"end\n")
         pipe.close()
-        try:
+        with suppress(subprocess.TimeoutExpired):
             self._process.wait(timeout=_PATIENCE)
-        except subprocess.TimeoutExpired:
+        if self._process.returncode != 0:  # or somebody has killed it, and not what it has started
             self._kill()
 
     def let_go(self) -> None:
