@@ -44,6 +44,19 @@ def test_a_pool_is_refused_with_what_its_engine_cannot_keep(
         Pool(2, backend=backend, **settings)
 
 
+def test_what_names_a_cluster_is_checked(dask_settings: Settings) -> None:
+    """A client that is none, and a client beside an address; by name, and nothing is connected to."""
+    distributed: Any = pytest.importorskip("distributed")
+    address = dask_settings["address"]
+    with pytest.raises(TypeError, match=r"client is a distributed\.Client, or None; got 'x'"):
+        Pool(1, backend="dask", client="x")
+    with (
+        distributed.Client(address, set_as_default=False) as client,
+        pytest.raises(ValueError, match=rf"address='{address}' and client="),
+    ):
+        Pool(1, backend="dask", client=client, address=address)
+
+
 # Both clusters, whichever it is: asked for here, they are there before the check around a test looks.
 @pytest.fixture
 def pool(engine: str, dask_settings: Settings, ray_settings: Settings) -> Generator[Pool]:

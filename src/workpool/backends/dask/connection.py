@@ -9,12 +9,15 @@ itself; then what runs there can be ended with it, and time limits can be kept.
 from __future__ import annotations
 
 import asyncio
+import warnings
 from contextlib import suppress
+from functools import partial
 from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
+from workpool._compat import Lock
 from workpool.backends.process.cpus import usable_cpus
-from workpool.errors import Unsupported
+from workpool.errors import Unsupported, WorkerStartFailed
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Coroutine
@@ -22,10 +25,13 @@ if TYPE_CHECKING:
 
     from workpool.backends.dask.local import LocalCluster
 
-__all__ = ["Connection", "import_distributed", "is_ours"]
+__all__ = ["Connection", "encodable", "import_distributed", "is_ours"]
 
 # Seconds between two looks at whether there is a worker; the first few are for one that is on its way.
 _LOOK_AGAIN, _MOST = 0.05, 1.0
+_LARGE = 1 << 20  # bytes from which Dask may have advice on what is sent
+
+_quiet = Lock()  # guards this program's filters of warnings, among pools
 
 
 def is_ours(settings: Any) -> bool:
@@ -39,6 +45,10 @@ class Connection:
     """What a pool has of a cluster."""
 
     def __init__(self, pool: str, settings: Any) -> None:
+        client = settings.client
+        if client is not None and not isinstance(client, import_distributed().Client):
+            message = f"client is a distributed.Client, or None; got {client!r}"
+            raise TypeError(message)
         self.ours = is_ours(settings)
         self._timeout = settings.start_timeout or 60.0
         self._cluster: LocalCluster | None = None
@@ -66,14 +76,23 @@ class Connection:
 
             self._cluster = LocalCluster(settings.max_workers or usable_cpus())
             address = self._cluster.address
+        kind = import_distributed().Client
+        client = kind.__new__(kind)  # at hand also when it fails to begin: it may have a thread
         try:
-            return import_distributed().Client(
-                address, set_as_default=False, name=f"workpool-{pool}", timeout=self._timeout
+            client.__init__(
+                address,
+                set_as_default=False,
+                name=encodable(f"workpool-{pool}"),
+                timeout=self._timeout,
             )
         except BaseException:
+            with suppress(Exception):
+                client.close()
+                client._loop_runner.stop()
             if self._cluster is not None:
                 self._cluster.close()
             raise
+        return client
 
     def _look_around(self) -> None:
         """See which workers there are, and have the guard in place."""
@@ -118,6 +137,17 @@ class Connection:
         """Have a coroutine run in that loop; from any thread."""
         return asyncio.run_coroutine_threadsafe(coroutine, self.loop)
 
+    def submit(self, call: Callable[..., Any], *args: Any, size: int, **terms: Any) -> Any:
+        """Have Dask make a call of about so many bytes, once; from any thread."""
+        submit = partial(self.client.submit, call, *args, pure=False, retries=0, **terms)
+        if size < _LARGE:
+            return submit()
+        # Dask warns of large ones, and advises what is not for a pool's tasks to follow; where warnings
+        # are errors, it sends nothing. Filters are the program's: changed for as long as it must be.
+        with _quiet, warnings.catch_warnings():
+            warnings.filterwarnings("ignore", "Sending large graph", UserWarning)
+            return submit()
+
     async def workers(self) -> dict[str, Any]:
         """Give what the scheduler knows of its workers, by address."""
         workers: dict[str, Any] = (await self.client.scheduler.identity(n_workers=-1))["workers"]
@@ -143,7 +173,7 @@ class Connection:
         while wanted():
             workers: dict[str, str] = {
                 each["nanny"]: address
-                for address, each in (await self.workers()).items()
+                for address, each in (await self._workers_there()).items()
                 if each["status"] == "running" and _can_be_ended(each)
             }
             free = sorted(workers.keys() - self._taken.values())
@@ -156,6 +186,22 @@ class Connection:
             await asyncio.sleep(pause)
             pause = min(2 * pause, _MOST)
         return None
+
+    async def _workers_there(self) -> dict[str, Any]:
+        """Give the same; but do not wait for a cluster of our own that has ended, as Dask would for a minute."""
+        asked = asyncio.ensure_future(self.workers())
+        try:
+            while not asked.done():
+                if self._cluster is not None and self._cluster.exit_code is not None:
+                    message = (
+                        "the Dask cluster on this machine, which the pool has started, has ended (exit code "
+                        f"{self._cluster.exit_code})"
+                    )
+                    raise WorkerStartFailed(message)
+                await asyncio.wait([asked], timeout=_MOST)
+            return asked.result()
+        finally:
+            asked.cancel()
 
     def let_go(self, index: int) -> None:
         """Let others have the worker of a slot; from any thread."""
@@ -187,6 +233,11 @@ class Connection:
 def _can_be_ended(worker: dict[str, Any]) -> bool:
     """Tell whether a worker runs one task at a time, and has a nanny to start another in its place."""
     return bool(worker["nanny"]) and worker["nthreads"] == 1
+
+
+def encodable(text: str) -> str:
+    """Give a text as Dask can send it: what is no character (of a file's name, say) is written out."""
+    return text.encode("utf-8", "backslashreplace").decode()
 
 
 def import_distributed() -> Any:

@@ -20,7 +20,7 @@ import attrs
 from workpool._compat import Lock
 from workpool.backends.dask import lives
 from workpool.backends.dask.channel import DaskChannel, attach, detach
-from workpool.backends.dask.connection import Connection, import_distributed
+from workpool.backends.dask.connection import Connection, encodable, import_distributed
 from workpool.backends.dask.farewell import say_farewell
 from workpool.backends.dask.lookout import Lookout
 from workpool.backends.engine.orders import numbers
@@ -45,6 +45,8 @@ _GOODBYE = (
     5.0  # seconds that the end of workers may take to be ordered, before the client is closed
 )
 _PATIENCE = 1.0  # seconds that a message may wait for the name of what runs
+_MOST_PRIORITY = 1 << 62  # Dask sends numbers of 64 bits
+_SIZED: frozenset[type[Any]] = frozenset({bytes, str, tuple})
 
 
 @attrs.frozen(eq=False)
@@ -72,8 +74,9 @@ class DaskEngine:
         self._end_timeout: float | None = settings.end_timeout
         self._kills: set[Future[Any]] = set()  # under way
         self._setups: set[Future[Any]] = set()  # the same
-        self._hosting = Lock()  # guards _hosted
-        self._hosted = False
+        self._hosting = Lock()  # guards _places and _hosted
+        self._places: list[str] = []  # the tokens of what is shared; all but the last are lost
+        self._hosted: Any = None  # over which connection the last was seen to be there
         self._connection = Connection(pool, settings)
         self._client = self._connection.client
         try:
@@ -115,19 +118,22 @@ class DaskEngine:
                 slot.post(partial(slot.refused, flight, refusal))
                 return
             pinned = {"workers": [slot.far.address], "allow_other_workers": False}
-        flight.ticket = future = self._client.submit(
-            lives.run_order,
-            self._token,
-            self._pool,
-            self._setup,
-            order,
-            key=f"{name}{MARK}{self._token}-{flight.number}",
-            pure=False,
-            retries=0,
-            priority=-terms.priority,
-            resources=dict(terms.resources) if terms.resources else None,
-            **pinned,
-        )
+        try:
+            flight.ticket = future = self._connection.submit(
+                lives.run_order,
+                self._token,
+                self._pool,
+                self._setup,
+                order,
+                key=f"{encodable(name)}{MARK}{self._token}-{flight.number}",
+                size=_size(order[6:]) + len(self._setup or b""),
+                priority=max(-_MOST_PRIORITY, min(-terms.priority, _MOST_PRIORITY)),
+                resources=dict(terms.resources) if terms.resources else None,
+                **pinned,
+            )
+        except Exception as error:
+            slot.post(partial(slot.refused, flight, self._refusal(error)))
+            return
         self._connection.spawn(self._follow(slot, slot.far, flight, future))
 
     def ask_to_end(self, slot: Slot, flight: Flight) -> None:
@@ -173,15 +179,20 @@ class DaskEngine:
     # ------------------------------------------------------------- what the pool asks for
 
     def host(self, make: Callable[[], Any]) -> DaskChannel:
-        """Have the guard keep a place for this pool, once."""
-        from workpool.backends.dask.guard import host
+        """Have the guard keep a place for this pool: once, and anew if it was lost with a connection."""
+        from workpool.backends.dask.guard import host, keeps
 
+        client = self._client
         with self._hosting:
-            if not self._hosted:
-                self._client.run_on_scheduler(host, self._token, self._client.id, make)
-                attach(self._token, self._client)
-                self._hosted = True
-        return DaskChannel(self._token)
+            connection = client.scheduler_comm
+            if connection is None or connection is not self._hosted:
+                if not (self._places and client.run_on_scheduler(keeps, self._places[-1])):
+                    token = uuid.uuid4().hex
+                    client.run_on_scheduler(host, token, client.id, make)
+                    attach(token, client)
+                    self._places.append(token)
+                self._hosted = connection
+            return DaskChannel(self._places[-1])
 
     def close(self, killed: Callable[[], bool]) -> None:
         """End the pool's lives over there, and the connection."""
@@ -190,16 +201,19 @@ class DaskEngine:
         # Those that are being set up for nothing now have until their start_timeout, as everywhere.
         wait(list(self._setups))
         wait(list(self._kills), _GOODBYE)
-        if self._hosted:
-            detach(self._token)
-        with suppress(Exception):
-            self._client.sync(
-                *(say_farewell, self._connection, self._pool, self._token),
-                timeout=self._end_timeout,
-                killed=killed,
-            )
-        with suppress(Exception):
-            self._client.run_on_scheduler(forget, self._token)
+        there = self._client.status == "running"  # else each call would wait for it to be back
+        for token in self._places:
+            detach(token)
+        if there:
+            with suppress(Exception):
+                self._client.sync(
+                    *(say_farewell, self._connection, self._pool, self._token),
+                    timeout=self._end_timeout,
+                    killed=killed,
+                )
+            for token in (*self._places, self._token):
+                with suppress(Exception):
+                    self._client.run_on_scheduler(forget, token)
         self._connection.close()
 
     # ---------------------------------------------------------------- in the client's loop
@@ -228,16 +242,19 @@ class DaskEngine:
                 why = f"a Dask task that was cancelled, or whose result went with its worker ({error})"
                 report = partial(slot.died, far, why)
         except BaseException as error:
-            refusal = WorkerStartFailed(
-                f"Dask could not run an order of {self._pool}: {type(error).__name__}: {error}. Its workers need "
-                "workpool, in this version, and Dask in the client's."
-            )
-            refusal.__cause__ = error
-            report = partial(slot.refused, flight, refusal)
+            report = partial(slot.refused, flight, self._refusal(error))
         else:
             report = partial(slot.landed, flight, outcome)
         look_no_more()
         slot.post(report)
+
+    def _refusal(self, error: BaseException) -> WorkerStartFailed:
+        refusal = WorkerStartFailed(
+            f"Dask could not run an order of {self._pool}: {type(error).__name__}: {error}. Its workers need "
+            "workpool, in this version, and Dask in the client's."
+        )
+        refusal.__cause__ = error
+        return refusal
 
     def _track(self, under_way: set[Future[Any]], call: Coroutine[Any, Any, Any]) -> None:
         """Begin something whose end is waited for before the connection is closed."""
@@ -279,15 +296,14 @@ class DaskEngine:
         distributed = self._distributed
         report: Callable[[], None]
         try:
-            future = self._client.submit(
+            future = self._connection.submit(
                 lives.begin,
                 self._token,
                 self._pool,
                 setup,
                 slot.index,
                 key=f"begin{MARK}{self._token}-{next(numbers)}",
-                pure=False,
-                retries=0,
+                size=len(setup),
                 workers=[far.address],
                 allow_other_workers=False,
             )
@@ -335,6 +351,15 @@ class DaskEngine:
             what, self._token, flight.number, on_error="ignore", asynchronous=True
         )
         return [answer for answer in answers.values() if isinstance(answer, (int, str))]
+
+
+def _size(data: Any) -> int:
+    """Give the bytes of what an order holds, about: of its texts and pickles."""
+    if data.__class__ is not tuple:
+        return len(data)
+    if _SIZED.isdisjoint(map(type, data)):  # as fast as it can be, for many numbers
+        return 0
+    return sum(_size(part) for part in data if part.__class__ in _SIZED)
 
 
 def _terms(unit: Any) -> tuple[Terms, str]:

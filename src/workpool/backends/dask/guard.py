@@ -30,6 +30,7 @@ __all__ = [
     "enter",
     "forget",
     "host",
+    "keeps",
     "kill_worker",
 ]
 
@@ -44,6 +45,7 @@ _WAITS = ("no-worker", "queued")  # such a task
 
 _LOOK_AGAIN = 0.05  # seconds
 _DEATH = 10.0  # seconds that Dask may take to see that a worker is dead
+_BACK = 90.0  # seconds in which a client may be back; one of ours tries for 60
 
 
 async def kill_worker(address: str, *, dask_worker: Any) -> bool:
@@ -142,8 +144,11 @@ class Guard(_SchedulerPlugin):  # type: ignore[misc]  # Dask has no types; it as
         """Make a call of a pool's place; a handler of the scheduler, in its loop."""
         _, place = self._places.get(token, ("", None))
         if place is None:
-            lost = SharedStateLost("this shared state is no more: the pool that made it has ended")
-            return pickle.dumps((False, lost))
+            message = (
+                "this shared state is no more: the pool that made it has ended, or was without a connection to the "
+                f"Dask scheduler for {_BACK:g} s"
+            )
+            return pickle.dumps((False, SharedStateLost(message)))
         result: bytes = await place.call(tuple(owner), number, name, arguments)
         return result
 
@@ -173,21 +178,34 @@ class Guard(_SchedulerPlugin):  # type: ignore[misc]  # Dask has no types; it as
             place.ended(worker)
 
     def remove_client(self, scheduler: Any, client: str) -> None:
+        """Let go of a program: at once if it says that it goes, else in a while, for a connection may be back."""
+        stream = scheduler.client_comms.get(client)
+        if stream is not None and not stream.closed():
+            self._let_go(client, for_good=True)
+        else:
+            asyncio.get_running_loop().call_later(_BACK, self._give_up, client)
+
+    def _give_up(self, client: str) -> None:
+        if client not in self._scheduler.clients:
+            self._let_go(client, for_good=False)
+
+    def _let_go(self, client: str, *, for_good: bool) -> None:
         """Let the pools go of a program that has ended, in all workers, too; free what it owned elsewhere."""
-        del scheduler
         for token in [token for token, owner in self._pools.items() if owner == client]:
             self.forget(token)
-            farewell = asyncio.ensure_future(self._abandon(token))
+            farewell = asyncio.ensure_future(self._abandon(token, for_good))
             self._farewells.add(farewell)
             farewell.add_done_callback(self._farewells.discard)
-        for owner, place in list(self._places.values()):
-            if owner != client:
+        for token, (owner, place) in list(self._places.items()):
+            if owner == client:
+                self.forget(token)
+            else:
                 place.ended(client)
 
-    async def _abandon(self, token: str) -> None:
+    async def _abandon(self, token: str, for_good: bool) -> None:
         from workpool.backends.dask.lives import abandon
 
-        call = {"op": "run", "function": pickle.dumps(abandon), "args": pickle.dumps((token,))}
+        call = {"op": "run", "function": pickle.dumps(abandon), "args": pickle.dumps((token, for_good))}
         with suppress(Exception):  # the scheduler is closed
             await self._scheduler.broadcast(msg={**call, "wait": True}, on_error="ignore")
 
@@ -210,6 +228,11 @@ def enter(token: str, client: str, *, dask_scheduler: Any) -> None:
 def host(token: str, client: str, make: Callable[[], Any], *, dask_scheduler: Any) -> None:
     """Have the guard keep a place; runs in the scheduler."""
     dask_scheduler.plugins[Guard.name].host(token, client, make)
+
+
+def keeps(token: str, *, dask_scheduler: Any) -> bool:
+    """Tell whether the guard keeps a place; runs in the scheduler."""
+    return token in dask_scheduler.plugins[Guard.name]._places
 
 
 def forget(token: str, *, dask_scheduler: Any) -> None:

@@ -123,10 +123,11 @@ def _has_ended(pool: str) -> PoolClosed:
     return PoolClosed(f"{pool} has ended")
 
 
-async def end(token: str) -> bool:
+async def end(token: str, *, for_good: bool = True) -> bool:
     """See that no more orders of a pool begin here; tell whether it has something to `leave`."""
     with _lock:
-        _ended[token] = None
+        if for_good:
+            _ended[token] = None
         if len(_ended) > _MOST_ENDED:
             del _ended[next(iter(_ended))]
         stay = _stays.get(token)
@@ -145,9 +146,9 @@ async def leave(token: str, *, dask_worker: Any) -> tuple[int, bytes] | None:
     return await asyncio.get_running_loop().run_in_executor(threads, _leave, token)
 
 
-async def abandon(token: str, *, dask_worker: Any) -> None:
-    """Do both for a pool that is killed, or whose program is: nobody waits for it."""
-    if await end(token):
+async def abandon(token: str, for_good: bool = True, *, dask_worker: Any) -> None:
+    """Do both for a pool that is killed, or whose program is; nobody waits for it. Else it may be back one day."""
+    if await end(token, for_good=for_good):
         with _lock:
             stay = _stays.pop(token, None)
         if stay is not None:
