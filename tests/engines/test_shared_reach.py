@@ -8,7 +8,6 @@ import pytest
 
 from tests.engines.jobs import WAIT
 from tests.support.backends import needs_its_package
-from tests.support.engines import shared_clusters
 from tests.support.programs import Program
 
 pytestmark = pytest.mark.timeout(180)
@@ -43,7 +42,7 @@ def test_shared_state_is_refused_in_a_forked_child(backend: Any) -> None:
             count.add()
             print(ask_in_a_child(count), pool.submit(ask_in_a_child, count).result(), count.value)
     """
-    with shared_clusters("ray" if backend == "ray" else ""), Program(script, backend) as program:
+    with Program(script, backend) as program:
         assert program.line(WAIT) == "True True 1"
         assert program.end(WAIT).code == 0
 

@@ -25,6 +25,7 @@ from typing import TYPE_CHECKING, Any
 
 from workpool._compat import Lock
 from workpool.backends.engine import remote
+from workpool.backends.ray.connection import identity_of
 from workpool.backends.ray.room import has_process, lacking
 from workpool.errors import WorkerStartFailed
 from workpool.ipc import pickling
@@ -104,7 +105,7 @@ class Actors:
         from workpool.backends.ray.far import remote_worker
 
         self._ray = ray
-        self._job = ray.get_runtime_context().get_job_id()
+        self._identity = identity_of(ray)
         self._pool = pool
         self._setup = setup
         self._share = share
@@ -334,8 +335,7 @@ class Actors:
     # ------------------------------------------------------------------------ the connection
 
     def _connected(self) -> bool:
-        ray = self._ray
-        return bool(ray.is_initialized() and ray.get_runtime_context().get_job_id() == self._job)
+        return identity_of(self._ray) == self._identity
 
     def _watch(self, slot: Slot) -> None:
         """Look now and then whether the connection is still there; for all, in the name of one slot."""

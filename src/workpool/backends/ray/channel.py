@@ -7,13 +7,15 @@ import threading
 from importlib import import_module
 from typing import Any
 
+from workpool.backends.ray.connection import identity_of, refuse_forked
 from workpool.errors import SharedStateLost
 
 __all__ = ["NAMESPACE", "RayChannel", "forget"]
 
 NAMESPACE = "workpool"
 
-_hosts: dict[str, Any] = {}  # the actors that this process has asked for, by their names
+# The actors that this process has asked for, by their names; each with the connection over which it has.
+_hosts: dict[str, tuple[object, Any]] = {}
 
 
 def forget(name: str) -> None:
@@ -34,17 +36,23 @@ class RayChannel:
 
     def call(self, number: int, name: str, arguments: bytes) -> bytes:
         """Make a call of the place, and wait for what it gives."""
+        refuse_forked()
         ray: Any = import_module("ray")
-        if not ray.is_initialized():
-            message = "this shared state is of a pool on Ray: it can be used in the program and in its tasks"
-            raise RuntimeError(message)
+        connection = identity_of(ray)
+        if connection is None:
+            message = (
+                "this shared state cannot be reached: its pool on Ray has ended, or this process is neither the "
+                "program that made the pool nor one of its workers"
+            )
+            raise SharedStateLost(message)
         from workpool.backends.ray.far import life_here
 
         owner = life_here(), os.getpid(), threading.get_ident()
         try:
-            host = _hosts.get(self._name)
-            if host is None:
-                host = _hosts[self._name] = ray.get_actor(self._name, namespace=NAMESPACE)
+            asked_over, host = _hosts.get(self._name, (None, None))
+            if asked_over != connection:  # Ray would end the program for the handle of another one
+                host = ray.get_actor(self._name, namespace=NAMESPACE)
+                _hosts[self._name] = connection, host
             result: bytes = ray.get(host.call.remote(owner, number, name, arguments))
         except (ray.exceptions.RayActorError, ValueError) as error:
             message = "this shared state is no more: the pool that made it has ended"

@@ -3,6 +3,9 @@
 What is there already (the program has called ``ray.init``, or is itself a task of
 Ray's) is used and left alone. Else the first pool connects, to the address it names or
 to a Ray of the program's own, and the last one to close ends what the first began.
+
+A program may end any connection, by ``ray.shutdown()``, and begin another. That one is no
+concern of the pools that had the one before; so each is known by what it is connected to.
 """
 
 from __future__ import annotations
@@ -13,12 +16,12 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 from workpool._compat import Lock
-from workpool.errors import Unsupported
+from workpool.errors import ForkedPool, Unsupported
 
 if TYPE_CHECKING:
     from workpool.backends.ray.local import LocalRay
 
-__all__ = ["Connection"]
+__all__ = ["Connection", "identity_of", "refuse_forked"]
 
 _lock = Lock()  # guards _standing and its users
 _standing: Connection | None = None
@@ -33,6 +36,7 @@ class Connection:
         self.users = 0
         self.begun = False  # by us, and so ended by us
         self.local: LocalRay | None = None
+        self._identity: object = None
 
     @classmethod
     def join(cls, address: str | None, workers: int) -> Connection:
@@ -48,7 +52,7 @@ class Connection:
         _refuse_client(ray, address)
         with _lock:
             found = _standing
-            if found is None or not ray.is_initialized():  # somebody may have ended it
+            if found is None or not found.stands:  # somebody may have ended it
                 if found is not None:
                     found._end_local()
                 found = Connection(ray)
@@ -56,6 +60,7 @@ class Connection:
                     found.check(address)
                 else:
                     found._begin(address or os.environ.get("RAY_ADDRESS"), workers)
+                found._identity = identity_of(ray)
                 _standing = found
             else:
                 found.check(address)
@@ -70,9 +75,14 @@ class Connection:
             if self.users or _standing is not self:
                 return
             _standing = None
-            if self.begun:
+            if self.begun and self.stands:
                 self.ray.shutdown()
             self._end_local()
+
+    @property
+    def stands(self) -> bool:
+        """Whether the program has this connection still."""
+        return identity_of(self.ray) == self._identity
 
     def check(self, address: str | None) -> None:
         """Refuse another cluster than the one there is."""
@@ -107,6 +117,28 @@ class Connection:
         local, self.local = self.local, None
         if local is not None:
             local.close()
+
+
+def identity_of(ray: Any) -> object:
+    """Tell one connection of this program to Ray from any other that it has had; None where there is none.
+
+    A cluster gives each program that connects a number, and begins at one; and each of its machines a
+    name that no other has.
+    """
+    if not ray.is_initialized():
+        return None
+    context = ray.get_runtime_context()
+    return context.get_node_id(), context.get_job_id()
+
+
+def refuse_forked() -> None:
+    """Refuse to use in a forked child what only its parent is connected to."""
+    if _forked:
+        message = (
+            "this shared state cannot be used in a forked process: the threads that connect it to Ray stayed in the "
+            "parent. Use it there."
+        )
+        raise ForkedPool(message)
 
 
 def _refuse_client(ray: Any, address: str | None) -> None:

@@ -187,7 +187,12 @@ class RayEngine:
             self._dispatch(slot, far, flight, order)
 
     def _dispatch(self, slot: Slot, far: Far, flight: Flight, order: orders.Order) -> None:
-        flight.ticket = outcome = far.actor.run.remote(order)
+        try:
+            self._actors.check_connected()
+            flight.ticket = outcome = far.actor.run.remote(order)
+        except Exception as error:
+            slot.post(partial(slot.refused, flight, self._refusal(error)))
+            return
         self._actors.hear(slot, outcome, partial(self._landed, slot, far, flight))
 
     def _landed(self, slot: Slot, far: Far, flight: Flight, answer: Any) -> None:
@@ -197,12 +202,15 @@ class RayEngine:
         elif isinstance(error, self._ray.exceptions.RayActorError):
             self._actors.over(far, error)
         else:
-            refusal = WorkerStartFailed(
-                f"Ray could not run an order of {self._pool}: {type(error).__name__}: {error}. Its workers need "
-                "workpool, in this version."
-            )
-            refusal.__cause__ = error
-            slot.refused(flight, refusal)
+            slot.refused(flight, self._refusal(error))
+
+    def _refusal(self, error: BaseException) -> WorkerStartFailed:
+        refusal = WorkerStartFailed(
+            f"Ray could not run an order of {self._pool}: {type(error).__name__}: {error}. Its workers need "
+            "workpool, in this version."
+        )
+        refusal.__cause__ = error
+        return refusal
 
     def _ended(self, life: str) -> None:
         """Free what a process owned that has ended."""

@@ -43,9 +43,10 @@ class LocalRay(LocalEngine):
     def close(self) -> None:
         """End it, and wait until it has."""
         super().close()
-        if self._keyless:
-            self._keyless = False
+        if self._keyless and not import_module("ray").is_initialized():
+            # Else it is the program's own by now, which has the mode of ours, and needs it.
             _set_mode(None)
+        self._keyless = False
 
 
 def connect(address: str) -> None:
