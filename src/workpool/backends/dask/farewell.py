@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import asyncio
-import logging
 from time import monotonic
 from typing import TYPE_CHECKING, Any
 
 from workpool.backends.dask import lives
 from workpool.ipc import pickling
+from workpool.safelog import SafeLog
 from workpool.waits import LOOK_AGAIN
 
 if TYPE_CHECKING:
@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 
 __all__ = ["say_farewell"]
 
-_log = logging.getLogger("workpool")
+_log = SafeLog("workpool")
 
 _ANSWER = 10.0  # seconds that all workers may take to hear of it
 

@@ -205,7 +205,11 @@ class Guard(_SchedulerPlugin):  # type: ignore[misc]  # Dask has no types; it as
     async def _abandon(self, token: str, for_good: bool) -> None:
         from workpool.backends.dask.lives import abandon
 
-        call = {"op": "run", "function": pickle.dumps(abandon), "args": pickle.dumps((token, for_good))}
+        call = {
+            "op": "run",
+            "function": pickle.dumps(abandon),
+            "args": pickle.dumps((token, for_good)),
+        }
         with suppress(Exception):  # the scheduler is closed
             await self._scheduler.broadcast(msg={**call, "wait": True}, on_error="ignore")
 

@@ -12,13 +12,13 @@ who comes out of it.
 from __future__ import annotations
 
 import asyncio
-import logging
 from time import monotonic
 from typing import Any
 
 from workpool._compat import Lock
 from workpool.backends.engine.remote import Life, Unwanted, dump_failure
 from workpool.errors import PoolClosed
+from workpool.safelog import SafeLog
 
 __all__ = [
     "RUNS",
@@ -37,7 +37,7 @@ RUNS = -2.0  # what `starting` says of an order that has a life to run in
 
 _MOST_ENDED = 1000  # pools; what is still on its way for an older one has never been seen
 
-_log = logging.getLogger("workpool")
+_log = SafeLog("workpool")
 _lock = (
     Lock()
 )  # guards _stays and _ended, and of each stay its life, left and users; held for a moment
