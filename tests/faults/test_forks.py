@@ -143,3 +143,40 @@ def test_a_daemonised_program_keeps_its_pool() -> None:
         print(file.read())
     """
     assert printed_by(PROCESS, script) == ["[0, 2, 4]"]
+
+
+@fork_only
+@pytest.mark.parametrize("method", ["forkserver", "spawn", "fork"])
+def test_a_fork_while_a_worker_is_started_leaves_no_held_lock(method: str) -> None:
+    """The child of a fork in the middle of a launch can use multiprocessing, and make pools of its own."""
+    script = """
+    import os, signal, threading, warnings
+    from multiprocessing import resource_tracker, shared_memory, util
+    warnings.simplefilter("ignore")
+    inside, go = threading.Event(), threading.Event()
+    def spawn(*args, spawnv_passfds=util.spawnv_passfds):
+        if resource_tracker._resource_tracker._lock._is_owned():
+            util.spawnv_passfds = spawnv_passfds
+            inside.set()
+            go.wait(20)
+        return spawnv_passfds(*args)
+    pool = Pool(1, backend=BACKEND, start_method=METHOD)
+    util.spawnv_passfds = spawn
+    task = pool.submit(tasks.double, 1)
+    assert inside.wait(20)
+    child = os.fork()
+    if child == 0:
+        signal.alarm(15)  # what waits for a held lock waits for ever
+        memory = shared_memory.SharedMemory(create=True, size=8)
+        memory.close()
+        memory.unlink()
+        with Pool(1, backend=BACKEND, start_method=METHOD) as own:
+            print(own.submit(tasks.double, 2).result(10), flush=True)
+        os._exit(0)
+    print(os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]))
+    go.set()
+    print(task.result(20))
+    pool.shutdown()
+    """
+    script = script.replace("METHOD", repr(method))
+    assert printed_by(PROCESS, script) == ["4", "0", "2"]

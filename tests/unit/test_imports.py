@@ -9,6 +9,8 @@ from pathlib import Path
 
 import pytest
 
+from workpool._compat import has_interpreters
+
 LOADED = "import sys; {}; print(' '.join(sorted(sys.modules)))"
 HEAVY = {"multiprocessing", "asyncio", "numpy", "cloudpickle", "sqlite3", "tqdm", "rich", "joblib"}
 
@@ -47,6 +49,28 @@ def test_the_first_task_loads_nothing(use: str) -> None:
     before = modules_after("from workpool import Pool")
     after = modules_after(f"from workpool import Pool; pool = Pool(1); {use}; pool.shutdown()")
     assert after - before == set()
+
+
+@pytest.mark.parametrize(
+    "settings",
+    [
+        "backend='process'",
+        "backend='process', start_method='spawn'",
+        "backend='process', start_method='fork'",
+        "backend='process', blas_threads=None, logs=True, capture=True",
+        "backend='process', initializer=print",
+        pytest.param(
+            "backend='interpreter'",
+            marks=pytest.mark.skipif(not has_interpreters(), reason="this Python has none"),
+        ),
+    ],
+)
+def test_the_thread_of_a_worker_loads_nothing(settings: str) -> None:
+    """A fork meanwhile leaves the child no module half loaded: who makes the pool has loaded all a start needs."""
+    script = f"from workpool import Pool; pool = Pool(1, {settings}); {{}}; pool.shutdown()"
+    before = modules_after(script.format("pass"))
+    after = modules_after(script.format("pool.submit(abs, 1).result()"))
+    assert after - before - {"__mp_main__"} == set()  # a second name of __main__
 
 
 @pytest.mark.parametrize("method", ["forkserver", "spawn"])

@@ -68,11 +68,8 @@ def _leave_family() -> None:
     """Do what a child of ``multiprocessing`` does at its start; the names are private, and in no stub."""
     process: Any = sys.modules.get("multiprocessing.process")
     util: Any = sys.modules.get("multiprocessing.util")
-    tracker: Any = sys.modules.get("multiprocessing.resource_tracker")
     if process is not None:
         process._children = set()
-    if tracker is not None:
-        tracker._resource_tracker._lock._at_fork_reinit()
     if util is not None:
         util._finalizer_registry.clear()
         util._run_after_forkers()

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import sys
+from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 from workpool._compat import WINDOWS, has_interpreters
@@ -42,6 +43,8 @@ class InterpreterBackend(PipedBackend):
         from workpool.backends.interpreter import strays
         from workpool.backends.interpreter.worker import InterpreterWorker
 
+        # Not in the thread of a worker: a fork meanwhile would leave the child a module half loaded.
+        import_module("concurrent.interpreters")
         strays.see_to_the_end()
         self._make_worker = InterpreterWorker
         self._prepare()

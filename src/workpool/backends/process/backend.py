@@ -41,6 +41,9 @@ class PipedBackend:
             from workpool import tasklog
 
             tasklog.name_tasks()
+        if settings.reports:
+            # Loaded here, as all of it is: see ``ipc/ahead.py``.
+            from workpool.backends.process import hearing  # noqa: F401  # pyright: ignore[reportUnusedImport]
         self.reporting = (settings.logs, settings.capture) if settings.reports else None
 
     def _prepare(self) -> None:
@@ -120,6 +123,14 @@ class ProcessBackend(PipedBackend):
 
         self._make_worker = ProcessWorker
         self._prepare()
+        self._load_ahead()
+
+    def _load_ahead(self) -> None:
+        from workpool.ipc.ahead import load_ahead
+
+        of_shares = () if self.blas_threads is None else ("workpool.ipc.blas",)
+        of_forks = ("workpool.ipc.worker",) if self.start_method == "fork" else ()
+        load_ahead(*of_shares, *of_forks)
 
     def make_worker(self, scheduler: Scheduler, index: int) -> ProcessWorker:
         """Make the worker of that index."""
