@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import os
+import signal
+import subprocess
 import time
 from collections.abc import Generator
 from contextlib import contextmanager
@@ -94,3 +96,21 @@ def test_where_a_system_has_none_of_it_a_worker_starts(monkeypatch: pytest.Monke
     monkeypatch.setattr(surroundings, "_umask", lambda: None)
     with Pool(1, backend="process", blas_threads=None) as pool:
         assert pool.submit(umask).result(DEADLINE) == umask()
+
+
+def interrupted() -> tuple[bool, int]:
+    """Tell whether SIGINT raises KeyboardInterrupt here, and how it ends what is started here."""
+    struck = False
+    try:
+        signal.raise_signal(signal.SIGINT)
+    except KeyboardInterrupt:
+        struck = True
+    ends_itself = ["sh", "-c", "kill -INT $$"]  # goes on where SIGINT is ignored
+    return struck, subprocess.run(ends_itself, check=False, timeout=DEADLINE).returncode
+
+
+@by_each
+def test_tasks_and_what_they_start_hear_sigint(method: str) -> None:
+    """However a worker was started, a task can interrupt the programs that it starts."""
+    with pool_by(method) as pool:
+        assert pool.submit(interrupted).result(DEADLINE) == (True, -signal.SIGINT)

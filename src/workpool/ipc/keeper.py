@@ -352,7 +352,10 @@ def _start(
 def _spawn(fds: list[int]) -> int:
     code = (
         f"import sys; sys.path[:] = {sys.path!r}; "
-        f"from workpool.ipc.worker import main; import os; os._exit(main({fds!r}, {os.getpid()}))"
+        "from workpool.ipc.worker import main; import os, signal; "
+        # What we ignore, we would have it and all that tasks start ignore as well.
+        "signal.signal(signal.SIGINT, signal.default_int_handler); "
+        f"os._exit(main({fds!r}, {os.getpid()}))"
     )
     return _run_python(code, fds)
 
