@@ -3,7 +3,10 @@
 from __future__ import annotations
 
 import os
+import subprocess
+import sys
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -61,3 +64,39 @@ def test_shared_state_ends_with_its_interpreter(act: Callable[[Any], int]) -> No
             pool.submit(int).result(DEADLINE)  # by the next worker: the first is gone
             found.append((files(), mappings()))
     assert found[1] == found[-1]
+
+
+WITHOUT_STREAMS = """
+import sys
+from workpool import Pool
+
+def streams(n):
+    print(n, flush=True)
+    return [getattr(sys, name) is None for name in ("stdin", "__stdin__", "stdout", "__stdout__", "stderr", "__stderr__")]
+
+if __name__ == "__main__":
+    file = open(sys.argv[1], "w")  # takes the number of a stream that is not there
+    with Pool(1, backend="interpreter") as pool:
+        said = [streams(0), pool.submit(streams, 1).result()]
+    file.write(repr(said))
+"""
+
+
+@pytest.mark.parametrize("closed", ["<", ">", "2>"])
+def test_a_stream_that_the_program_has_not_is_none_in_its_tasks(
+    tmp_path: Path, closed: str
+) -> None:
+    """What they print goes into no file that happens to have the number of a standard stream."""
+    program, file = tmp_path / "program.py", tmp_path / "file"
+    program.write_text(WITHOUT_STREAMS, encoding="utf-8")
+    begin = f'exec "$0" "$@" {closed}&-'
+    subprocess.run(
+        ["sh", "-c", begin, sys.executable, program, file],
+        check=True,
+        timeout=DEADLINE,
+        stdout=subprocess.DEVNULL,
+        # What measures coverage opens files of its own.
+        env={name: value for name, value in os.environ.items() if not name.startswith("COVERAGE")},
+    )
+    gone = [name in {"<": (0, 1), ">": (2, 3), "2>": (4, 5)}[closed] for name in range(6)]
+    assert file.read_text(encoding="utf-8") == repr([gone, gone])

@@ -42,11 +42,13 @@ if TYPE_CHECKING:
     from workpool.ipc.reporting import Reporter
     from workpool.situation import Setup
 
-__all__ = ["GIVEN_UP", "GIVE_UP", "STACK", "STRIKE", "WrittenOff", "main"]
+__all__ = ["GIVEN_UP", "GIVE_UP", "STACK", "STREAMS", "STRIKE", "WrittenOff", "main"]
 
 # Kinds of control frames, beside those of ``serving.py``, and the answer to the first of them.
 GIVE_UP, STACK, STRIKE, END = 20, 21, 22, 23
 GIVEN_UP = 24
+
+STREAMS = ("stdin", "stdout", "stderr")
 
 _FIRST_PAUSE, _LONGEST_PAUSE = 1.0, 30.0  # seconds between one exception and the next
 _UNSUPPORTED = "does not support loading in subinterpreters"  # what Python says of a module
@@ -162,6 +164,10 @@ class Guest(Serving):
             self._lend(depot_fd, arguments_fd)
         lives.adopt(plain["lives"])
         sys.argv[:] = plain["argv"]
+        for name in plain["without"]:
+            # A new interpreter takes for its own whatever file has got the number meanwhile.
+            setattr(sys, name, None)
+            setattr(sys, f"__{name}__", None)
         mainmodule.stand_in(plain["main"])
         situation = self._situation(plain)
         reporter: Reporter | None = None

@@ -214,6 +214,7 @@ def launch(
         "index": index,
         "reporting": reporting,
         "argv": words(sys.argv),
+        "without": [name for name in guest.STREAMS if getattr(sys, f"__{name}__", None) is None],
         "main": mainmodule.ours(),
         "lives": lives.shared_number(),
     }
