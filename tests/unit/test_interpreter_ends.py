@@ -70,9 +70,11 @@ WITHOUT_STREAMS = """
 import sys
 from workpool import Pool
 
+NAMES = "stdin __stdin__ stdout __stdout__ stderr __stderr__".split()
+
 def streams(n):
     print(n, flush=True)
-    return [getattr(sys, name) is None for name in ("stdin", "__stdin__", "stdout", "__stdout__", "stderr", "__stderr__")]
+    return [getattr(sys, name) is None for name in NAMES]
 
 if __name__ == "__main__":
     file = open(sys.argv[1], "w")  # takes the number of a stream that is not there

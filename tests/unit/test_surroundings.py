@@ -5,9 +5,11 @@ from __future__ import annotations
 import os
 import signal
 import subprocess
+import sys
 import time
 from collections.abc import Generator
 from contextlib import contextmanager
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -114,3 +116,42 @@ def test_tasks_and_what_they_start_hear_sigint(method: str) -> None:
     """However a worker was started, a task can interrupt the programs that it starts."""
     with pool_by(method) as pool:
         assert pool.submit(interrupted).result(DEADLINE) == (True, -signal.SIGINT)
+
+
+@by_each
+def test_a_program_without_a_spec_has_workers(monkeypatch: pytest.MonkeyPatch, method: str) -> None:
+    """As under pdb, which on older Pythons takes ``__spec__`` from ``__main__``; that is left as it is."""
+    main = sys.modules["__main__"]
+    monkeypatch.delattr(main, "__spec__", raising=False)
+    with pool_by(method) as pool:
+        assert pool.submit(double, 1).result(DEADLINE) == 2
+    assert not hasattr(main, "__spec__")
+
+
+@by_each
+def test_a_program_can_be_debugged(tmp_path: Path, method: str) -> None:
+    """Under pdb, functions and classes of the program travel both ways."""
+    program = tmp_path / "program.py"
+    program.write_text(
+        "from workpool import Pool\n"
+        "class Thing:\n"
+        "    def __init__(self, n):\n"
+        "        self.n = n\n"
+        "def longer(thing):\n"
+        "    return Thing(thing.n + 1)\n"
+        "if __name__ == '__main__':\n"
+        f"    with Pool(1, backend='process', start_method={method!r}) as pool:\n"
+        "        result = pool.submit(longer, Thing(1)).result()\n"
+        "        print('got', type(result) is Thing, result.n)\n",
+        encoding="utf-8",
+    )
+    command = [sys.executable, "-m", "pdb", "-c", "continue", "-c", "quit", program]
+    ran = subprocess.run(
+        command,
+        check=False,
+        timeout=DEADLINE,
+        capture_output=True,
+        text=True,
+        stdin=subprocess.DEVNULL,
+    )
+    assert "got True 2\n" in ran.stdout, ran
