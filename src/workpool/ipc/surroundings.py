@@ -6,6 +6,7 @@ It is a child of the keeper, and inherits what that inherited at its own start.
 from __future__ import annotations
 
 import os
+import sys
 import time
 from contextlib import suppress
 from types import FunctionType, SimpleNamespace
@@ -69,12 +70,26 @@ def _preparation(name: str) -> dict[str, Any]:
     """Give what a child of ``multiprocessing`` is told of its parent."""
     from multiprocessing import spawn
 
+    main: Any = sys.modules["__main__"]
+    if hasattr(main, "__spec__"):
+        instead: dict[str, Any] = {}
+    else:  # under the pdb of Python 3.11 and 3.12
+        main = SimpleNamespace(__spec__=None, __file__=getattr(main, "__file__", None))
+        instead = {"sys": SimpleNamespace(**{**vars(sys), "modules": {"__main__": main}})}
     try:
-        return spawn.get_preparation_data(name)
+        return _told_by(spawn, name, **instead)
     except FileNotFoundError:
         # The current folder is gone, and a worker has none to go to. All else is as ever.
         nowhere = SimpleNamespace(getcwd=lambda: "", path=os.path)
-        make = FunctionType(spawn.get_preparation_data.__code__, {**vars(spawn), "os": nowhere})
-        data: dict[str, Any] = make(name)
+        data = _told_by(spawn, name, os=nowhere, **instead)
         del data["dir"]
         return data
+
+
+def _told_by(spawn: Any, name: str, **instead: Any) -> dict[str, Any]:
+    """Call ``spawn.get_preparation_data`` with these modules in place of those that it has imported."""
+    call = spawn.get_preparation_data
+    if instead:
+        call = FunctionType(call.__code__, {**vars(spawn), **instead})
+    data: dict[str, Any] = call(name)
+    return data
