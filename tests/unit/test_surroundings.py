@@ -17,6 +17,7 @@ import pytest
 from tests.support.gates import DEADLINE
 from tests.support.tasks import double
 from workpool import Pool
+from workpool._compat import has_interpreters
 from workpool.ipc import surroundings
 from workpool.ipc.keeper import START_METHODS
 
@@ -131,27 +132,70 @@ def test_a_program_without_a_spec_has_workers(monkeypatch: pytest.MonkeyPatch, m
 @by_each
 def test_a_program_can_be_debugged(tmp_path: Path, method: str) -> None:
     """Under pdb, functions and classes of the program travel both ways."""
-    program = tmp_path / "program.py"
-    program.write_text(
-        "from workpool import Pool\n"
-        "class Thing:\n"
-        "    def __init__(self, n):\n"
-        "        self.n = n\n"
-        "def longer(thing):\n"
-        "    return Thing(thing.n + 1)\n"
-        "if __name__ == '__main__':\n"
-        f"    with Pool(1, backend='process', start_method={method!r}) as pool:\n"
-        "        result = pool.submit(longer, Thing(1)).result()\n"
-        "        print('got', type(result) is Thing, result.n)\n",
-        encoding="utf-8",
-    )
-    command = [sys.executable, "-m", "pdb", "-c", "continue", "-c", "quit", program]
+    program = program_in(tmp_path, f"backend='process', start_method={method!r}")
+    said = said_by("-m", "pdb", "-c", "continue", "-c", "quit", program)
+    assert "got True 2\n" in said
+
+
+@pytest.mark.parametrize(
+    "settings",
+    [
+        *(f"backend='process', start_method={method!r}" for method in START_METHODS),
+        pytest.param(
+            "backend='interpreter'",
+            marks=pytest.mark.skipif(not has_interpreters(), reason="this Python has none"),
+        ),
+    ],
+)
+def test_a_program_may_be_run_by_another(tmp_path: Path, settings: str) -> None:
+    """As coverage does, which has loaded multiprocessing by then: results are of the program's own classes."""
+    program = program_in(tmp_path, settings)
+    runner = tmp_path / "runner.py"
+    runner.write_text(RUNNER, encoding="utf-8")
+    assert said_by(runner, program) == "got True 2\n"
+
+
+PROGRAM = """
+from workpool import Pool
+
+class Thing:
+    def __init__(self, n):
+        self.n = n
+
+def longer(thing):
+    return Thing(thing.n + 1)
+
+if __name__ == "__main__":
+    with Pool(1, SETTINGS) as pool:
+        result = pool.submit(longer, Thing(1)).result()
+    print("got", type(result) is Thing, result.n)
+"""
+
+RUNNER = """
+import multiprocessing, sys, types
+main = types.ModuleType("__main__")
+main.__file__ = sys.argv[1]
+sys.modules["__main__"] = main
+with open(main.__file__) as file:
+    exec(compile(file.read(), main.__file__, "exec"), main.__dict__)
+"""
+
+
+def program_in(folder: Path, settings: str) -> Path:
+    """Write a program that sends things of its own to a pool with these settings and back."""
+    program = folder / "program.py"
+    program.write_text(PROGRAM.replace("SETTINGS", settings), encoding="utf-8")
+    return program
+
+
+def said_by(*command: str | Path) -> str:
+    """Run the interpreter with these arguments and give what it printed; errors are in the report of a failure."""
     ran = subprocess.run(
-        command,
+        [sys.executable, *command],
         check=False,
         timeout=DEADLINE,
         capture_output=True,
         text=True,
         stdin=subprocess.DEVNULL,
     )
-    assert "got True 2\n" in ran.stdout, ran
+    return ran.stdout + ran.stderr

@@ -14,7 +14,7 @@ from typing import Any
 
 from workpool._compat import RLock, across_forks
 
-__all__ = ["Main", "being_imported", "ours", "stand_in"]
+__all__ = ["Main", "being_imported", "know_what_comes_back", "ours", "stand_in"]
 
 Main = tuple[str, str] | None  # ("name" or "path", and which): how to find it; None for a prompt
 
@@ -26,8 +26,7 @@ _importing = False
 def ours() -> Main:
     """Tell how others can find this program's ``__main__``."""
     main = sys.modules.get("__main__")
-    if main is not None:
-        sys.modules.setdefault(_ALIAS, main)  # what comes back from there is of this module here
+    know_what_comes_back()
     name = getattr(getattr(main, "__spec__", None), "name", None)
     if name is not None:
         return "name", name
@@ -35,6 +34,16 @@ def ours() -> Main:
     if path is None or not os.path.exists(path):
         return None
     return "path", os.path.abspath(path)
+
+
+def know_what_comes_back() -> None:
+    """Have what workers made of this program's classes be of these classes here; before a worker starts.
+
+    ``multiprocessing`` does so once, when it is loaded: maybe by who runs the program, and was ``__main__`` then.
+    """
+    main = sys.modules.get("__main__")
+    if main is not None:
+        sys.modules[_ALIAS] = main
 
 
 def being_imported() -> bool:

@@ -12,6 +12,7 @@ from contextlib import suppress
 from types import FunctionType, SimpleNamespace
 from typing import Any
 
+from workpool.ipc.mainmodule import know_what_comes_back
 from workpool.plain import paths, plain, words
 
 __all__ = ["settle_in", "surroundings"]
@@ -21,6 +22,7 @@ _AS_THEY_TRAVEL: dict[str, Any] = {"authkey": bytes, "sys_path": paths, "sys_arg
 
 def surroundings(name: str, method: str, blas_threads: int | None) -> dict[str, Any]:
     """Tell a worker how to become a process like this one."""
+    know_what_comes_back()
     environ = dict(os.environ)
     share: dict[str, str] = {}
     if blas_threads is not None:
