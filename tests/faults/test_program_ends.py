@@ -137,19 +137,52 @@ def test_a_pool_in_atexit_gives_a_clear_answer(kind: Kind) -> None:
 
 
 @every_backend
-def test_the_first_pool_may_be_made_in_atexit(kind: Kind) -> None:
-    """Also where nothing of ours was there before."""
+@pytest.mark.parametrize("earlier", [True, False])
+def test_a_pool_that_is_left_open_in_atexit_runs_its_tasks(kind: Kind, *, earlier: bool) -> None:
+    """They are done at the very end, whether or not there was a pool before."""
     script = """
     import atexit
     def late():
-        try:
-            pool = Pool(1, backend=BACKEND)
-            print(pool.submit(tasks.double, 1).result(20))
-        except RuntimeError as error:
-            print(2 if "shutdown" in str(error) else error)
+        global pool
+        pool = Pool(1, backend=BACKEND)
+        for n in range(3):
+            pool.submit(tasks.double, n).add_done_callback(tell)
+    def tell(task):
+        error = task.exception()
+        print(task.result() if error is None else error)
     atexit.register(late)
     """
-    assert printed_by(kind, script) == ["2"]
+    if earlier:
+        script += """
+    with Pool(1, backend=BACKEND) as before:
+        before.submit(tasks.double, 1)
+    """
+    lines = printed_by(kind, script)
+    if sys.version_info[:2] == (3, 12) and kind.name != "inline":
+        # That Python starts no thread any more.
+        assert [line for line in lines if "at interpreter shutdown" not in line] == []
+    else:
+        assert lines == ["0", "2", "4"]
+
+
+@every_backend
+@pytest.mark.parametrize("imported", ["threading", "workpool.pool"])
+def test_a_pool_that_comes_too_late_is_refused(kind: Kind, imported: str) -> None:
+    """Where nothing sees to its end any more, Pool says what the standard library says."""
+    script = f"""
+    import atexit
+    def late():  # is called after all that is registered later: also what ends our pools
+        from workpool import Pool
+        try:
+            Pool(1, backend={kind.name!r})
+        except RuntimeError as error:
+            print(error)
+    atexit.register(late)
+    import {imported}
+    """
+    done = run("-c", dedent(script))
+    assert (done.returncode, done.stderr) == (0, "")
+    assert done.stdout == "cannot schedule new futures after interpreter shutdown\n"
 
 
 @every_backend

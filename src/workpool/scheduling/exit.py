@@ -1,7 +1,8 @@
 """The end of the interpreter, and forks: what happens to pools that are still open.
 
 At exit every pool runs what it has accepted and then ends, as in
-``concurrent.futures``; a program that ends because of Ctrl-C ends at once. In a
+``concurrent.futures``; a program that ends because of Ctrl-C ends at once. So does one
+that is made then, by a function that was registered with ``atexit``. In a
 forked child every pool that came along is unusable and says so, and every task
 that was open there fails with the reason: its workers stayed in the parent.
 """
@@ -12,6 +13,7 @@ import atexit
 import os
 import sys
 import threading
+from contextlib import suppress
 from typing import TYPE_CHECKING
 
 from workpool._compat import RLock
@@ -27,18 +29,24 @@ __all__ = ["at_the_very_end", "forget", "remember"]
 _lock = RLock()  # guards _open; a finalizer in the middle of that may make or end a pool
 _open: set[Scheduler] = set()  # a pool that was let go still runs what it has queued
 _hooked = False
+# Whether nothing will be called any more that sees to pools: it is too late to make one.
+_over: bool = getattr(threading, "_SHUTTING_DOWN", False)
 # Called after what the program has registered with atexit since it imported Pool.
 at_the_very_end: list[Callable[[], object]] = []
 
 
 def remember(scheduler: Scheduler) -> None:
-    """See a pool to its end at exit, and have it refuse work in a forked child."""
+    """See a pool to its end at exit, and have it refuse work in a forked child; a RuntimeError if that is over."""
     global _hooked  # noqa: PLW0603 - once in each process
     with _lock:
+        if _over:
+            message = "cannot schedule new futures after interpreter shutdown"
+            raise RuntimeError(message)
         if not _hooked:
             # Before the interpreter waits for threads that are not daemons, and while
             # threads can still work: where concurrent.futures has its own hook.
-            getattr(threading, "_register_atexit", atexit.register)(_finish_all)
+            with suppress(RuntimeError):  # that is over; `_finish` is to come
+                getattr(threading, "_register_atexit", atexit.register)(_finish_all)
             if hasattr(os, "register_at_fork"):
                 os.register_at_fork(before=_hold, after_in_parent=_let_go, after_in_child=_orphaned)
             _hooked = True
@@ -52,8 +60,14 @@ def forget(scheduler: Scheduler) -> None:
 
 
 def _finish() -> None:
-    for call in at_the_very_end:
-        call()
+    global _over  # noqa: PLW0603 - once in each process
+    with _lock:
+        _over = True
+    try:
+        _finish_all()  # those that were made since
+    finally:
+        for call in at_the_very_end:
+            call()
 
 
 atexit.register(_finish)
