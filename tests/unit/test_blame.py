@@ -12,6 +12,7 @@ from tests.support import tasks
 from tests.support.gates import DEADLINE
 from workpool import Counter, NotPicklable, Pool, Task
 from workpool.errors import brief
+from workpool.ipc import pickling
 
 
 @pytest.fixture
@@ -135,3 +136,71 @@ def test_long_errors_are_cut() -> None:
     assert text.startswith("ValueError: xxx")
     assert text.endswith("... (100000 characters)")
     assert len(text) < 5_000
+
+
+class Holding(Exception):
+    """An error that keeps what it needed."""
+
+    def __init__(self, text: str) -> None:
+        super().__init__(text)
+        self.cache = {"lock": lock()}
+
+
+class TwoParts(Exception):
+    """An error that is not made of its arguments alone."""
+
+    def __init__(self, first: int, second: int) -> None:
+        super().__init__(first + second)
+
+
+class Family(ExceptionGroup[Exception]):
+    """A group of a class of its own, which takes something along."""
+
+    kept: object = None
+
+
+def there_and_back(error: BaseException) -> Any:
+    """Send an error as a task's."""
+    return pickling.load_error(pickling.dump_error(error, "task 7 (resize)"))
+
+
+@pytest.mark.parametrize(
+    ("error", "path"),
+    [
+        (Holding("full"), "cache['lock']"),
+        (ValueError("full", lock()), "args[1]"),
+    ],
+)
+def test_an_errors_part_that_cannot_travel_is_named(error: Exception, path: str) -> None:
+    """By its place in the attributes or the arguments of the error; the way out is not about something else."""
+    back = there_and_back(error)
+    assert isinstance(back, NotPicklable)
+    assert (back.part, back.path) == ("exception", path)
+    assert f"task 7 (resize) raised {type(error).__module__}.{type(error).__name__}" in str(back)
+    assert f"it holds a lock at error.{path}" in str(back)
+    assert "Raise an error whose arguments can be pickled" not in str(back)
+
+
+@pytest.mark.parametrize("kind", [ExceptionGroup, Family])
+def test_one_member_that_cannot_travel_costs_a_group_no_other(kind: Any) -> None:
+    """In its place is a NotPicklable; class, message, order and notes of the group are as they were."""
+    inner = ExceptionGroup[Exception]("inner", [Holding("deep"), KeyError(2)])
+    group = kind("outer", [ValueError(1), Holding("full"), TwoParts(1, 2), inner])
+    group.add_note("noted")
+    back = there_and_back(group)
+    assert (type(back), back.message, back.__notes__) == (kind, "outer", ["noted"])
+    first, second, third, deep = back.exceptions
+    assert repr(first) == "ValueError(1)"
+    assert (type(second), second.path) == (NotPicklable, "cache['lock']")
+    assert (type(third), third.args) == (TwoParts, (3,))
+    assert [type(error) for error in deep.exceptions] == [NotPicklable, KeyError]
+
+
+def test_a_group_whose_own_part_cannot_travel_is_a_plain_one() -> None:
+    """Its members travel, and its notes; what it is itself stays behind."""
+    group = Family("outer", [ValueError(1)])
+    group.kept = lock()
+    group.add_note("noted")
+    back = there_and_back(group)
+    assert (type(back), back.message, back.__notes__) == (ExceptionGroup, "outer", ["noted"])
+    assert repr(back.exceptions[0]) == "ValueError(1)"

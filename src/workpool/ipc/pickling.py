@@ -28,6 +28,8 @@ if TYPE_CHECKING:
 
 __all__ = [
     "A_PROCESS",
+    "WHOLE",
+    "Apart",
     "dump_call",
     "dump_error",
     "dump_item",
@@ -242,25 +244,16 @@ def dump_error(error: BaseException, task: str) -> bytes:
         text = _shorten("".join(traceback.format_exception(type(error), error, trace_of(error))))
     except BaseException:  # user code of all kinds
         text = f"{type(error).__name__} (its traceback could not be formatted)"
-    for travels in (_as_it_is, _taken_apart):
+    for whole in WHOLE:
         try:
-            data = pickle.dumps(text, PROTOCOL) + dumps(travels(error))
+            data = pickle.dumps(text, PROTOCOL) + dumps(whole(error))
             load_error(data)
         except BaseException:  # noqa: S112 - user code of all kinds; the next way is tried
             continue
         return data
-    from workpool.errors import NotPicklable, brief
+    from workpool.ipc.stand_ins import dump_in_place_of
 
-    try:
-        what = f"{type(error).__module__}.{brief(error)}"
-    except BaseException:  # its metaclass may be anything
-        what = "an error without a name"
-    stand_in = NotPicklable(
-        f"{task} raised {what} - which cannot be pickled and stays in its "
-        "worker; its traceback is the cause. Raise an error whose arguments can be pickled.",
-        part="exception",
-    )
-    return pickle.dumps(text, PROTOCOL) + pickle.dumps(stand_in, PROTOCOL)
+    return pickle.dumps(text, PROTOCOL) + dump_in_place_of(error, task)
 
 
 def _shorten(text: str) -> str:
@@ -311,19 +304,24 @@ def _as_it_is(error: BaseException) -> Any:
     return error
 
 
-class _Apart:
+class Apart:
     """Pickles as a call of :func:`_rebuild`: for errors whose own ``__init__`` wants other arguments."""
 
-    def __init__(self, error: BaseException) -> None:
-        self._error = error
+    def __init__(
+        self, kind: type[BaseException], args: tuple[Any, ...], state: dict[str, Any]
+    ) -> None:
+        self._parts = kind, args, state
 
     def __reduce__(self) -> tuple[Any, ...]:
-        error = self._error
-        return _rebuild, (type(error), error.args, dict(error.__dict__))
+        return _rebuild, self._parts
 
 
 def _taken_apart(error: BaseException) -> Any:
-    return _Apart(error)
+    return Apart(type(error), error.args, dict(error.__dict__))
+
+
+# Ways in which an error travels as what it is.
+WHOLE: tuple[Callable[[BaseException], Any], ...] = (_as_it_is, _taken_apart)
 
 
 def _rebuild(
