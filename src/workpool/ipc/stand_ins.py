@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import pickle
 from types import SimpleNamespace
-from typing import Any
+from typing import Any, cast
 
 from workpool.errors import NotPicklable, brief
 from workpool.ipc import pickling
@@ -43,7 +43,7 @@ def _is_group(error: object) -> bool:
 def _regrouped(group: Any, task: str) -> list[pickling.Apart]:
     """Give a group of what travels in its members' places: of the same class, or without what is its class's own."""
     args = group.message, [_that_travels(member, task) for member in group.exceptions]
-    kind: Any = type(group)
+    kind = cast("type[BaseException]", type(group))
     state: dict[str, Any] = group.__dict__.copy()
     notes = {name: value for name, value in state.items() if name == "__notes__"}
     return [
