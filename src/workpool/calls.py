@@ -71,7 +71,12 @@ class Calls(Maps, Grouping):
         task._call = (fn, args, kwargs or _NO_KWARGS)
         task._terms = terms = self._terms
         if self._pack is not None:
-            self._pack(task)
+            try:
+                self._pack(task)
+            except ImportError:
+                # By a finalizer at the very end of the program: nothing can be loaded any more.
+                self._scheduler.refuse_if_closed()
+                raise
         self._scheduler.submit(task, timeout=terms.queue_timeout)
         try:
             return task

@@ -194,7 +194,7 @@ class Maps:
         fn : callable
             Called with one item of each iterable.
         *iterables : iterable
-            The shortest one ends the map, as in :func:`map`.
+            The shortest one ends the map, as in :func:`map`. Without any there are no results.
         timeout : float or None, seconds
             A result that is not there so long after the call to ``map`` raises
             ``TimeoutError`` and cancels the rest.
@@ -236,13 +236,10 @@ class Maps:
         PoolClosed
             The pool is shut down.
         """
-        if not iterables:
-            message = "map() needs at least one iterable of items"
-            raise TypeError(message)
         if len(iterables) == 1:
             return self._map(fn, iterables[0], star=False, total=_length(iterables[0]), **how)
         lengths = [length for length in map(_length, iterables) if length is not None]
-        total = min(lengths) if len(lengths) == len(iterables) else None
+        total = min(lengths, default=0) if len(lengths) == len(iterables) else None
         return self._map(fn, zip(*iterables, strict=False), star=True, total=total, **how)
 
     @overload

@@ -186,6 +186,27 @@ def test_a_pool_that_comes_too_late_is_refused(kind: Kind, imported: str) -> Non
 
 
 @every_backend
+def test_a_finalizer_at_the_very_end_is_told_that_the_pool_is_closed(kind: Kind) -> None:
+    """Also when nothing can be imported any more."""
+    script = """
+    class Late:
+        def __del__(self):
+            try:
+                pool.submit(double, 1)
+            except RuntimeError as error:
+                print(type(error).__name__, error)
+            except BaseException as error:
+                print(repr(error))
+    def double(n):
+        return 2 * n
+    pool = Pool(1, backend=BACKEND)
+    pool.submit(tasks.double, 1).result(20)
+    late = Late()
+    """
+    assert printed_by(kind, script) == ["PoolClosed cannot schedule new futures after shutdown"]
+
+
+@every_backend
 def test_the_interpreter_may_end_while_workers_run(kind: Kind) -> None:
     """Running and queued tasks end first; what other threads submit meanwhile is refused, in silence."""
     script = """

@@ -256,13 +256,19 @@ def test_none_in_the_place_of_a_function(pool: Pool) -> None:
         submit(None)
 
 
-def test_a_map_needs_a_function_and_items(pool: Pool) -> None:
-    """A call without items, or with something else in the function's place, is refused where it stands."""
+def test_a_map_needs_a_function_and_what_can_be_iterated(pool: Pool) -> None:
+    """A call with something else in their places is refused where it stands."""
     call: Any = pool.map
-    with pytest.raises(TypeError, match="at least one iterable"):
-        call(abs)
     with pytest.raises(TypeError, match=r"map\(\) calls a function with each item; got 'abs'"):
         call("abs", [1])
     with pytest.raises(TypeError, match="not iterable"):
         call(abs, 3)
+    assert pool.unfinished == 0
+
+
+@pytest.mark.parametrize("chunksize", [None, 1])
+def test_a_map_of_no_iterables_is_empty(pool: Pool, chunksize: int | None) -> None:
+    """As Executor.map's is: ``map(fn, *columns)`` of a table without columns calls nothing."""
+    call: Any = pool.map
+    assert list(call(abs, chunksize=chunksize)) == []
     assert pool.unfinished == 0

@@ -179,6 +179,11 @@ class State:
             or (self.closed and not self.ledger.anything_left)
         )
 
+    def refuse_if_closed(self) -> None:
+        """Raise what ``submit`` raises where the pool takes nothing more."""
+        if self.closed or self.broken is not None:
+            raise self._refusal()
+
     def _refusal(self) -> BaseException:
         broken = self.broken
         if broken is not None:
@@ -198,8 +203,7 @@ class State:
 
     def admit(self, job: MapJob | SubmitJob, count: int) -> None:
         """Count so many more items of a map call as submitted; lock held."""
-        if self.closed or self.broken is not None:
-            raise self._refusal()
+        self.refuse_if_closed()
         job.epoch.left += count
 
     def enter_late(self) -> None:
