@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import errno
+import os
 import threading
 from collections.abc import Generator
 from typing import Any
@@ -10,8 +12,9 @@ import pytest
 
 from tests.support.gates import DEADLINE
 from tests.support.tasks import call, double
-from workpool import NotPicklable, Pool
+from workpool import NotPicklable, Pool, WorkerLost
 from workpool._compat import has_interpreters
+from workpool.backends.interpreter import worker
 from workpool.ipc import robust_lock
 
 pytestmark = pytest.mark.skipif(
@@ -79,3 +82,19 @@ def test_record_locks_are_refused(pool: Pool, monkeypatch: pytest.MonkeyPatch, k
     assert "record locks" in str(error)
     assert 'Use backend="process"' in str(error)
     assert pool.submit(double, 1).result(DEADLINE) == 2
+
+
+def test_what_cannot_be_started_is_told_of_an_interpreter(
+    pool: Pool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Where the system has no descriptor to give, it is no process that was wanted."""
+
+    def fail(*_: object, **__: object) -> None:
+        raise OSError(errno.EMFILE, os.strerror(errno.EMFILE))
+
+    monkeypatch.setattr(worker, "launch", fail)
+    error = pool.submit(double, 1).exception(DEADLINE)
+    assert isinstance(error, WorkerLost)
+    assert "could start no worker interpreter: " in str(error)
+    assert "Free threads, memory or file descriptors, and submit again." in str(error)
+    assert "process" not in str(error)

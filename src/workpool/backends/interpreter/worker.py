@@ -21,6 +21,7 @@ class InterpreterWorker(ProcessWorker):
         'Use backend="process" to end such tasks truly'
     )
     BY_FORCE = "written off"
+    KIND, NEEDS = "interpreter", "threads"
 
     def _launch(self) -> WorkerHandle:
         backend = self._backend

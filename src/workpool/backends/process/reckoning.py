@@ -37,6 +37,11 @@ __all__ = ["Reckoning"]
 class Reckoning(Feeding):
     """Accounts for a process that has ended, or never began."""
 
+    KIND, NEEDS = (
+        "process",
+        "processes",
+    )  # what a worker is, and what the system has to have for one
+
     def _next_life(self, handle: WorkerHandle) -> bool:
         """Account for a process that has ended; tell whether it should have a successor."""
         scheduler, flights = self.scheduler, self._flights
@@ -186,8 +191,8 @@ class Reckoning(Feeding):
         scheduler = self.scheduler
         unit = scheduler.stay_out(self)
         lost = WorkerLost(
-            f"{scheduler.name} could start no worker process: {error}. Free processes, memory or file descriptors, "
-            "and submit again.",
+            f"{scheduler.name} could start no worker {self.KIND}: {error}. "
+            f"Free {self.NEEDS}, memory or file descriptors, and submit again.",
             worker=self.index,
         )
         lost.__cause__ = error
