@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import subprocess
 import sys
+import threading
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -68,6 +69,7 @@ def test_shared_state_ends_with_its_interpreter(act: Callable[[Any], int]) -> No
 
 WITHOUT_STREAMS = """
 import sys
+import threading
 from workpool import Pool
 
 NAMES = "stdin __stdin__ stdout __stdout__ stderr __stderr__".split()
@@ -102,3 +104,13 @@ def test_a_stream_that_the_program_has_not_is_none_in_its_tasks(
     )
     gone = [name in {"<": (0, 1), ">": (2, 3), "2>": (4, 5)}[closed] for name in range(6)]
     assert file.read_text(encoding="utf-8") == repr([gone, gone])
+
+
+def test_no_thread_is_left_when_the_block_has_ended() -> None:
+    """The threads that interpreters live in are over: a program may count its threads, or fork."""
+    left: list[str] = []
+    for _ in range(15):  # without the wait for them, some are there yet in every other round
+        with Pool(2, backend="interpreter", name="ended") as pool:
+            list(pool.map(abs, range(4), chunksize=1))
+        left += [each.name for each in threading.enumerate() if each.name.startswith("ended-")]
+    assert left == []

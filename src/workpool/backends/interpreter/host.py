@@ -43,6 +43,7 @@ __all__ = ["WRITTEN_OFF", "InterpreterHandle", "launch"]
 
 WRITTEN_OFF = "being written off"  # a cause of death
 _ANSWER_WITHIN = 0.2  # seconds; who does not answer is held by C code
+_LAST_STEPS = 1.0  # seconds at most, for the few steps of a thread that has told of its end
 _PATH, _FDS = "__workpool_path__", "__workpool_fds__"
 # Leaves no name behind that could be taken for one of the program's __main__.
 _BEGIN = (
@@ -185,6 +186,8 @@ class InterpreterHandle(WorkerHandle):
         # Whoever asks for a stack writes to the control pipe.
         self.stacks.close()
         super().close()
+        if self.dead and self.host.cause != WRITTEN_OFF:
+            self.host.thread.join(_LAST_STEPS)
 
     def _end_lending(self) -> None:
         """Use again what the worker had when its interpreter is destroyed: one that is written off still reads it."""
