@@ -61,7 +61,7 @@ def left_locked(lock: str) -> int:
     return int(ran.stdout)
 
 
-@pytest.mark.parametrize("kind", ["_compat.Lock()", "_compat.RLock()", "make_lock()"])
+@pytest.mark.parametrize("kind", ["_compat.Lock()", "_compat.RLock()", "make_lock(Hit)"])
 def test_a_lock_is_never_left_locked(kind: str) -> None:
     """Ctrl-C, or an exception sent into a thread, may come anywhere: who comes next gets the lock."""
     assert left_locked(kind) == 0
