@@ -262,7 +262,7 @@ class Results(Generic[R_co]):
         try:
             job.pull(self._until, by=by)
         except Exception as error:
-            if not job.ended_early:
+            if not job.input_failed:
                 raise
             begin_below(error, 2)  # the frames hold the job, which holds the error
 

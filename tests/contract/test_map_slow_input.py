@@ -11,7 +11,8 @@ from itertools import count, islice
 import pytest
 
 from tests.support import tasks
-from tests.support.gates import DEADLINE, Gate, in_background
+from tests.support.backends import Kind
+from tests.support.gates import DEADLINE, Gate, in_background, stop
 from workpool import JoinTimeout, Pool
 
 both_ways = pytest.mark.parametrize("chunksize", [None, 1], ids=["chunks", "single"])
@@ -158,3 +159,26 @@ def test_an_input_that_does_not_know_its_length(
 ) -> None:
     """It is one of unknown length, as list() and others take it."""
     assert list(pool.map(tasks.double, Unsure(error), chunksize=chunksize)) == [0, 2, 4]
+
+
+@both_ways
+def test_an_input_that_raises_after_close_says_so_itself(
+    kind: Kind, gate: Gate, chunksize: int | None
+) -> None:
+    """The error goes to whoever pulls, for it is not what ended the call."""
+    pool = Pool(2, **kind.settings)
+
+    def items() -> Iterator[int]:
+        yield 1
+        stop(gate.path)
+        raise LookupError("mine")
+
+    consumer = in_background(
+        lambda: list(pool.map(tasks.double, items(), buffersize=1, chunksize=chunksize))
+    )
+    gate.arrival()
+    pool.close()
+    gate.open()
+    with pytest.raises(LookupError, match="mine"):
+        consumer.result()
+    in_background(pool.shutdown).result()

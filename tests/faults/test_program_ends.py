@@ -139,7 +139,7 @@ def test_a_pool_in_atexit_gives_a_clear_answer(kind: Kind) -> None:
 @every_backend
 @pytest.mark.parametrize("earlier", [True, False])
 def test_a_pool_that_is_left_open_in_atexit_runs_its_tasks(kind: Kind, *, earlier: bool) -> None:
-    """They are done at the very end, whether or not there was a pool before."""
+    """They are done at the very end, whether or not there was a pool before; they may have pools of their own."""
     script = """
     import atexit
     def late():
@@ -147,6 +147,7 @@ def test_a_pool_that_is_left_open_in_atexit_runs_its_tasks(kind: Kind, *, earlie
         pool = Pool(1, backend=BACKEND)
         for n in range(3):
             pool.submit(tasks.double, n).add_done_callback(tell)
+        pool.submit(tasks.run_own_pool, BACKEND, 2).add_done_callback(tell)
     def tell(task):
         error = task.exception()
         print(task.result() if error is None else error)
@@ -162,7 +163,7 @@ def test_a_pool_that_is_left_open_in_atexit_runs_its_tasks(kind: Kind, *, earlie
         # That Python starts no thread any more.
         assert [line for line in lines if "at interpreter shutdown" not in line] == []
     else:
-        assert lines == ["0", "2", "4"]
+        assert lines == ["0", "2", "4", "[0, 2]"]
 
 
 @every_backend

@@ -96,7 +96,7 @@ class Ending(Waiting):
             try:
                 self.join(None)
             except Exception as error:
-                if not any(job.ended_early for job in jobs):
+                if not any(job.input_failed for job in jobs):
                     raise
                 first = error if first is None else first
         return first

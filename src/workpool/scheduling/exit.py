@@ -61,13 +61,16 @@ def forget(scheduler: Scheduler) -> None:
 
 def _finish() -> None:
     global _over  # noqa: PLW0603 - once in each process
-    with _lock:
-        _over = True
     try:
-        _finish_all()  # those that were made since
+        _finish_all()  # those that were made since, and by their tasks
     finally:
-        for call in at_the_very_end:
-            call()
+        with _lock:
+            _over = True
+        try:
+            _finish_all()  # those that slipped in between
+        finally:
+            for call in at_the_very_end:
+                call()
 
 
 atexit.register(_finish)

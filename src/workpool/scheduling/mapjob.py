@@ -309,7 +309,6 @@ class MapJob(Pulling):
             return
         self.closed = True
         self.reason = reason
-        self.ended_early = self.ended_early or reason is not None
         if self.meter is not None:
             self.meter.end()
         undrawn = self.undrawn

@@ -41,7 +41,9 @@ class Pulling:
         self.closed: bool = False
         self.unseen = False  # nobody has its results any more
         self.reason: BaseException | None = None  # why it ended early, until the consumer is told
-        self.ended_early = False  # whether there was such a reason
+        self.input_failed = (
+            False  # whether the reason is an error of the input, which it raised to who pulled it
+        )
         self.pulled: int = 0  # items accepted
         self.settled: int = 0  # items with an outcome, or dropped
         self.consumed: int = 0  # items whose outcome was fetched
@@ -130,6 +132,7 @@ class Pulling:
                 if self.closed or self._source is None:  # and its journal with it, under our feet
                     return {}
                 self.close(error)
+                self.input_failed = True
             raise
 
     def close(self, reason: BaseException | None = None) -> None:
@@ -139,11 +142,13 @@ class Pulling:
     def cut_off(self, reason: BaseException) -> None:
         """Pull no more input, for a reason that the consumer is told when it gets there; lock held."""
         if self._source is not None:
-            self.reason, self.ended_early = reason, True
+            self.reason = reason
             self.end_of_source()
 
     def fail_input(self, error: BaseException) -> None:
         """Pull no more input, because it raised: that is no end of the results in silence; lock held."""
+        if self._source is None:
+            return  # it was cut off meanwhile, for another reason
         reason = error
         if not isinstance(error, Exception):
             # Ctrl-C, say: that is for the thread which it struck, and not for another that consumes.
@@ -152,6 +157,7 @@ class Pulling:
                 "their results were given"
             )
         self.cut_off(reason)
+        self.input_failed = True
 
     def end_of_source(self) -> None:
         """Note that all input is pulled; lock held."""

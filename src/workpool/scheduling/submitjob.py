@@ -188,7 +188,6 @@ class SubmitJob(Pulling):
             return
         self.closed = True
         self.reason = reason
-        self.ended_early = self.ended_early or reason is not None
         if self.meter is not None:
             self.meter.end()
         self.end_of_source()
