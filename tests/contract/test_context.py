@@ -245,6 +245,25 @@ def test_a_program_without_a_file_has_variables_too(kind: Kind) -> None:
 
 
 @pytest.mark.needs("pickles")
+def test_a_cell_may_be_run_again(kind: Kind) -> None:
+    """A variable that is made again is the new one in tasks, though the context still has the old ones."""
+    told = printed_by(
+        kind,
+        """
+        from contextvars import ContextVar
+
+        if __name__ == "__main__":
+            with Pool(1, backend=BACKEND, context=True) as pool:
+                for n in range(8):
+                    request = ContextVar("request")
+                    request.set(n)
+                    print(pool.submit(lambda: request.get()).result())
+        """,
+    )
+    assert told == [str(n) for n in range(8)]
+
+
+@pytest.mark.needs("pickles")
 def test_a_listed_variable_without_a_name_is_an_error(pool: Pool) -> None:
     """One that no module has cannot be found on the other side."""
     nameless: ContextVar[int] = ContextVar("nameless")

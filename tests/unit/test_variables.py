@@ -6,11 +6,13 @@ import pickle
 import sys
 import threading
 from contextvars import ContextVar
+from types import ModuleType
 from typing import Any
 
 import pytest
 
-from workpool.ipc import variables
+from workpool import NotPicklable
+from workpool.ipc import pickling, variables
 from workpool.ipc.variables import Place, found, place_of
 
 variable: ContextVar[str] = ContextVar("variable", default="unset")
@@ -59,3 +61,93 @@ def test_variables_of_long_ago_are_forgotten(monkeypatch: pytest.MonkeyPatch) ->
     for n in range(8):
         assert place_of(ContextVar[int](f"v{n}")) is None
         assert len(variables._places) <= 3
+
+
+class Watchful(ModuleType):
+    """A module that counts what it is asked for in vain."""
+
+    asked = 0
+
+    def __getattr__(self, name: str) -> Any:
+        self.asked += 1
+        raise AttributeError(name)
+
+
+@pytest.fixture
+def module(monkeypatch: pytest.MonkeyPatch) -> Watchful:
+    """Give a module that is loaded."""
+    made = Watchful("watchful")
+    monkeypatch.setitem(sys.modules, "watchful", made)
+    return made
+
+
+def test_a_variable_that_is_made_again_takes_the_place_of_the_old_one(module: Any) -> None:
+    """A cell that is run twice, a module that is loaded again: the old one is nowhere, and no code is run to see it."""
+    old = module.request = ContextVar[int]("request")
+    module.holder = threading.local  # a class, in whose attributes is looked, too
+    assert place_of(old) == Place("watchful", "request")
+    new = module.request = ContextVar[int]("request")
+    assert place_of(new) == Place("watchful", "request")
+    assert place_of(old) is None
+    del module.request
+    assert place_of(new) is place_of(old) is None
+    assert module.asked == 0
+    module.request = old
+    assert place_of(old) == Place("watchful", "request")  # as after a test that replaced it
+    module.earlier, module.request = old, new
+    assert place_of(new) == Place("watchful", "request")
+    assert place_of(old) == Place("watchful", "earlier")
+
+
+class Holder:
+    """Has a variable as an attribute."""
+
+    def __init__(self, held: ContextVar[Any]) -> None:
+        self.held = held
+
+
+def test_an_attribute_that_is_made_again_is_the_new_one(module: Any) -> None:
+    """Also one of an object, or of a class, that a module has."""
+    holders: list[Any] = [
+        Holder(ContextVar("held")),
+        type("Kept", (), {"held": ContextVar("held")}),
+    ]
+    for holder in holders:
+        module.holder = holder
+        old = holder.held
+        assert place_of(old) == place_of(old) == Place("watchful", "holder.held")
+        holder.held = ContextVar[int]("held")
+        assert place_of(holder.held) == Place("watchful", "holder.held")
+        assert place_of(old) is None
+        module.holder = None
+        assert place_of(holder.held) is None
+
+
+def test_what_is_not_found_is_looked_for_once(monkeypatch: pytest.MonkeyPatch, module: Any) -> None:
+    """One that is nowhere, or no longer there, costs a search when a module was loaded, and not at each call."""
+    searched: list[ContextVar[Any]] = []
+    search = variables._search
+
+    def counting(wanted: ContextVar[Any]) -> Place | None:
+        searched.append(wanted)
+        return search(wanted)
+
+    monkeypatch.setattr(variables, "_search", counting)
+    gone = module.request = ContextVar[int]("request")
+    assert place_of(gone) == place_of(gone) == Place("watchful", "request")
+    assert searched == [gone]
+    module.request = None
+    assert [place_of(gone) for _ in range(3)] == [None] * 3
+    assert searched == [gone] * 2
+    monkeypatch.setitem(sys.modules, "watchful_too", ModuleType("watchful_too"))
+    assert place_of(gone) is None
+    assert searched == [gone] * 3
+
+
+def test_a_variable_that_is_nowhere_says_so(module: Any) -> None:
+    """Something that still refers to the old one cannot take it along as the new one."""
+    old = module.request = ContextVar[int]("request")
+    assert pickle.loads(pickling.dumps(old)) is old
+    module.request = ContextVar("request")
+    with pytest.raises(NotPicklable, match="'request' cannot go to a worker: it is no global"):
+        pickling.dumps(old)

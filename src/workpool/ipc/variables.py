@@ -5,7 +5,8 @@ or an attribute of one. So they travel as that name, and over there it is the va
 
 A worker may not have what ``__main__`` has here: the program is a notebook, or defines the variable under its
 guard. Such a variable is made there, once for each place, so that a function which reads it and the
-context that sets it mean the same one.
+context that sets it mean the same one. What leads to it here need not do so for ever: a cell that is run
+again, or a module that is loaded again, has a new variable in the place of the old one.
 """
 
 from __future__ import annotations
@@ -38,21 +39,31 @@ class Place(NamedTuple):
     default: bytes | None = None  # its pickle, if it has one
 
 
-# By variable, with the number of modules that were loaded then. A ContextVar takes no weak
-# reference: so that those of long ago are not held for ever, all are forgotten now and then.
-_places: dict[ContextVar[Any], tuple[int, Place | None]] = {}
+# By variable: the place where it was last, and the number of modules that were loaded when it was looked
+# for in vain since. A ContextVar takes no weak reference: so that those of long ago are not held for
+# ever, all are forgotten now and then.
+_places: dict[ContextVar[Any], tuple[Place | None, int]] = {}
+_FOUND = -1  # in the place of that number
 _made: dict[Place, ContextVar[Any]] = {}  # here, for a program whose __main__ is not
 
 
 def place_of(variable: ContextVar[Any]) -> Place | None:
     """Find module and attribute under which a variable is known; None if there are none."""
+    last, searched = _places.get(variable, (None, _FOUND))
     loaded = len(sys.modules)
-    known = _places.get(variable)
-    if known is None or (known[1] is None and known[0] != loaded):
-        if len(_places) >= _MOST_PLACES:
-            _places.clear()
-        known = _places[variable] = loaded, _search(variable)
-    return known[1]
+    if last is not None and _leads_to(last, variable):
+        place: Place | None = last
+        if searched == _FOUND:
+            return place
+    elif searched == loaded:
+        return None
+    else:
+        place = _search(variable)
+    if len(_places) >= _MOST_PLACES:
+        _places.clear()
+    # One that is nowhere may be where it was again one day: a test had replaced it, say.
+    _places[variable] = (last, loaded) if place is None else (place, _FOUND)
+    return place
 
 
 def found(place: Place) -> ContextVar[Any]:
@@ -104,6 +115,15 @@ def _search(variable: ContextVar[Any]) -> Place | None:
                 if each is variable:
                     return _placed(name, f"{attribute}.{deeper}", variable)
     return None
+
+
+def _leads_to(place: Place, variable: ContextVar[Any]) -> bool:
+    """Tell whether this very variable is there still, without asking what is on the way for its attributes."""
+    value: object = sys.modules.get(place.module)
+    for step in place.attribute.split("."):
+        inner = vars(value) if _is_module(value) else dict_of(value)
+        value = inner.get(step) if inner else None
+    return value is variable
 
 
 def _placed(module: str, attribute: str, variable: ContextVar[Any]) -> Place:
