@@ -264,6 +264,31 @@ def test_a_cell_may_be_run_again(kind: Kind) -> None:
 
 
 @pytest.mark.needs("pickles")
+def test_a_variable_that_its_worker_lacks_comes_back(kind: Kind) -> None:
+    """As a result, and in the error that it has no value; and it goes on to a pool of the worker's."""
+    told = printed_by(
+        kind,
+        """
+        from contextvars import ContextVar
+
+        if __name__ == "__main__":
+            request = ContextVar("request")
+
+            def onwards():
+                with Pool(1, backend="process") as inner:
+                    return inner.submit(lambda: request.get("unset")).result()
+
+            with Pool(1, backend=BACKEND) as pool:
+                print(pool.submit(lambda: request).result() is request)
+                error = pool.submit(lambda: request.get()).exception()
+                print(type(error).__name__, error.args[0] is request)
+                print(pool.submit(onwards).result())
+        """,
+    )
+    assert told == ["True", "LookupError True", "unset"]
+
+
+@pytest.mark.needs("pickles")
 def test_a_listed_variable_without_a_name_is_an_error(pool: Pool) -> None:
     """One that no module has cannot be found on the other side."""
     nameless: ContextVar[int] = ContextVar("nameless")

@@ -24,6 +24,7 @@ def anew(monkeypatch: pytest.MonkeyPatch) -> None:
     """Have nothing found or made yet."""
     monkeypatch.setattr(variables, "_places", {})
     monkeypatch.setattr(variables, "_made", {})
+    monkeypatch.setattr(variables, "_made_for", {})
 
 
 def test_what_the_program_imports_is_that_modules(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -142,6 +143,18 @@ def test_what_is_not_found_is_looked_for_once(monkeypatch: pytest.MonkeyPatch, m
     monkeypatch.setitem(sys.modules, "watchful_too", ModuleType("watchful_too"))
     assert place_of(gone) is None
     assert searched == [gone] * 3
+
+
+def test_a_variable_that_was_made_here_can_leave_again() -> None:
+    """As a result, in an error, or to a pool of the worker: as the one it stands for."""
+    place = Place("__main__", "of_a_notebook", "of_a_notebook", pickle.dumps(["x"]))
+    made = found(place)
+    assert place_of(made) == place
+    assert pickle.loads(pickling.dumps(made)) is made
+    for n in range(3):  # also when those of long ago are forgotten
+        place_of(ContextVar[int](f"v{n}"))
+    variables._places.clear()
+    assert place_of(made) == place
 
 
 def test_a_variable_that_is_nowhere_says_so(module: Any) -> None:

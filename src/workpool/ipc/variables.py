@@ -45,14 +45,19 @@ class Place(NamedTuple):
 _places: dict[ContextVar[Any], tuple[Place | None, int]] = {}
 _FOUND = -1  # in the place of that number
 _made: dict[Place, ContextVar[Any]] = {}  # here, for a program whose __main__ is not
+# The same the other way round: no module has them here.
+_made_for: dict[ContextVar[Any], Place] = {}
 
 
 def place_of(variable: ContextVar[Any]) -> Place | None:
     """Find module and attribute under which a variable is known; None if there are none."""
+    place = _made_for.get(variable)
+    if place is not None:
+        return place
     last, searched = _places.get(variable, (None, _FOUND))
     loaded = len(sys.modules)
     if last is not None and _leads_to(last, variable):
-        place: Place | None = last
+        place = last
         if searched == _FOUND:
             return place
     elif searched == loaded:
@@ -79,8 +84,12 @@ def found(place: Place) -> ContextVar[Any]:
         if place.module != _MAIN:
             raise
         default = {} if place.default is None else {"default": pickle.loads(place.default)}
+        new = ContextVar[Any](place.name, **default)
+        _made_for[new] = place  # first: whoever has it may send it on
         # In one step: who comes second has the first one's.
-        variable = _made.setdefault(place, ContextVar(place.name, **default))
+        variable = _made.setdefault(place, new)
+        if variable is not new:
+            del _made_for[new]
     return variable
 
 
