@@ -5,6 +5,7 @@ from __future__ import annotations
 import pickle
 import sys
 import threading
+from collections.abc import Callable
 from contextvars import ContextVar
 from types import ModuleType
 from typing import Any
@@ -155,6 +156,49 @@ def test_a_variable_that_was_made_here_can_leave_again() -> None:
         place_of(ContextVar[int](f"v{n}"))
     variables._places.clear()
     assert place_of(made) == place
+
+
+def test_a_default_may_refer_to_its_variable(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The default goes along once: what refers to the variable inside of it refers to one without it."""
+    own: ContextVar[Callable[[], Any]] = ContextVar("own", default=lambda: own)
+    dumped: list[object] = []
+    dumps = pickling.dumps
+
+    def counting(value: object) -> bytes:
+        dumped.append(value)
+        return dumps(value)
+
+    monkeypatch.setattr(pickling, "dumps", counting)
+    monkeypatch.setattr(MAIN, "mine", own, raising=False)
+    place = place_of(own)
+    assert dumped == [own.get()]
+    assert place is not None
+    assert place.default is not None
+    monkeypatch.delattr(MAIN, "mine")
+    made = found(place)
+    inner = made.get()()
+    assert inner is not made
+    assert place_of(inner) == place._replace(default=None)
+
+
+def test_no_other_thread_sees_a_place_without_its_default(monkeypatch: pytest.MonkeyPatch) -> None:
+    """While the default is pickled, who asks elsewhere gets the whole place."""
+    own: ContextVar[str] = ContextVar("own", default="mine")
+    monkeypatch.setattr(MAIN, "mine", own, raising=False)
+    seen: list[Place | None] = []
+    dumps = pickling.dumps
+
+    def asked_meanwhile(value: object) -> bytes:
+        if threading.current_thread() is threading.main_thread():
+            other = threading.Thread(target=lambda: seen.append(place_of(own)))
+            other.start()
+            other.join(10)
+        return dumps(value)
+
+    monkeypatch.setattr(pickling, "dumps", asked_meanwhile)
+    assert [place_of(own)] == seen
+    assert seen[0] is not None
+    assert seen[0].default is not None
 
 
 def test_a_variable_that_is_nowhere_says_so(module: Any) -> None:

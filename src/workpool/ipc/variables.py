@@ -14,6 +14,7 @@ from __future__ import annotations
 import importlib
 import pickle
 import sys
+import threading
 from contextlib import suppress
 from contextvars import Context, ContextVar
 from operator import attrgetter
@@ -49,9 +50,19 @@ _made: dict[Place, ContextVar[Any]] = {}  # here, for a program whose __main__ i
 _made_for: dict[ContextVar[Any], Place] = {}
 
 
+class _BeingPlaced(threading.local):
+    """The variables whose defaults this thread is just pickling, and their places without these."""
+
+    def __init__(self) -> None:
+        self.places: dict[ContextVar[Any], Place] = {}
+
+
+_being_placed = _BeingPlaced()
+
+
 def place_of(variable: ContextVar[Any]) -> Place | None:
     """Find module and attribute under which a variable is known; None if there are none."""
-    place = _made_for.get(variable)
+    place = _made_for.get(variable) or _being_placed.places.get(variable)
     if place is not None:
         return place
     last, searched = _places.get(variable, (None, _FOUND))
@@ -138,11 +149,16 @@ def _leads_to(place: Place, variable: ContextVar[Any]) -> bool:
 def _placed(module: str, attribute: str, variable: ContextVar[Any]) -> Place:
     if module != _MAIN:
         return Place(module, attribute)
-    default: bytes | None = None
-    # Where it has none, LookupError; else it may be anything, and refuse to be pickled.
-    with suppress(Exception):
-        default = pickling.dumps(Context().run(variable.get))
-    return Place(module, attribute, variable.name, default)
+    place = Place(module, attribute, variable.name)
+    # A default that refers to the variable refers to one without it: else it would hold itself, as often as it could.
+    _being_placed.places[variable] = place
+    try:
+        # Where it has none, LookupError; else it may be anything, and refuse to be pickled.
+        with suppress(Exception):
+            place = place._replace(default=pickling.dumps(Context().run(variable.get)))
+    finally:
+        del _being_placed.places[variable]
+    return place
 
 
 def dict_of(value: object) -> Any:
