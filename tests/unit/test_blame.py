@@ -12,7 +12,7 @@ from tests.support import tasks
 from tests.support.gates import DEADLINE
 from workpool import Counter, NotPicklable, Pool, Task
 from workpool.errors import brief
-from workpool.ipc import pickling
+from workpool.ipc import blaming, pickling
 
 
 @pytest.fixture
@@ -59,6 +59,58 @@ def test_the_way_to_what_cannot_travel_is_shown(pool: Pool, value: Any, path: st
     assert isinstance(error, NotPicklable)
     assert f"holds a lock at {path}: " in str(error)
     assert (error.part, error.path) == ("argument", path)
+
+
+class Node:
+    """Knows by what it is held, as in a tree."""
+
+    def __init__(self, parent: object) -> None:
+        self.parent = parent
+
+
+def looped() -> dict[str, Any]:
+    made: dict[str, Any] = {}
+    made["self"] = made
+    return made
+
+
+def tree() -> dict[str, Any]:
+    root: dict[str, Any] = {}
+    child = root["child"] = Node(root)
+    root["children"] = [child, Node(child)]
+    return root
+
+
+@pytest.mark.parametrize("make", [looped, tree])
+def test_what_leads_back_is_not_to_blame(pool: Pool, make: Callable[[], dict[str, Any]]) -> None:
+    """Where things hold each other, the path to the one at fault is that without loops."""
+    value = make()
+    value["last"] = lock()
+    error = pool.submit(tasks.echo, value).exception(DEADLINE)
+    assert isinstance(error, NotPicklable)
+    assert "holds a lock at ['last']: " in str(error)
+    assert error.path == "['last']"
+
+
+def test_a_search_among_many_that_lead_back_ends(
+    pool: Pool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Each of them is tried with all that it leads to, so after some the search is given up."""
+    tried: list[object] = []
+    can_pickle = blaming.can_pickle
+
+    def counting(value: object) -> bool:
+        tried.append(value)
+        return can_pickle(value)
+
+    monkeypatch.setattr(blaming, "can_pickle", counting)
+    root: dict[str, Any] = {}
+    root["children"] = [Node(root) for _ in range(1000)]
+    root["last"] = lock()
+    error = pool.submit(tasks.echo, root).exception(DEADLINE)
+    assert isinstance(error, NotPicklable)
+    assert error.path == "['children']"
+    assert len(tried) < 200
 
 
 def test_long_keys_are_cut(pool: Pool) -> None:
@@ -179,6 +231,30 @@ def test_an_errors_part_that_cannot_travel_is_named(error: Exception, path: str)
     assert f"task 7 (resize) raised {type(error).__module__}.{type(error).__name__}" in str(back)
     assert f"it holds a lock at error.{path}" in str(back)
     assert "Raise an error whose arguments can be pickled" not in str(back)
+
+
+def test_an_error_that_holds_itself_says_what_else_it_holds() -> None:
+    """It holds itself as an attribute, in its arguments, and in something that it holds."""
+    error: Any = ValueError("x")
+    error.itself = error
+    error.args = (error, "x")
+    error.child = Node(error)
+    error.last = lock()
+    back = there_and_back(error)
+    assert isinstance(back, NotPicklable)
+    assert "it holds a lock at error.last;" in str(back)
+    assert back.path == "last"
+
+
+def test_an_error_whose_only_fault_is_that_it_holds_itself_is_named() -> None:
+    """Nothing in it is to blame."""
+    error: Any = ValueError("x")
+    error.args = (error,)
+    back = there_and_back(error)
+    assert isinstance(back, NotPicklable)
+    assert "raised builtins.ValueError" in str(back)
+    assert "it holds" not in str(back)
+    assert back.path == ""
 
 
 @pytest.mark.parametrize("kind", [ExceptionGroup, Family])

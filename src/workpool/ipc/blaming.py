@@ -17,6 +17,8 @@ from workpool.ipc import pickling
 __all__ = ["blame", "can_pickle", "locate", "parameter"]
 
 _MOST_LOOKED_AT = 2_000  # objects, in the search for the one at fault
+_A_DEAD_END = 40  # of these, for each that was found to be unable only by what it is held by
+_DEEPEST = 50
 _LONGEST_KEY = 100  # characters of a key that are shown
 
 _WAY_OUT = {
@@ -81,23 +83,39 @@ def can_pickle(value: Any) -> bool:
     return True
 
 
-def locate(value: Any) -> tuple[str, Any]:
-    """Find the innermost object that cannot be pickled, and the path to it."""
-    path = ""
-    budget = _MOST_LOOKED_AT
-    while not _refuses(value):
+def locate(value: Any, *holders: object) -> tuple[str, Any]:
+    """Find the innermost object that cannot be pickled, and the path to it; it is none of these holders."""
+    path, culprit = _Search(holders).culprit_in(value, "", 0) or ("", value)
+    return path.lstrip("."), culprit
+
+
+class _Search:
+    """One search for who is to blame, which looks nowhere twice: things may hold each other."""
+
+    def __init__(self, holders: Iterable[object]) -> None:
+        self._passed = {id(each): each for each in holders}
+        self._left = _MOST_LOOKED_AT
+
+    def culprit_in(self, value: Any, path: str, depth: int) -> tuple[str, Any] | None:
+        """Give the one at fault in what cannot be pickled; None if it only leads back to where the search was."""
+        if depth > _DEEPEST or _refuses(value):
+            return path, value
+        self._passed[id(value)] = value
+        leads_back = False
         for step, inner in _parts_of(value):
-            budget -= 1
-            if budget <= 0:
+            if id(inner) in self._passed:
+                leads_back = True
+                continue
+            self._left -= 1
+            if self._left <= 0:
                 return path, value
             if not can_pickle(inner):
-                path, value = path + step, inner
-                break
-        else:
-            return path.lstrip("."), value
-        if path.count(".") + path.count("[") > 50:
-            break
-    return path.lstrip("."), value
+                culprit = self.culprit_in(inner, path + step, depth + 1)
+                if culprit is not None:
+                    return culprit
+                leads_back = True
+                self._left -= _A_DEAD_END
+        return None if leads_back else (path, value)
 
 
 def _refuses(value: Any) -> bool:

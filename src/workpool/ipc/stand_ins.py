@@ -68,7 +68,7 @@ def _stand_in(error: BaseException, task: str) -> NotPicklable:
     path, where = "", ""
     way_out = "Raise an error whose arguments can be pickled."
     try:
-        path, culprit = locate(SimpleNamespace(**{**vars(error), "args": error.args}))
+        path, culprit = locate(SimpleNamespace(**{**vars(error), "args": error.args}), error)
         if path:
             where = f": it holds a {type(culprit).__qualname__} at error.{path}"
             way_out = "Raise an error that holds nothing but what can be pickled."
