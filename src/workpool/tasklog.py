@@ -97,11 +97,15 @@ def take_levels(known: dict[str, int]) -> None:
 
 
 def _pack(record: logging.LogRecord) -> bytes:
-    """Pickle a record: its message made, its traceback as text, what cannot travel as its repr."""
+    """Pickle a record: its message made, its traceback as text, what cannot travel as its repr.
+
+    This is in the middle of a task's call, as a handler's ``emit`` is. What is no Exception goes through,
+    as it does there: it may be what a signal's handler raises to end the task.
+    """
     plain = dict(record.__dict__)
     try:
         plain["msg"] = record.getMessage()
-    except BaseException:
+    except Exception:
         # As in a handler: the fault of the call that logs, told and not raised.
         plain["msg"] = f"{record.msg!r} with arguments {record.args!r} cannot be formatted"
         plain["exc_info"] = sys.exc_info()
@@ -113,15 +117,15 @@ def _pack(record: logging.LogRecord) -> bytes:
     plain["exc_info"] = None
     try:
         return pickle.dumps(plain, 5)
-    except BaseException:  # user code of all kinds, here and below
+    except Exception:
         return pickle.dumps({name: _travels(value) for name, value in plain.items()}, 5)
 
 
 def _travels(value: object) -> object:
     try:
         pickle.loads(pickle.dumps(value, 5))
-    except BaseException:
-        with suppress(BaseException):
+    except Exception:
+        with suppress(Exception):
             return repr(value)
         return f"<{type(value).__qualname__}>"
     return value

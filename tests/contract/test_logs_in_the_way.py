@@ -85,13 +85,19 @@ class Leaves:
 
 
 class Stays:
-    """Cannot be pickled, in the worst way."""
+    """Cannot be pickled, and does not say what it is."""
+
+    error: type[BaseException] = ZeroDivisionError
 
     def __reduce__(self) -> tuple[Any, ...]:
-        raise SystemExit(3)
+        raise self.error(3)
 
     def __repr__(self) -> str:
-        raise SystemExit(4)
+        raise self.error(4)
+
+
+class StaysInTheWorstWay(Stays):
+    error = SystemExit
 
 
 def say_with(kind: type[object]) -> int:
@@ -112,10 +118,22 @@ def test_a_record_that_cannot_be_unpickled_costs_only_itself(
 
 @pytest.mark.needs("pickles")
 def test_a_record_that_cannot_be_pickled_costs_nothing(make_pool: MakePool, kept: Kept) -> None:
-    """Whatever its pickling raises: it comes, with that part as text."""
+    """It comes, with that part as text."""
     pool = make_pool(1, logs=True)
     assert pool.submit(say_with, Stays).result(DEADLINE) == 1
     assert [(r.getMessage(), r.__dict__["held"]) for r in kept.records] == [("worn!", "<Stays>")]
+
+
+@pytest.mark.needs("pickles")
+def test_a_record_whose_pickling_exits_fails_its_task_alone(
+    make_pool: MakePool, kept: Kept
+) -> None:
+    """A signal's handler may have raised that as well: it comes out where the task logs, and the pool goes on."""
+    pool = make_pool(1, logs=True)
+    with pytest.raises(SystemExit, match="3"):
+        pool.submit(say_with, StaysInTheWorstWay).result(DEADLINE)
+    assert pool.submit(say, "b").result(DEADLINE) == 1
+    assert kept.told() == ["b!"]
 
 
 def test_records_are_named_again_after_somebodys_factory(make_pool: MakePool, kept: Kept) -> None:

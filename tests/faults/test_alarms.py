@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import concurrent.futures
+import logging
 import signal
 from collections.abc import Callable, Generator
 from time import monotonic
@@ -105,3 +106,59 @@ def test_the_end_of_a_pool_can_be_waited_for_again(
         assert not task.done()
     in_background(pool.shutdown).result()
     assert task.result(DEADLINE) == 1
+
+
+class Stop(BaseException):
+    """Raised by the alarm of a task, which is not to be taken for a fault of what runs then."""
+
+
+class RingsAsText:
+    def __str__(self) -> str:
+        signal.raise_signal(signal.SIGALRM)
+        return "text"
+
+
+class _Text:
+    def __str__(self) -> str:
+        return "text"
+
+
+class RingsInPickle(_Text):
+    def __reduce__(self) -> str:
+        signal.raise_signal(signal.SIGALRM)
+        return "RingsInPickle"
+
+
+class RingsAsRepr(_Text):
+    def __reduce__(self) -> NoReturn:
+        raise NotImplementedError
+
+    def __repr__(self) -> str:
+        signal.raise_signal(signal.SIGALRM)
+        return "text"
+
+
+def _log_until_it_rings(kind: type[object]) -> str:
+    def ring(*_: object) -> NoReturn:
+        raise Stop
+
+    before = signal.signal(signal.SIGALRM, ring)
+    try:
+        logging.getLogger("tests.alarms").warning("%s", kind(), extra={"held": kind()})
+    except Stop:
+        return "stopped"
+    finally:
+        signal.signal(signal.SIGALRM, before)
+    return "the alarm was lost"
+
+
+@pytest.mark.parametrize("kind", [RingsAsText, RingsInPickle, RingsAsRepr])
+def test_an_alarm_ends_a_call_that_logs(
+    kind: type[object], made: list[Pool], caplog: pytest.LogCaptureFixture
+) -> None:
+    """It rings in a worker while a record is made ready to travel: it is raised in the task, and nothing is logged."""
+    pool = Pool(1, backend="process", logs=True)
+    made.append(pool)
+    assert pool.submit(_log_until_it_rings, kind).result(DEADLINE) == "stopped"
+    assert pool.submit(tasks.double, 1).result(DEADLINE) == 2
+    assert not caplog.records
