@@ -38,6 +38,7 @@ __all__ = [
     "deaf_to_ctrl_c",
     "is_ctrl_c",
     "is_heard",
+    "is_strike",
     "loudly",
     "ring_again",
 ]
@@ -216,6 +217,12 @@ def is_ctrl_c(error: BaseException) -> bool:
 def is_heard(error: BaseException) -> bool:
     """Tell whether an error in a callback is a Ctrl-C, or what another signal's handler raised in it."""
     return is_ctrl_c(error) or any(step.raised is error for step in _steps)
+
+
+def is_strike(error: BaseException) -> bool:
+    """Tell whether an error in user code has come from outside (`is_heard`, or a `Target`): no fault of that code."""
+    target = mine.target
+    return (target is not None and target.was_sent(error)) or is_heard(error)
 
 
 def ring_again(error: BaseException) -> None:

@@ -17,6 +17,7 @@ import threading
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from workpool._compat import Lock, across_forks
+from workpool.calm import is_strike
 from workpool.safelog import SafeLog
 from workpool.situation import here
 from workpool.tasklog import attribute, pass_on
@@ -182,7 +183,9 @@ def _tell_now(which: int, line: str, who: Who) -> None:
     facts = logger.name, _LEVELS[which], "(printed)", 0, line, (), None
     try:
         record = logger.makeRecord(*facts)
-    except BaseException:  # the program's own factory, as in tasklog
+    except BaseException as error:  # the program's own factory, as in tasklog
+        if is_strike(error):
+            raise
         record = logging.LogRecord(*facts)
     attribute(record, who.pool, who.worker, who.task or "-", who.task_id)
     pass_on(logger, record)
@@ -201,6 +204,8 @@ def _show(which: int, line: str) -> None:
             shown = line.encode(error.encoding, "backslashreplace").decode(error.encoding)
             stream.write(shown + "\n")
     except BaseException as error:  # a stream of the program's may raise anything
+        if is_strike(error):
+            raise
         if which not in _lost:
             _lost.add(which)
             why = f"{type(error).__name__}: {error}"

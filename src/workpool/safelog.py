@@ -13,13 +13,13 @@ import sys
 from contextlib import suppress
 from typing import Any
 
-from workpool.calm import is_heard
+from workpool.calm import is_strike
 
 __all__ = ["SafeLog"]
 
 
 class SafeLog:
-    """A logger whose calls raise nothing but what a signal's handler raises in them."""
+    """A logger whose calls raise nothing but what comes from outside: of a signal's handler, or sent into a thread."""
 
     def __init__(self, name: str) -> None:
         self._logger = logging.getLogger(name)
@@ -43,7 +43,7 @@ class SafeLog:
             # The place that is named is that of our caller's caller.
             self._logger.log(level, message, *about, exc_info=error, stacklevel=3)
         except BaseException as failure:
-            if is_heard(failure):
+            if is_strike(failure):
                 raise
             _write(message, about, error, failure)
 

@@ -41,13 +41,14 @@ class Target:
     it is held, and begin a step of its own.
     """
 
-    __slots__ = ("_due", "_listening", "_lock", "_steps")
+    __slots__ = ("_due", "_listening", "_lock", "_sent", "_steps")
 
     def __init__(self) -> None:
         self._lock = RLock()
         self._steps = 0  # one inside another
         self._due: type[BaseException] | None = None  # to be raised at the end of the outermost
         self._listening: list[Hearing] = []
+        self._sent: type[BaseException] | None = None  # whether it is heard by now, or put off
 
     def stand(self) -> None:
         """Be this thread."""
@@ -58,12 +59,17 @@ class Target:
     ) -> None:
         """Have an exception raised in the thread: now, by ``send``, or at the end of the step that it is in."""
         with self._lock:
+            self._sent = error
             if not self._steps:
                 send(error)
                 return
             self._due = error
             for each in self._listening:
                 each.raised = error()
+
+    def was_sent(self, error: BaseException) -> bool:
+        """Tell, in this thread, whether an error in user code is what was sent: within a step it cannot be."""
+        return self._sent is not None and isinstance(error, self._sent) and not self._steps
 
     def put_off(self, call: Callable[..., R], *args: Any) -> R:
         """Make a call in this thread, as a step that is done whole."""

@@ -33,6 +33,7 @@ from time import monotonic
 from typing import TYPE_CHECKING, Any, NoReturn, TypeVar, cast
 
 from workpool._compat import RLock, across_forks
+from workpool.calm import is_strike
 from workpool.cancelling import cancel
 from workpool.errors import Midway, NotPicklable
 from workpool.eventloops import in_asyncio
@@ -374,5 +375,7 @@ class Task(Facts, Future[R]):
     def _call_back(self, fn: Callable[[Task[R]], object]) -> None:
         try:
             fn(self)
-        except Exception:
+        except Exception as error:
+            if is_strike(error):
+                raise
             _log.exception("exception calling callback for %r", self)

@@ -20,6 +20,7 @@ from contextlib import suppress
 from typing import TYPE_CHECKING, Any
 
 from workpool._compat import Lock, across_forks
+from workpool.calm import is_strike
 from workpool.plain import plain
 from workpool.safelog import SafeLog
 from workpool.situation import here
@@ -163,10 +164,12 @@ def handle(data: bytes) -> None:
 
 
 def pass_on(logger: logging.Logger, record: logging.LogRecord) -> None:
-    """Have a record handled that is no call's of this thread; raises nothing."""
+    """Have a record handled that no call of this thread has made; raises only what strikes the thread itself."""
     try:
         if logger.isEnabledFor(record.levelno):
             logger.handle(record)
-    except BaseException:
+    except BaseException as error:
+        if is_strike(error):
+            raise
         with suppress(BaseException):
             logging.Handler().handleError(record)  # as a handler tells of its own faults

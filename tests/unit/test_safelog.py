@@ -10,6 +10,11 @@ from collections.abc import Callable
 import pytest
 
 from workpool.safelog import SafeLog
+from workpool.target import Target, mine
+
+
+class Stop(BaseException):
+    """Is sent into a thread."""
 
 
 @pytest.fixture
@@ -70,6 +75,20 @@ def test_ctrl_c_is_heard_in_a_handler(failing: Callable[..., SafeLog]) -> None:
     """It is the caller's, and no fault of the log."""
     with pytest.raises(KeyboardInterrupt):
         failing(press_ctrl_c).warning("slow")
+
+
+def test_what_is_sent_into_a_thread_is_heard_in_a_handler(
+    failing: Callable[..., SafeLog], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Else the thread, which is given up, would never end."""
+
+    def send(error: type[BaseException]) -> None:
+        raise error
+
+    target = Target()
+    monkeypatch.setattr(mine, "target", target)
+    with pytest.raises(Stop):
+        failing(lambda: target.strike(Stop, send)).warning("slow")
 
 
 def test_the_place_named_is_the_callers(caplog: pytest.LogCaptureFixture) -> None:
