@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from importlib import import_module
 from typing import Any
 
 import pytest
@@ -12,6 +13,7 @@ from tests.support import tasks
 from tests.support.gates import Gate, stop
 from tests.support.nodes import node_here, ray_node
 from workpool import Lock, Queue, WorkerLost
+from workpool.backends.ray.channel import NAMESPACE
 
 pytestmark = pytest.mark.timeout(
     180
@@ -22,6 +24,26 @@ def hold_lock(lock: Lock, gate: str) -> None:
     """Stop at a gate as the owner of a lock."""
     lock.acquire()
     stop(gate, node_here(), WAIT)
+
+
+class Whereabouts:
+    """A place that tells where it is, whatever it is asked."""
+
+    async def call(self, *_: object) -> bytes:
+        return node_here().encode()
+
+
+def test_what_pools_share_is_on_the_programs_machine(ray_settings: dict[str, Any]) -> None:
+    """Of any number of pools, and with another machine that has as much room."""
+    from workpool.backends.ray.far import remote_host
+
+    ray: Any = import_module("ray")
+    with ray_node(ray_settings["address"], num_cpus=1, object_store_memory=100 << 20):
+        for number in range(8):
+            host = remote_host(f"whereabouts-{number}", NAMESPACE).remote(Whereabouts)
+            where = ray.get(host.call.remote(("", 0, 0), 0, "", b""), timeout=WAIT)
+            ray.kill(host)
+            assert where.decode() == node_here()
 
 
 def test_a_pool_works_on_two_machines_and_outlives_one(

@@ -123,13 +123,14 @@ def remote_worker() -> Any:
 
 
 def remote_host(name: str, namespace: str) -> Any:
-    """Give the class of hosts, as Ray makes an actor of it: on the program's machine, if that can be.
+    """Give the class of hosts, as Ray makes an actor of it: on the program's machine.
 
-    So what a pool shares is lost with that machine alone, and the pool with it.
+    So what a pool shares is lost with that machine alone, and the pool with it. Not ``soft``: an actor
+    that asks for nothing would then stay on whichever machine Ray asked first.
     """
     strategies: Any = import_module("ray.util.scheduling_strategies")
     here = strategies.NodeAffinitySchedulingStrategy(
-        _ray.get_runtime_context().get_node_id(), soft=True
+        _ray.get_runtime_context().get_node_id(), soft=False
     )
     kind = _ray.remote(max_restarts=0, max_task_retries=0, num_cpus=0)(PoolHost)
     return kind.options(
