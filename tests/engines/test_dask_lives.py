@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import logging
+import os
+import signal
 import threading
 from collections.abc import Callable, Generator
 from contextlib import contextmanager
@@ -16,6 +18,7 @@ from tests.support import tasks
 from tests.support.gates import Gate, in_background, say, stop
 from tests.support.queues import until
 from workpool import Pool, WorkerLost
+from workpool.backends.dask import farewell
 
 pytestmark = pytest.mark.timeout(180)
 
@@ -55,6 +58,12 @@ def failing_at_its_end() -> Generator[None]:
 def telling_its_end(gate: str) -> Generator[None]:
     yield
     say(gate, "left")
+
+
+@contextmanager
+def telling_its_process(gate: str) -> Generator[None]:
+    yield
+    say(gate, os.getpid())
 
 
 def make(settings: Settings, context: Callable[[], Any] | None = None, **others: Any) -> Pool:
@@ -133,6 +142,35 @@ def test_an_error_at_the_end_of_a_context_is_logged(
     assert f"worker_context of {pool.name} failed to leave" in said.getMessage()
     assert said.exc_info is not None
     assert isinstance(said.exc_info[1], LookupError)
+
+
+def test_a_worker_that_is_silent_costs_the_others_nothing(
+    dask_settings: Settings,
+    gate: Gate,
+    caplog: pytest.LogCaptureFixture,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """Their contexts are left; its own, when it hears of the end."""
+    monkeypatch.setattr(farewell, "_ANSWER", 2.0)
+    settings = {**dask_settings, "exclusive": False}
+    context = partial(telling_its_process, gate.path)
+    with Pool(3, **settings, worker_context=context) as pool:
+        with Gate() as all_there:
+            held = [pool.submit(tasks.hold, all_there.path, number) for number in range(3)]
+            all_there.arrivals(3, WAIT)
+            all_there.open()
+            assert [task.result(WAIT) for task in held] == [0, 1, 2]
+        silent = pool.submit(os.getpid).result(WAIT)
+        os.kill(silent, signal.SIGSTOP)
+        try:
+            in_background(pool.shutdown).result(WAIT)
+            others = gate.arrivals(2, WAIT)
+        finally:
+            os.kill(silent, signal.SIGCONT)
+    assert str(silent) not in others
+    assert gate.arrival(WAIT) == str(silent)
+    (said,) = [record.getMessage() for record in caplog.records if record.name == "workpool"]
+    assert "have not answered" in said
 
 
 def test_no_context_is_left_while_a_task_uses_it(dask_settings: Settings, gate: Gate) -> None:

@@ -20,7 +20,7 @@ __all__ = ["say_farewell"]
 
 _log = SafeLog("workpool")
 
-_ANSWER = 10.0  # seconds that all workers may take to hear of it
+_ANSWER = 10.0  # seconds that a worker may take to hear of it
 
 
 async def say_farewell(
@@ -32,15 +32,11 @@ async def say_farewell(
 ) -> None:
     """Have all contexts of a pool left, for so many seconds at most, or until it is killed; in the client's loop."""
     if killed():
-        await asyncio.wait_for(_everywhere(connection, lives.abandon, token), _ANSWER)
+        await _abandon(connection, token, None)
         return
-    answers = await asyncio.wait_for(_everywhere(connection, lives.end, token), _ANSWER)
     leaving = {
-        asyncio.ensure_future(
-            _everywhere(connection, lives.leave, token, workers=[address])
-        ): address
-        for address, answer in answers.items()
-        if answer is True
+        asyncio.ensure_future(_there(connection, lives.leave, token, address)): address
+        for address in await _end(connection, pool, token)
     }
     until = None if timeout is None else monotonic() + timeout
     late = set(leaving)
@@ -72,13 +68,51 @@ async def say_farewell(
             )
 
 
-async def _everywhere(
-    connection: Connection, what: Any, token: str, **where: Any
-) -> dict[str, Any]:
-    answers: dict[str, Any] = await connection.client.run(
-        what, token, on_error="ignore", asynchronous=True, **where
+async def _end(connection: Connection, pool: str, token: str) -> list[str]:
+    """End the pool's lives; gives the workers whose contexts are to be left.
+
+    Each is asked alone, for one that is silent (it is stopped, or busy in C code) must cost the
+    others nothing. It hears of the end when it listens again.
+    """
+    workers = await asyncio.wait_for(connection.workers(), _ANSWER)
+    asked = {
+        asyncio.ensure_future(_there(connection, lives.end, token, address)): address
+        for address in workers
+    }
+    if not asked:
+        return []
+    answered, silent = await asyncio.wait(asked, timeout=_ANSWER)
+    if silent:
+        addresses = [asked[each] for each in silent]
+        for each in silent:
+            each.cancel()
+        _log.warning(
+            "Dask workers have not answered within %g s, and leave the worker_context of %s, which has ended, when "
+            "they can: %s",
+            _ANSWER,
+            pool,
+            ", ".join(sorted(addresses)),
+        )
+        await _abandon(connection, token, addresses)
+    return [
+        asked[each]
+        for each in answered
+        if each.exception() is None and each.result().get(asked[each]) is True
+    ]
+
+
+async def _abandon(connection: Connection, token: str, workers: list[str] | None) -> None:
+    """Have the scheduler tell workers, all or these, of the end of a pool, of which nobody waits to hear."""
+    call = connection.client.scheduler.workpool_abandon(token=token, workers=workers)
+    await asyncio.wait_for(call, _ANSWER)
+
+
+async def _there(connection: Connection, what: Any, token: str, worker: str) -> dict[str, Any]:
+    """Call a function in one worker; gives what it returns, by the address, or nothing where it failed."""
+    answer: dict[str, Any] = await connection.client.run(
+        what, token, workers=[worker], on_error="ignore", asynchronous=True
     )
-    return answers
+    return answer
 
 
 def _tell_what_went_wrong(pool: str, left: asyncio.Future[dict[str, Any]]) -> None:

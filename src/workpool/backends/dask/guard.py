@@ -89,6 +89,7 @@ class Guard(_SchedulerPlugin):  # type: ignore[misc]  # Dask has no types; it as
         scheduler.handlers["workpool_killed"] = self.killed
         scheduler.handlers["workpool_unwanted"] = self.unwanted
         scheduler.handlers["workpool_all_back"] = self.all_back
+        scheduler.handlers["workpool_abandon"] = self.abandon
 
     def transition(self, key: Any, start: str, finish: str, *args: Any, **kwargs: Any) -> None:
         """See that a task of ours which goes to a worker goes to no other after that."""
@@ -193,16 +194,23 @@ class Guard(_SchedulerPlugin):  # type: ignore[misc]  # Dask has no types; it as
         """Let the pools go of a program that has ended, in all workers, too; free what it owned elsewhere."""
         for token in [token for token, owner in self._pools.items() if owner == client]:
             self.forget(token)
-            farewell = asyncio.ensure_future(self._abandon(token, for_good))
-            self._farewells.add(farewell)
-            farewell.add_done_callback(self._farewells.discard)
+            self._abandon(token, None, for_good=for_good)
         for token, (owner, place) in list(self._places.items()):
             if owner == client:
                 self.forget(token)
             else:
                 place.ended(client)
 
-    async def _abandon(self, token: str, for_good: bool) -> None:
+    async def abandon(self, token: str, workers: list[str] | None) -> None:
+        """Have a pool's lives end in all workers, or these, without a wait for any; a handler, too."""
+        self._abandon(token, workers, for_good=True)
+
+    def _abandon(self, token: str, workers: list[str] | None, *, for_good: bool) -> None:
+        farewell = asyncio.ensure_future(self._say_farewell(token, workers, for_good))
+        self._farewells.add(farewell)
+        farewell.add_done_callback(self._farewells.discard)
+
+    async def _say_farewell(self, token: str, workers: list[str] | None, for_good: bool) -> None:
         from workpool.backends.dask.lives import abandon
 
         call = {
@@ -211,7 +219,9 @@ class Guard(_SchedulerPlugin):  # type: ignore[misc]  # Dask has no types; it as
             "args": pickle.dumps((token, for_good)),
         }
         with suppress(Exception):  # the scheduler is closed
-            await self._scheduler.broadcast(msg={**call, "wait": True}, on_error="ignore")
+            await self._scheduler.broadcast(
+                msg={**call, "wait": True}, workers=workers, on_error="ignore"
+            )
 
 
 async def _until(so: Callable[[], bool], news: asyncio.Event, seconds: float) -> None:
