@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import logging
 import os
 import signal
@@ -135,6 +136,23 @@ def test_shared_state_outlives_a_broken_connection(dask_settings: Settings) -> N
         assert pool.submit(count.add).result(WAIT) == 6
         assert pool.counter(1).value == 1
         assert count.value == 6
+
+
+def test_who_is_back_has_all_of_its_time_again(dask_settings: Settings) -> None:
+    """The time that ran while it was away would else end in the middle of the next break."""
+
+    async def given_up(client: str, *, dask_scheduler: Any) -> int:
+        guard = dask_scheduler.plugins["workpool-guard"]
+        timers = asyncio.get_running_loop()._scheduled  # type: ignore[attr-defined]
+        return sum(
+            not timer.cancelled() and timer._callback == guard._give_up and timer._args == (client,)
+            for timer in timers
+        )
+
+    with Pool(1, **dask_settings) as pool:
+        client = client_of(pool)
+        break_connection(pool)
+        assert client.run_on_scheduler(given_up, client.id) == 0
 
 
 def test_shared_state_is_made_anew_where_it_was_lost(dask_settings: Settings) -> None:

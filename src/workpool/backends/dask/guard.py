@@ -76,6 +76,7 @@ class Guard(_SchedulerPlugin):  # type: ignore[misc]  # Dask has no types; it as
             str, tuple[str, Any]
         ] = {}  # by pool: the client it ends with, and the place
         self._pools: dict[str, str] = {}  # the client that each of them ends with
+        self._cut_off: dict[str, asyncio.TimerHandle] = {}  # clients; what gives them up in a while
         self._farewells: set[asyncio.Task[None]] = set()  # under way
         self._unwanted = Unwanted()
         self._killed: set[str] = set()  # nannies whose workers were, and are not there again
@@ -184,9 +185,22 @@ class Guard(_SchedulerPlugin):  # type: ignore[misc]  # Dask has no types; it as
         if stream is not None and not stream.closed():
             self._let_go(client, for_good=True)
         else:
-            asyncio.get_running_loop().call_later(_BACK, self._give_up, client)
+            self._expect_no_more(client)
+            loop = asyncio.get_running_loop()
+            self._cut_off[client] = loop.call_later(_BACK, self._give_up, client)
+
+    def add_client(self, scheduler: Any, client: str) -> None:
+        """See who is back: if it is cut off again, it has all of its time again."""
+        del scheduler
+        self._expect_no_more(client)
+
+    def _expect_no_more(self, client: str) -> None:
+        late = self._cut_off.pop(client, None)
+        if late is not None:
+            late.cancel()
 
     def _give_up(self, client: str) -> None:
+        self._cut_off.pop(client, None)
         if client not in self._scheduler.clients:
             self._let_go(client, for_good=False)
 
