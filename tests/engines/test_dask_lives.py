@@ -152,7 +152,7 @@ def test_a_worker_that_is_silent_costs_the_others_nothing(
 ) -> None:
     """Their contexts are left; its own, when it hears of the end."""
     monkeypatch.setattr(farewell, "_ANSWER", 2.0)
-    settings = {**dask_settings, "exclusive": False}
+    settings: Settings = {**dask_settings, "exclusive": False}
     context = partial(telling_its_process, gate.path)
     with Pool(3, **settings, worker_context=context) as pool:
         with Gate() as all_there:
