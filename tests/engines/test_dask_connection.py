@@ -14,7 +14,7 @@ import pytest
 
 from tests.engines.jobs import WAIT, wait_for_ever
 from tests.support import tasks
-from tests.support.gates import in_background
+from tests.support.gates import Gate, in_background
 from tests.support.queues import until
 from workpool import Counter, Pool, SharedStateLost, WorkerLost, WorkerStartFailed, current
 
@@ -143,7 +143,7 @@ def test_who_is_back_has_all_of_its_time_again(dask_settings: Settings) -> None:
 
     async def given_up(client: str, *, dask_scheduler: Any) -> int:
         guard = dask_scheduler.plugins["workpool-guard"]
-        timers = asyncio.get_running_loop()._scheduled  # type: ignore[attr-defined]
+        timers = asyncio.get_running_loop()._scheduled  # type: ignore[attr-defined]  # of asyncio's own loop
         return sum(
             not timer.cancelled() and timer._callback == guard._give_up and timer._args == (client,)
             for timer in timers
@@ -218,6 +218,24 @@ def test_the_end_of_a_cluster_of_its_own_is_told_at_once(caplog: pytest.LogCaptu
     in_background(pool.shutdown).result(20.0)
     with pytest.raises(SharedStateLost):
         count.add()
+
+
+def test_the_end_of_a_client_is_the_reason_that_tasks_fail_with(dask_settings: Settings) -> None:
+    """The program closes it while the pool works: what runs is lost, and what is queued fails with that reason."""
+    distributed: Any = pytest.importorskip("distributed")
+    client = distributed.Client(dask_settings["address"], set_as_default=False)
+    with Gate() as gate:
+        pool = Pool(1, backend="dask", exclusive=True, client=client)
+        running = pool.submit(tasks.hold, gate.path, 1)
+        queued = pool.submit(tasks.double, 1)
+        gate.arrival(WAIT)
+        client.close()
+        assert isinstance(running.exception(WAIT), WorkerLost)
+        error = queued.exception(WAIT)
+        assert isinstance(error, WorkerStartFailed)
+        assert "the client of Dask, which the program has closed" in str(error)
+        in_background(pool.shutdown).result(WAIT)
+        gate.open()
 
 
 def tell_and_wait(begun: Any) -> None:

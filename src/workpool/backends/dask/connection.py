@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import asyncio
 import warnings
+from concurrent.futures import Future
 from contextlib import suppress
 from functools import partial
 from importlib import import_module
@@ -21,7 +22,6 @@ from workpool.errors import Unsupported, WorkerStartFailed
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Coroutine
-    from concurrent.futures import Future
 
     from workpool.backends.dask.local import LocalCluster
 
@@ -135,7 +135,18 @@ class Connection:
 
     def spawn(self, coroutine: Coroutine[Any, Any, Any]) -> Future[Any]:
         """Have a coroutine run in that loop; from any thread."""
-        return asyncio.run_coroutine_threadsafe(coroutine, self.loop)
+        try:
+            return asyncio.run_coroutine_threadsafe(coroutine, self.loop)
+        except RuntimeError as error:  # the loop has ended with its client
+            coroutine.close()
+            failed: Future[Any] = Future()
+            failed.set_exception(error)
+            return failed
+
+    @property
+    def closed(self) -> bool:
+        """Whether the client is, and so the loop."""
+        return bool(self.client.status == "closed")
 
     def submit(self, call: Callable[..., Any], *args: Any, size: int, **terms: Any) -> Any:
         """Have Dask make a call of about so many bytes, once; from any thread."""

@@ -44,6 +44,7 @@ __all__ = ["DaskEngine"]
 _GOODBYE = (
     5.0  # seconds that the end of workers may take to be ordered, before the client is closed
 )
+_LOOK = 1.0  # seconds between two looks at whether the program has closed its client
 _PATIENCE = 1.0  # seconds that a message may wait for the name of what runs
 _MOST_PRIORITY = 1 << 62  # Dask sends numbers of 64 bits
 _SIZED: frozenset[type[Any]] = frozenset({bytes, str, tuple})
@@ -98,6 +99,7 @@ class DaskEngine:
         slot.far = far = object()
         if self.ends_tasks:
             self._connection.spawn(self._find_worker(slot, far))
+            self._watch(slot, far)
         else:
             slot.ready()
 
@@ -199,7 +201,8 @@ class DaskEngine:
         from workpool.backends.dask.guard import forget
 
         # Those that are being set up for nothing now have until their start_timeout, as everywhere.
-        wait(list(self._setups))
+        while (setups := list(self._setups)) and not self._connection.closed:
+            wait(setups, _LOOK)
         wait(list(self._kills), _GOODBYE)
         there = self._client.status == "running"  # else each call would wait for it to be back
         for token in self._places:
@@ -215,6 +218,16 @@ class DaskEngine:
                 with suppress(Exception):
                     self._client.run_on_scheduler(forget, token)
         self._connection.close()
+
+    def _watch(self, slot: Slot, far: Any) -> None:
+        """Look now and then whether the client is still there: what waits in its loop would wait for ever."""
+        if slot.far is not far:
+            return
+        if self._connection.closed:
+            slot.died(far, "the end of the client of Dask, which the program has closed")
+            return
+        with suppress(RuntimeError):  # no thread for it: the program is ending
+            slot.scheduler.timers.after(_LOOK, partial(slot.post, partial(self._watch, slot, far)))
 
     # ---------------------------------------------------------------- in the client's loop
 
