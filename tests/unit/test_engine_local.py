@@ -92,6 +92,16 @@ def test_an_engine_imports_nothing_from_the_current_folder(
     assert engine.address.split()[0] == "True"
 
 
+def test_an_engine_starts_whatever_the_program_imports_from(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """Path objects among it, over which Python passes here as well."""
+    monkeypatch.setattr(sys, "path", [Path("/nowhere"), *sys.path])
+    engine = started()
+    engine.close()
+    assert engine.exit_code == 0
+
+
 def test_a_start_that_is_interrupted_is_over_at_once() -> None:
     """The engine is killed wherever it is, for it may not read for long; and nothing is left on the disk."""
     with Gate() as gate:

@@ -53,12 +53,7 @@ class LocalEngine:
                 bufsize=0,  # what is written goes at once, and a child that is forked inherits no lock
                 stdin=subprocess.PIPE,
                 pass_fds=[tell],
-                # What this program can import, its workers can.
-                env={
-                    **os.environ,
-                    "PYTHONPATH": os.pathsep.join(path or os.getcwd() for path in sys.path),
-                    **variables,
-                },
+                env={**os.environ, "PYTHONPATH": _import_path(), **variables},
                 start_new_session=True,  # Ctrl-C is the program's; it ends the engine by the pipe
             )
         except BaseException:
@@ -121,6 +116,12 @@ class LocalEngine:
             os.path.join(_place() or tempfile.gettempdir(), _name("*", process.pid, "*"))
         ):
             shutil.rmtree(left, ignore_errors=True)
+
+
+def _import_path() -> str:
+    """Say where this program imports from, so that its workers can; Python passes over what is no text, too."""
+    places: list[object] = [*sys.path]
+    return os.pathsep.join(path or os.getcwd() for path in places if isinstance(path, str))
 
 
 @contextmanager
