@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+from types import SimpleNamespace
+
 import pytest
 
 from tests.engines.jobs import WAIT
 from tests.support.programs import Program
+from workpool.backends.ray.connection import identity_of
 
 pytestmark = pytest.mark.timeout(180)
 
@@ -34,3 +37,14 @@ def test_a_pool_leaves_a_ray_alone_that_is_not_the_one_it_began() -> None:
     with Program(script, "ray", flags=("-W", "ignore")) as program:
         assert program.lines(3, WAIT) == ["4", "True 5", "True 5"]
         assert program.end(WAIT).code == 0
+
+
+def test_a_connection_that_is_just_being_ended_is_none() -> None:
+    """Another thread may be in the middle of ray.shutdown(): no fault of ours may come of that."""
+
+    def torn_down() -> None:
+        raise AssertionError
+
+    assert identity_of(SimpleNamespace(is_initialized=bool, get_runtime_context=torn_down)) is None
+    connected = SimpleNamespace(is_initialized=lambda: True, get_runtime_context=torn_down)
+    assert identity_of(connected) is None

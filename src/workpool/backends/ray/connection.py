@@ -12,6 +12,7 @@ from __future__ import annotations
 
 import os
 import sys
+from contextlib import suppress
 from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
@@ -125,10 +126,11 @@ def identity_of(ray: Any) -> object:
     A cluster gives each program that connects a number, and begins at one; and each of its machines a
     name that no other has.
     """
-    if not ray.is_initialized():
-        return None
-    context = ray.get_runtime_context()
-    return context.get_node_id(), context.get_job_id()
+    with suppress(Exception):  # another thread may be in the middle of ray.shutdown()
+        if ray.is_initialized():
+            context = ray.get_runtime_context()
+            return context.get_node_id(), context.get_job_id()
+    return None
 
 
 def refuse_forked() -> None:
