@@ -226,11 +226,14 @@ def test_the_end_of_a_client_is_the_reason_that_tasks_fail_with(dask_settings: S
     client = distributed.Client(dask_settings["address"], set_as_default=False)
     with Gate() as gate:
         pool = Pool(1, backend="dask", exclusive=True, client=client)
+        backend: Any = pool._backend
         running = pool.submit(tasks.hold, gate.path, 1)
         queued = pool.submit(tasks.double, 1)
         gate.arrival(WAIT)
         client.close()
         assert isinstance(running.exception(WAIT), WorkerLost)
+        with pytest.raises(SharedStateLost, match="nothing can be shared"):
+            backend.engine.host(object)  # as for a first counter
         error = queued.exception(WAIT)
         assert isinstance(error, WorkerStartFailed)
         assert "the client of Dask, which the program has closed" in str(error)

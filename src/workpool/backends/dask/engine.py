@@ -25,7 +25,7 @@ from workpool.backends.dask.farewell import say_farewell
 from workpool.backends.dask.lookout import Lookout
 from workpool.backends.engine.orders import numbers
 from workpool.backends.engine.setups import dump_setup
-from workpool.errors import Unsupported, WorkerStartFailed
+from workpool.errors import SharedStateLost, Unsupported, WorkerStartFailed
 from workpool.naming import function_name
 from workpool.task import Task
 
@@ -188,11 +188,18 @@ class DaskEngine:
         with self._hosting:
             connection = client.scheduler_comm
             if connection is None or connection is not self._hosted:
-                if not (self._places and client.run_on_scheduler(keeps, self._places[-1])):
-                    token = uuid.uuid4().hex
-                    client.run_on_scheduler(host, token, client.id, make)
-                    attach(token, client)
-                    self._places.append(token)
+                try:
+                    if not (self._places and client.run_on_scheduler(keeps, self._places[-1])):
+                        token = uuid.uuid4().hex
+                        client.run_on_scheduler(host, token, client.id, make)
+                        attach(token, client)
+                        self._places.append(token)
+                except (OSError, RuntimeError) as error:
+                    message = (
+                        f"nothing can be shared: the connection of {self._pool} to the Dask scheduler has ended "
+                        f"({type(error).__name__}: {error})"
+                    )
+                    raise SharedStateLost(message) from error
                 self._hosted = connection
             return DaskChannel(self._places[-1])
 
