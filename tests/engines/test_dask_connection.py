@@ -143,10 +143,10 @@ def test_who_is_back_has_all_of_its_time_again(dask_settings: Settings) -> None:
 
     async def given_up(client: str, *, dask_scheduler: Any) -> int:
         guard = dask_scheduler.plugins["workpool-guard"]
-        timers = asyncio.get_running_loop()._scheduled  # type: ignore[attr-defined]  # of asyncio's own loop
+        loop: Any = asyncio.get_running_loop()
         return sum(
             not timer.cancelled() and timer._callback == guard._give_up and timer._args == (client,)
-            for timer in timers
+            for timer in loop._scheduled
         )
 
     with Pool(1, **dask_settings) as pool:
