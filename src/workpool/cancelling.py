@@ -58,6 +58,9 @@ def _withdraw(task: Any, midway: bool, kill: bool) -> bool | None:
             if stage == FINISHED or owner is None:
                 return False
             task._unwanted = True
+            mark = task._mark
+            if mark is not None:
+                mark.asked = True
             extras = call = None
     if midway and owner is not None:
         withdrawn: bool = stage == PENDING

@@ -8,13 +8,42 @@ from __future__ import annotations
 
 import threading
 from contextlib import contextmanager
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Protocol
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Generator
     from random import Random
 
-__all__ = ["Bound", "Current", "Setup", "Situation", "current", "here", "workers_here"]
+__all__ = ["Current", "Mark", "Setup", "Situation", "current", "here", "workers_here"]
+
+
+class Asked(Protocol):
+    """Something whose end can be asked for."""
+
+    @property
+    def asked(self) -> bool:
+        """Whether it is."""
+        ...
+
+
+class Mark:
+    """Whether the end of one call is asked for: made when the call wants to know, set by whoever asks for it.
+
+    Nothing is done to it when the call ends: from then on nobody finds it, and it stays as it is. So it may
+    be kept and looked at by other threads; it knows nothing of the call but a number that tells it
+    from those before and after.
+
+    Guarantee
+    - No asking is lost. The call makes its mark known and then looks whether it is asked already; who asks
+      notes that and then looks for a mark. Each is a write to an object and then a look at another, in
+      that order also on Pythons without a GIL: there a write to an attribute takes and leaves a lock.
+    """
+
+    __slots__ = ("asked", "of")
+
+    def __init__(self, of: int = -1) -> None:
+        self.of = of
+        self.asked = False
 
 
 class Situation:
@@ -22,9 +51,8 @@ class Situation:
 
     __slots__ = (
         "attempt",
-        "bound",
-        "cancelled",
         "luck",
+        "mark",
         "pool",
         "resource",
         "task_id",
@@ -41,40 +69,11 @@ class Situation:
         self.task_id: Callable[[], int] = _none_runs
         self.task_name: Callable[[], str] = str
         self.attempt: Callable[[], int] = int
-        self.cancelled: Callable[[], bool] = bool
-        # Gives the same for what runs now alone, where ``cancelled`` tells of whatever runs when it is asked.
-        self.bound: Callable[[], Callable[[], bool]] | None = None
+        self.mark: Callable[[], Asked] = Mark
 
 
 def _none_runs() -> int:
     return -1
-
-
-class Bound:
-    """Whether the end of one call is asked for; once that is over, what was said last.
-
-    Parameters
-    ----------
-    asked : callable
-        Tells it, as long as the call runs.
-    runs : callable
-        Tells whether it does.
-    """
-
-    __slots__ = ("_asked", "_last", "_runs")
-
-    def __init__(self, asked: Callable[[], bool], runs: Callable[[], bool]) -> None:
-        self._asked = asked
-        self._runs = runs
-        self._last = False
-
-    def __call__(self) -> bool:
-        """Tell."""
-        asked = self._asked()
-        # Looked at afterwards: if the call still runs now, it was the one that this was said of.
-        if self._runs():
-            self._last = asked
-        return self._last
 
 
 class _Here(threading.local):
@@ -119,8 +118,8 @@ class Current:
 
     # By hand: a worker process needs nothing else of attrs, and is ready sooner without it.
     __slots__ = (
-        "_cancelled",
         "_luck",
+        "_mark",
         "attempt",
         "pool",
         "resource",
@@ -136,7 +135,7 @@ class Current:
         self.task_name = situation.task_name()
         self.attempt = situation.attempt()
         self.resource = situation.resource
-        self._cancelled = situation.cancelled if situation.bound is None else situation.bound()
+        self._mark = situation.mark()
         self._luck = situation.luck
 
     def __repr__(self) -> str:
@@ -151,7 +150,7 @@ class Current:
 
         Other threads may ask as well. What happens when the task is over does not change it.
         """
-        return self._cancelled()
+        return self._mark.asked
 
     @property
     def seed(self) -> int | None:

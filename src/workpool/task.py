@@ -51,6 +51,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Generator
 
     from workpool.owner import Owner
+    from workpool.situation import Mark
 
 __all__ = ["CANCELLED_AND_NOTIFIED", "FINISHED", "PENDING", "RUNNING", "Task"]
 
@@ -97,6 +98,7 @@ class Task(Facts, Future[R]):
     _extras: Extras | None
     _heed: tuple[Callable[[], object], ...] = ()  # to be called when it becomes unwanted
     _hurried_at: int = -1  # the attempts before which it was put first in the queue, for who waits
+    _mark: Mark | None = None  # of the attempt that wanted one last; its number is the attempt's
     _lock: Any  # guards _stage, _result, _exception, _extras
     _owner: Owner | None
     _payload: Any

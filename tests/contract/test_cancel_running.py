@@ -11,7 +11,7 @@ import pytest
 
 from tests.contract.conftest import MakePool
 from tests.support import kept, tasks
-from tests.support.gates import DEADLINE, Gate, in_background
+from tests.support.gates import DEADLINE, Gate, in_background, stop
 from tests.support.on_the_way import stopped_before
 from workpool import Current, Pool, Task, current
 
@@ -85,6 +85,73 @@ def test_an_item_that_is_over_is_not_cancelled_with_those_behind_it(
     results.close()
     assert gate.arrivals(2) == ["told True", "kept False"]
     pool.join(DEADLINE)
+
+
+@pytest.mark.needs("concurrent")
+@pytest.mark.parametrize("how", ["submit", "map"])
+def test_who_looks_when_a_cancelled_call_is_over_sees_it(
+    make_pool: MakePool, gate: Gate, how: str
+) -> None:
+    """The call has stopped in order before anybody else looked at what current() gave it."""
+    pool = make_pool(1)
+    fn = partial(kept.keep_until_cancelled, DEADLINE, gate.path)
+    if how == "submit":
+        task = pool.submit(fn)
+        assert gate.arrival() == "begun"
+        assert not task.cancel()
+        task.result(DEADLINE)
+        del task
+    else:
+        results = pool.map(fn, [0])
+        assert gate.arrival() == "begun"
+        results.close()
+    assert gate.arrival() == "told True"
+    pool.submit(kept.say_what_is_kept, gate.path).result(DEADLINE)
+    assert gate.arrival() == "kept True"
+
+
+@pytest.mark.needs("writes_off")
+@pytest.mark.parametrize("how", ["submit", "map"])
+@pytest.mark.parametrize("why", ["kill", "limit"])
+def test_a_thread_of_the_task_sees_that_the_worker_is_given_up(
+    make_pool: MakePool, gate: Gate, how: str, why: str
+) -> None:
+    """Also when the call is over by the time it looks."""
+    pool = make_pool(1)
+    view = pool.options(time_limit=0.2 if why == "limit" else None)
+    fn = partial(kept.outlive, gate.path)
+    call = view.submit(fn, 0) if how == "submit" else view.map(fn, [0])
+    assert gate.arrival() == "begun"
+    if why == "kill":
+        pool.kill()
+    assert gate.arrival() == "ended True, told True"
+    del call
+
+
+@pytest.mark.needs("writes_off")
+def test_what_surrounds_the_tasks_sees_that_the_worker_is_given_up(
+    make_pool: MakePool, gate: Gate
+) -> None:
+    """What current() gave in worker_context tells of the worker's own end, while a task still runs there."""
+    pool = make_pool(1, worker_context=partial(kept.watched, DEADLINE, gate.path))
+    pool.submit(stop, gate.path, "task")
+    assert gate.arrival() == "task"
+    pool.kill()
+    assert gate.arrival() == "around True"
+
+
+@pytest.mark.needs("own_threads")
+def test_what_surrounds_the_tasks_sees_the_end_of_the_pool(make_pool: MakePool, gate: Gate) -> None:
+    """And not that a task is cancelled."""
+    pool = make_pool(1, worker_context=kept.kept_in_context)
+    task = pool.submit(kept.tell_of_the_kept, DEADLINE, gate.path)
+    assert gate.arrival() == "begun"
+    assert not task.cancel()
+    assert gate.arrivals(2) == ["told True", "kept False"]
+    pool.submit(kept.tell_of_the_kept, DEADLINE, gate.path)
+    assert gate.arrival() == "begun"
+    in_background(pool.shutdown, cancel_futures=True).result()
+    assert gate.arrivals(2) == ["told True", "kept True"]
 
 
 @pytest.mark.needs("concurrent")

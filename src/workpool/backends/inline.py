@@ -243,11 +243,11 @@ class InlineWorker(LocalRunner):
 
     def kill(self) -> None:
         """Begin no more. What runs, runs in a caller's thread: there is nothing to end, and it is asked to stop."""
-        self.asked_to_end = True
         calmly(self._kill)
 
     def _kill(self) -> None:
         with self.scheduler.lock:
+            self.ask_all()
             self._call_off()
 
     def end_task(self, task: Task[Any]) -> bool:

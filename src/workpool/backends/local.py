@@ -19,7 +19,7 @@ from workpool.compiled import is_in_c
 from workpool.headroom import stack_is_deep
 from workpool.scheduling.chunk import Chunk, Item, Piece
 from workpool.scheduling.worker import describe, describe_item, no_clock
-from workpool.situation import Situation
+from workpool.situation import Mark, Situation
 from workpool.traces import begin_below
 
 if TYPE_CHECKING:
@@ -56,16 +56,18 @@ class LocalRunner(Told):
         self.chunk: Chunk | None = None  # or a chunk
         self.began = 0.0
         self._lines: Lines | None = None  # printed by items, once one has
-        self._out: list[Any] = []  # results of the chunk so far
+        self._out: list[Any] = []  # results of the chunk so far, that may be handed out
+        self._ran: list[Any] = []  # all of them
+        self._mark: Mark | None = None  # of an item
         self._errors: dict[int, BaseException] = {}
         self.handed_out = 0  # of them, delivered already; guarded by the scheduler's lock
         self._item: Item | None = None  # what runs now, or ran last, of a chunk under a time limit
         self.written_off = False  # settled from outside: whatever comes out is dropped
-        self.asked_to_end = False  # all that runs here
+        self.asked = False  # to end: all that runs here
         self.situation.task_id = self._task_id
         self.situation.task_name = self._task_name
         self.situation.attempt = self._attempt
-        self.situation.bound = self._bound
+        self.situation.mark = self._mark_now
 
     # ------------------------------------------------------------------ one task
 
@@ -164,7 +166,7 @@ class LocalRunner(Told):
                 chunk.job.drop(chunk.size)
                 self.taken = None
                 return
-            self.handed_out, self._item = 0, None
+            self.handed_out, self._item, self._mark = 0, None, None
             self.chunk, self.taken = chunk, None
         self.began = began = monotonic()
         try:
@@ -186,7 +188,12 @@ class LocalRunner(Told):
         lock = self.scheduler.lock
         with lock:
             # With retries an item may still have to run again: nothing is handed out in parts.
-            self._out, self._errors, self.handed_out = (out if kept is None else []), errors, 0
+            self._ran, self._out, self._errors, self.handed_out = (
+                out,
+                out if kept is None else [],
+                errors,
+                0,
+            )
         error: BaseException | None = None
         in_c = is_in_c(fn)
         while True:
@@ -242,7 +249,7 @@ class LocalRunner(Told):
     ) -> None:
         """Deliver results in one piece, or in several around the items that run again."""
         with self.scheduler.lock:
-            start, self._out, self._errors = self.handed_out, [], {}
+            start, self._out, self._errors, self._ran = self.handed_out, [], {}, []
             self.handed_out = chunk.size  # from here on it is this thread's to deliver
         if kept is not None:
             for offset in sorted(errors):

@@ -348,7 +348,6 @@ class ThreadWorker(LocalRunner):
         """Put another worker in this one's place and send it home."""
         with self.scheduler.lock:
             self.scheduler.tally.wrote_off(self.index)
-        self.asked_to_end = True
         self.scheduler.replace(self)
         with self.scheduler.lock:
             if self.scheduler.workers.get(self.index) is self:
@@ -358,11 +357,13 @@ class ThreadWorker(LocalRunner):
     def _strike(self) -> None:
         """Raise an exception in the thread, if it is in a call of the user's; written off, and lock held.
 
+        What runs there is asked to end first: the exception may end it at once, and a thread of its own is to know.
         With the lock held, because then that call is not over for the books: the thread has to pass the lock
         before it settles anything, which it will find is not its to do any more. A thread that has settled,
         and tells who waits for that, or that leaves, is in no call and must not be torn out of it. What it has
         settled may have run inside a call, also of an item: that one ends when the thread comes back to it.
         """
+        self.ask_all()
         taken = self.taken
         begins = taken.__class__ is Task and taken._stage is RUNNING
         item = self.chunk is not None and not self._outer

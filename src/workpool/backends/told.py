@@ -2,24 +2,22 @@
 
 from __future__ import annotations
 
-from functools import partial
 from time import monotonic
 from typing import TYPE_CHECKING, Any
-from weakref import ref
 
 from workpool.errors import TimeLimitExceeded
 from workpool.ipc.stacktext import stack_of_thread
 from workpool.naming import function_name
-from workpool.scheduling.chunk import Chunk
+from workpool.scheduling.chunk import Chunk, Item
 from workpool.scheduling.worker import describe, describe_item
-from workpool.situation import Bound
+from workpool.situation import Mark
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
     from workpool.printing import Lines, Who
-    from workpool.scheduling.mapjob import MapJob
     from workpool.scheduling.scheduler import Scheduler
+    from workpool.situation import Asked
     from workpool.task import Task
 
 __all__ = ["Told", "too_long"]
@@ -35,7 +33,10 @@ class Told:
     chunk: Chunk | None  # or a chunk
     began: float
     taken: Any  # what is in hand, and does not run yet
-    asked_to_end: bool  # all that runs here
+    asked: bool  # to end: all that runs here
+    _mark: Mark | None  # of the item that wanted one last; its number is its place in the chunk
+    _item: Item | None  # what runs now, or ran last, of a chunk under a time limit
+    _ran: list[Any]  # what came out of a chunk without one so far
     _outer: list[Task[Any] | None]  # tasks that wait here for the one that runs
     _lines: Lines | None  # printed by items, once one has
 
@@ -74,15 +75,20 @@ class Told:
         return max(0, chunk.size - len(chunk.todo) - 1)
 
     def ask_to_end(self, what: object) -> None:
-        """Begin no more items of a closed map call; lock held for that. What runs here looks at its own mark."""
+        """Begin no more items of a closed map call, and let what runs see it; lock held, but for a task.
+
+        A task has its mark with it: whoever cancels it sets that.
+        """
         if what is None:
-            self.asked_to_end = True
+            self.ask_all()
             if not self.scheduler.killed:  # else `kill` says what becomes of them
                 self._call_off()
         chunk = self.chunk
-        if chunk is not None and chunk.job is what and (rest := chunk.take_back(chunk.size)):
-            self.scheduler.litter.append(rest)
-            rest.job.drop(rest.size)
+        if chunk is not None and chunk.job is what:
+            self._ask_item()
+            if rest := chunk.take_back(chunk.size):
+                self.scheduler.litter.append(rest)
+                rest.job.drop(rest.size)
 
     def _call_off(self) -> None:
         """Close the map call of a chunk of which something has not begun; lock held."""
@@ -92,41 +98,46 @@ class Told:
         if chunk is not None and chunk.todo:
             chunk.job.close()
 
-    def _bound(self) -> Bound:
-        """Tie what tells of an end that is asked for to what runs now, which is not held."""
+    def _mark_now(self) -> Asked:
+        """Give the mark of what runs, in its thread; around all calls, and from a call given up, the worker is it."""
         task, chunk = self.task, self.chunk
         if task is not None:
-            one = ref(task)
-            return Bound(partial(self._unwanted, one), partial(self._is_at, one))
-        if chunk is not None:
-            call, place = ref(chunk.job), self._place()
-            return Bound(partial(self._closed, call), lambda: self._place() == place)
-        return Bound(lambda: self.asked_to_end, lambda: self.task is None and self.chunk is None)
+            mark = task._mark
+            if mark is None or mark.of != task._attempts:
+                mark = task._mark = Mark(task._attempts)
+                if task._unwanted:
+                    mark.asked = True
+        elif chunk is not None:
+            mark, place = self._mark, self._place()
+            if mark is None or mark.of != place:
+                mark = self._mark = Mark(place)
+                if chunk.job.closed:
+                    mark.asked = True
+        else:
+            return self
+        # Looked at last: from a thread that is written off the task may be with another by now, and so its mark.
+        return self if self.asked else mark
 
-    def _unwanted(self, one: ref[Task[Any]]) -> bool:
-        task = one()
-        return self.asked_to_end or (task is not None and task._unwanted)
+    def _place(self) -> int:
+        """Tell which item of the chunk runs: unlike its offset, also while the rest is taken back."""
+        item = self._item
+        return len(self._ran) if item is None else item.offset
 
-    def _is_at(self, one: ref[Task[Any]]) -> bool:
-        """Tell whether a task runs here, or waits here for what runs; or is not wanted, wherever it is."""
-        task = one()
-        if task is None:
-            return False
-        # On its way back from a wait it is in its new place before it leaves the old one, and on its way
-        # there, too: so who looks there and back sees it.
-        places = (*self._outer, self.task, *self._outer)
-        return task._unwanted or any(each is task for each in places)
+    def _ask_item(self) -> None:
+        """Set the mark of the item that runs, or waits here for what runs; lock held."""
+        mark = self._mark
+        if mark is not None and mark.of == self._place():
+            mark.asked = True
 
-    def _closed(self, call: ref[MapJob]) -> bool:
-        job = call()
-        return self.asked_to_end or (job is not None and job.closed)
-
-    def _place(self) -> tuple[int, int, int] | None:
-        """Tell which item runs, at which attempt; a task that it waits for may run inside it."""
-        chunk = self.chunk
-        if chunk is None:
-            return None
-        return id(chunk.job), chunk.start + self._offset(chunk), chunk.attempts
+    def ask_all(self) -> None:
+        """Let all that runs here see that it is not wanted any more; lock held."""
+        self.asked = True
+        # Who waits for another is in its new place before it leaves the old one, there and back.
+        for task in (self.task, *self._outer, self.task):
+            if task is not None and (mark := task._mark) is not None:
+                mark.asked = True
+        if self.chunk is not None:
+            self._ask_item()
 
     def _task_id(self) -> int:
         task, chunk = self.task, self.chunk

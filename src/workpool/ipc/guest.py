@@ -259,6 +259,8 @@ class Guest(Serving):
     def _give_up(self) -> None:
         self._given_up = True
         with self._lock:
+            self._own.asked = True
+            self._ask(0, sys.maxsize)  # before the exception, which may end the call at once
             self._runner.take_back(sys.maxsize)
             with suppress(OSError):
                 self._outbox.give_up((GIVEN_UP, self._runner.begun))  # type: ignore[attr-defined]  # of an _Outbox

@@ -25,7 +25,7 @@ from workpool.ipc.depot import CONTROL_SIZE, Depot, Slots
 from workpool.ipc.frames import FrameReader, unpack_payload
 from workpool.ipc.outbox import DONE
 from workpool.ipc.runner import CALL, ITEM, PLAIN_ITEM, PLAIN_STAR, SOFT, SOFT_CALL, STAR, Runner
-from workpool.situation import Bound, Situation, here
+from workpool.situation import Mark, Situation, here
 
 if TYPE_CHECKING:
     from contextlib import AbstractContextManager
@@ -69,6 +69,8 @@ class Serving:
         self._runner = self.RUNNER(self._lock, journal, outbox, warnings)
         # Numbers of calls that somebody wants ended; replaced as a whole by the control thread.
         self._cancelled: frozenset[int] = frozenset()
+        self._own = Mark()  # of what runs here around all calls
+        self._mark = self._own  # of the latest call that wanted one; its number is that of the call
 
     # ----------------------------------------------------------------------- life
 
@@ -136,7 +138,7 @@ class Serving:
         situation.task_id = runner.position
         situation.task_name = runner.task_name
         situation.attempt = lambda: runner.attempt
-        situation.bound = self._bound
+        situation.mark = self._mark_now
         return situation
 
     def _report(self, report_w: int, asked: dict[str, Any], situation: Situation) -> Reporter:
@@ -149,11 +151,23 @@ class Serving:
         reporter.begin(asked, situation)
         return reporter
 
-    def _bound(self) -> Bound:
-        """Tie what tells of an end that is asked for to the call that runs now."""
-        runner = self._runner
-        number = runner.number()
-        return Bound(lambda: self._is_unwanted(number), lambda: runner.number() == number)
+    def _mark_now(self) -> Mark:
+        """Give the mark of the call that runs; in its thread."""
+        mark, runner = self._mark, self._runner
+        number = runner.running if runner.batch is None else runner.number()
+        if mark.of != number:
+            if number < 0:
+                return self._own
+            mark = self._mark = Mark(number)
+            if self._is_unwanted(number):
+                mark.asked = True
+        return mark
+
+    def _ask(self, first: int, last: int) -> None:
+        """Set the mark of the call that runs, if its number is one of these; lock held."""
+        mark = self._mark
+        if first <= mark.of <= last and mark.of == self._runner.number():
+            mark.asked = True
 
     def _is_unwanted(self, number: int) -> bool:
         return number in self._cancelled
@@ -254,4 +268,6 @@ class Serving:
             running = self._runner.running
             kept = {n for n in self._cancelled if n >= running}
             self._cancelled = frozenset(kept.union(range(number, more[0] + 1)))
+            with self._lock:  # no call ends meanwhile
+                self._ask(number, more[0])
         return True

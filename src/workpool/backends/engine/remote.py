@@ -97,7 +97,7 @@ class Run:
         situation.task_id = lambda: self.position + self.offset
         situation.task_name = self.task_name
         situation.attempt = lambda: self.attempt
-        situation.cancelled = lambda: self.asked
+        situation.mark = lambda: self
         return situation
 
     def task_name(self) -> str:
