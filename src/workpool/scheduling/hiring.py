@@ -180,7 +180,8 @@ class Hiring(Settling):
         failed: list[Task[Any]] = []
         cancelled: list[Task[Any]] = []
         with self.lock:
-            gone = self.killed or self.broken is not None
+            # What has not begun comes back after `cancel_queued`, too, which found it in no queue.
+            gone = self.killed or self.broken is not None or self.called_off
             for unit in reversed(units) if front else units:
                 if unit.__class__ is Task:
                     if unit._stage is not RUNNING:
