@@ -162,6 +162,40 @@ def test_an_input_that_does_not_know_its_length(
 
 
 @both_ways
+def test_a_shutdown_waits_also_for_an_input_that_raises_after_close(
+    kind: Kind, gate: Gate, chunksize: int | None, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """It pulls the input when another thread closes the pool: the error is told when all is done."""
+    pool = Pool(2, **kind.settings)
+    scheduler = pool._scheduler
+    with Gate() as until_drained:
+        running = pool.submit(stop, until_drained.path) if kind.can("concurrent") else None
+        drain = scheduler.drain
+
+        def open_and_drain() -> None:
+            until_drained.open()
+            drain()
+
+        monkeypatch.setattr(scheduler, "drain", open_and_drain)
+
+        def items() -> Iterator[int]:
+            yield 1
+            stop(gate.path)
+            raise LookupError("mine")
+
+        results = pool.map(tasks.double, items(), buffersize=1, chunksize=chunksize)
+        ending = in_background(pool.shutdown)
+        gate.arrival()
+        pool.close()
+        gate.open()
+        with pytest.raises(LookupError, match="mine"):
+            ending.result()
+        assert pool.unfinished == 0
+        assert running is None or running.result(0) is None
+        del results
+
+
+@both_ways
 def test_an_input_that_raises_after_close_says_so_itself(
     kind: Kind, gate: Gate, chunksize: int | None
 ) -> None:

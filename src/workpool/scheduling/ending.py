@@ -96,7 +96,8 @@ class Ending(Waiting):
             try:
                 self.join(None)
             except Exception as error:
-                if not any(job.input_failed for job in jobs):
+                # Or it was cut off by somebody else, and raised all the same.
+                if not any(job.input_failed or job.exhausted for job in jobs):
                     raise
                 first = error if first is None else first
         return first
