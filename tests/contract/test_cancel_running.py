@@ -12,7 +12,7 @@ import pytest
 from tests.contract.conftest import MakePool
 from tests.support import kept, tasks
 from tests.support.gates import DEADLINE, Gate, in_background, stop
-from tests.support.on_the_way import stopped_before
+from tests.support.on_the_way import stopped_after, stopped_before
 from workpool import Current, Pool, Task, current
 
 
@@ -85,6 +85,23 @@ def test_an_item_that_is_over_is_not_cancelled_with_those_behind_it(
     results.close()
     assert gate.arrivals(2) == ["told True", "kept False"]
     pool.join(DEADLINE)
+
+
+@pytest.mark.needs("own_threads")
+@pytest.mark.parametrize("limit", [None, 2 * DEADLINE])
+def test_an_item_whose_result_is_seen_is_over(make_pool: MakePool, limit: float | None) -> None:
+    """Its map call may be closed before its thread has come to the end of the chunk."""
+    pool = make_pool(1, time_limit=limit)
+    assert pool.submit(tasks.double, 1).result(DEADLINE) == 2
+    worker = pool._scheduler.workers[0]
+    step = "_deliver" if limit is None else "_run_item"
+    with stopped_after(worker, step):
+        results = pool.map(lambda _: current(), iter([0]), chunksize=2)
+        now = next(results)
+        results.close()
+        assert not now.cancelled
+    pool.join(DEADLINE)
+    assert not now.cancelled
 
 
 @pytest.mark.needs("concurrent")

@@ -250,6 +250,7 @@ class LocalRunner(Told):
         """Deliver results in one piece, or in several around the items that run again."""
         with self.scheduler.lock:
             start, self._out, self._errors, self._ran = self.handed_out, [], {}, []
+            self._mark = None  # before anybody sees the results: the calls are over
             self.handed_out = chunk.size  # from here on it is this thread's to deliver
         if kept is not None:
             for offset in sorted(errors):
@@ -297,6 +298,7 @@ class LocalRunner(Told):
             result = fn(*value) if chunk.job.star else fn(value)
         except BaseException as raised:
             error = begin_below(raised)
+        self._mark = None  # as in `_deliver`
         timer.cancel()
         if error is None:
             scheduler.settle_item(item, [result], self.index, monotonic())

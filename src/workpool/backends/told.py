@@ -127,8 +127,9 @@ class Told:
 
     def _ask_item(self) -> None:
         """Set the mark of the item that runs, or waits here for what runs; lock held."""
+        place = self._place()  # first: a mark is taken away before the place is another's
         mark = self._mark
-        if mark is not None and mark.of == self._place():
+        if mark is not None and mark.of == place:
             mark.asked = True
 
     def ask_all(self) -> None:
@@ -145,7 +146,7 @@ class Told:
         task, chunk = self.task, self.chunk
         if task is not None:
             return task.id
-        return -1 if chunk is None else chunk.start + self._offset(chunk)
+        return -1 if chunk is None else chunk.start + self._place()
 
     def _task_name(self) -> str:
         task, chunk = self.task, self.chunk
