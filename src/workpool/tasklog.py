@@ -21,6 +21,7 @@ from typing import TYPE_CHECKING, Any
 
 from workpool._compat import Lock, across_forks
 from workpool.calm import is_strike
+from workpool.errors import TimeLimitExceeded
 from workpool.plain import plain
 from workpool.safelog import SafeLog
 from workpool.situation import here
@@ -101,11 +102,13 @@ def _pack(record: logging.LogRecord) -> bytes:
     """Pickle a record: its message made, its traceback as text, what cannot travel as its repr.
 
     This is in the middle of a task's call, as a handler's ``emit`` is. What is no Exception goes through,
-    as it does there: it may be what a signal's handler raises to end the task.
+    as it does there: it may be what a signal's handler raises to end the task. So does the warning of a time limit.
     """
     plain = dict(record.__dict__)
     try:
         plain["msg"] = record.getMessage()
+    except TimeLimitExceeded:
+        raise
     except Exception:
         # As in a handler: the fault of the call that logs, told and not raised.
         plain["msg"] = f"{record.msg!r} with arguments {record.args!r} cannot be formatted"
@@ -118,6 +121,8 @@ def _pack(record: logging.LogRecord) -> bytes:
     plain["exc_info"] = None
     try:
         return pickle.dumps(plain, 5)
+    except TimeLimitExceeded:
+        raise
     except Exception:
         return pickle.dumps({name: _travels(value) for name, value in plain.items()}, 5)
 
@@ -125,11 +130,20 @@ def _pack(record: logging.LogRecord) -> bytes:
 def _travels(value: object) -> object:
     try:
         pickle.loads(pickle.dumps(value, 5))
+    except TimeLimitExceeded:
+        raise
     except Exception:
-        with suppress(Exception):
-            return repr(value)
-        return f"<{type(value).__qualname__}>"
+        return _shown(value)
     return value
+
+
+def _shown(value: object) -> str:
+    try:
+        return repr(value)
+    except TimeLimitExceeded:
+        raise
+    except Exception:
+        return f"<{type(value).__qualname__}>"
 
 
 # ------------------------------------------------------------------------- in the parent

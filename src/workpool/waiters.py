@@ -10,7 +10,7 @@ from collections import deque
 from functools import partial
 from typing import TYPE_CHECKING, Any
 
-from workpool.calm import is_heard, loudly, ring_again
+from workpool.calm import is_heard, is_strike, loudly, ring_again
 from workpool.foreign import tell
 from workpool.headroom import stack_is_deep
 from workpool.safelog import SafeLog
@@ -71,7 +71,7 @@ class Extras:
                     loudly(fn, task)
                 except BaseException as error:
                     # SystemExit too: the thread that settles has others to serve, and the task to count.
-                    if is_heard(error):
+                    if is_strike(error):
                         heard = error
                     else:
                         _log.exception("exception calling callback for %r", task)
@@ -79,6 +79,8 @@ class Extras:
             here.calls_back = before
             if then is not None:
                 then(task)
+        if heard is not None and not is_heard(heard):
+            raise heard  # it was sent into this thread, which is in a call that is to end
         if heard is not None:
             ring_again(heard)
 

@@ -14,7 +14,7 @@ import pytest
 
 from tests.support import tasks
 from tests.support.gates import DEADLINE, Gate, stop
-from workpool import Pool, TimeLimitExceeded, WorkerLost, safelog
+from workpool import Pool, Task, TimeLimitExceeded, WorkerLost, safelog
 
 # A finalizer may be struck, as anything else.
 pytestmark = pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning")
@@ -133,7 +133,10 @@ def test_ctrl_c_as_an_item_prints_is_heard(
     assert not blamed
 
 
-def test_a_thread_that_is_given_up_in_a_callback_ends(caplog: pytest.LogCaptureFixture) -> None:
+@pytest.mark.parametrize("how", ["done already", "set here"])
+def test_a_thread_that_is_given_up_in_a_callback_ends(
+    how: str, caplog: pytest.LogCaptureFixture
+) -> None:
     """The callback of a task that is done already runs in it: that is left, and so is the task that has added it."""
     went_on: list[str] = []
     with Gate() as gate, Pool(1) as pool:
@@ -141,7 +144,12 @@ def test_a_thread_that_is_given_up_in_a_callback_ends(caplog: pytest.LogCaptureF
         done.result(DEADLINE)
 
         def add() -> None:
-            done.add_done_callback(lambda _: stop(gate.path))
+            if how == "done already":
+                done.add_done_callback(lambda _: stop(gate.path))
+            else:
+                own: Task[int] = Task()
+                own.add_done_callback(lambda _: stop(gate.path))
+                own.set_result(1)
             went_on.append("after it")
 
         adding = pool.submit(add)
