@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+from contextlib import suppress
 from time import monotonic
 from typing import TYPE_CHECKING, Any
 
@@ -87,13 +88,13 @@ async def _end(connection: Connection, pool: str, token: str) -> list[str]:
         for each in silent:
             each.cancel()
         _log.warning(
-            "Dask workers have not answered within %g s, and leave the worker_context of %s, which has ended, when "
-            "they can: %s",
+            "Dask workers have not answered within %g s, and let go of %s, which has ended, when they can: %s",
             _ANSWER,
             pool,
             ", ".join(sorted(addresses)),
         )
-        await _abandon(connection, token, addresses)
+        with suppress(Exception):  # those that answered are to leave theirs, come what may
+            await _abandon(connection, token, addresses)
     return [
         asked[each]
         for each in answered
