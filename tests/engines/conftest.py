@@ -36,6 +36,12 @@ def dask_settings() -> Generator[dict[str, Any]]:
 
 
 @pytest.fixture
+def shared(dask_settings: dict[str, Any]) -> dict[str, Any]:
+    """Give what makes a pool one among others on the Dask that is there for tests."""
+    return {**dask_settings, "exclusive": False}
+
+
+@pytest.fixture
 def make_pool(ray_settings: dict[str, Any]) -> Generator[MakePool]:
     """Give a maker of pools on the Ray that is there for tests; they end with the test."""
     pools: list[Pool] = []

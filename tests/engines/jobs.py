@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import os
 import threading
+from collections.abc import Generator
+from contextlib import contextmanager
 
 from tests.support.gates import stop
 from tests.support.nodes import node_here
@@ -13,10 +15,12 @@ __all__ = [
     "WAIT",
     "add_many",
     "add_slowly",
+    "failing_at_its_end",
     "hold_by_number",
     "hold_here",
     "is_unwanted",
     "keep",
+    "stopping_at_its_end",
     "use_all",
     "wait_for_ever",
 ]
@@ -72,3 +76,15 @@ def use_all(
         done.put(node_here())
         taken += 1
     return taken
+
+
+@contextmanager
+def stopping_at_its_end(gate: str) -> Generator[None]:
+    yield
+    stop(gate, "leaving", WAIT)
+
+
+@contextmanager
+def failing_at_its_end() -> Generator[None]:
+    yield
+    raise LookupError("no way out")

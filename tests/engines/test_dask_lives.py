@@ -13,9 +13,9 @@ from typing import Any
 
 import pytest
 
-from tests.engines.jobs import WAIT
+from tests.engines.jobs import WAIT, failing_at_its_end, stopping_at_its_end
 from tests.support import tasks
-from tests.support.gates import Gate, in_background, say, stop
+from tests.support.gates import Gate, in_background, say
 from tests.support.queues import until
 from workpool import Pool, WorkerLost
 from workpool.backends.dask import farewell
@@ -40,18 +40,6 @@ def telling_threads(gate: str) -> Generator[None]:
     say(gate, threading.get_ident())
     yield
     say(gate, threading.get_ident())
-
-
-@contextmanager
-def stopping_at_its_end(gate: str) -> Generator[None]:
-    yield
-    stop(gate, "leaving", WAIT)
-
-
-@contextmanager
-def failing_at_its_end() -> Generator[None]:
-    yield
-    raise LookupError("no way out")
 
 
 @contextmanager

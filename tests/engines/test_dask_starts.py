@@ -22,12 +22,6 @@ pytestmark = pytest.mark.timeout(180)
 Settings = dict[str, Any]
 
 
-@pytest.fixture
-def shared(dask_settings: Settings) -> Settings:
-    """Give what makes a pool one among others on the Dask that is there for tests."""
-    return {**dask_settings, "exclusive": False}
-
-
 @contextmanager
 def _told(gate: str, outside: str) -> Generator[None]:
     """Stop at a gate before a worker is ready, and say at another when it is left."""

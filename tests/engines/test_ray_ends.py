@@ -3,31 +3,17 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Generator
-from contextlib import contextmanager
 from functools import partial
 
 import pytest
 
 from tests.engines.conftest import MakePool
-from tests.engines.jobs import WAIT
+from tests.engines.jobs import WAIT, failing_at_its_end, stopping_at_its_end
 from tests.support import tasks
 from tests.support.engines import BOX
-from tests.support.gates import Gate, in_background, stop
+from tests.support.gates import Gate, in_background
 
 pytestmark = pytest.mark.timeout(180)
-
-
-@contextmanager
-def stopping_at_its_end(gate: str) -> Generator[None]:
-    yield
-    stop(gate, "leaving", WAIT)
-
-
-@contextmanager
-def failing_at_its_end() -> Generator[None]:
-    yield
-    raise LookupError("no way out")
 
 
 def said(caplog: pytest.LogCaptureFixture) -> list[str]:

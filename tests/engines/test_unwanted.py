@@ -24,12 +24,6 @@ pytestmark = pytest.mark.timeout(180)
 Settings = dict[str, Any]
 
 
-@pytest.fixture
-def shared(dask_settings: Settings) -> Settings:
-    """Give what makes a pool one among others on the Dask that is there for tests."""
-    return {**dask_settings, "exclusive": False}
-
-
 @contextmanager
 def telling(pool: Pool) -> Generator[threading.Event]:
     """Give what is set when the workers of a pool on Dask have been told something of an order."""

@@ -16,8 +16,7 @@ from contextlib import ExitStack, suppress
 from typing import TYPE_CHECKING, Any
 
 from workpool._compat import LINUX
-from workpool.calm import deaf_to_ctrl_c, is_ctrl_c
-from workpool.errors import NotPicklable, brief
+from workpool.calm import deaf_to_ctrl_c
 from workpool.ipc import inheritance, keeper, memory, nameless, pickling, serving
 from workpool.ipc.depot import CONTROL_SIZE, Depot, Slots
 from workpool.ipc.family import kill_family
@@ -32,7 +31,7 @@ from workpool.ipc.watcher import watch_fork
 if TYPE_CHECKING:
     from workpool.situation import Setup
 
-__all__ = ["WorkerHandle", "launch", "pickle_setup"]
+__all__ = ["WorkerHandle", "launch"]
 
 _PIPE_SIZE = 1 << 20  # bytes asked of the kernel for the pipes of a worker; it may give less
 _F_SETPIPE_SZ = 1031  # Linux
@@ -190,30 +189,6 @@ class WorkerHandle:
         for slots in (self.argument_slots, self.result_slots):
             if slots is not None:
                 slots.declare_void()
-
-
-def pickle_setup(setup: Setup, pool: str, far: str) -> None:
-    """Raise NotPicklable if initializer, initargs or worker_context cannot travel."""
-    if not setup.does_something:
-        return
-    with inheritance.spawning():
-        try:
-            pickling.dumps(setup)
-        except BaseException as error:
-            if is_ctrl_c(error):
-                raise
-            for part in ("initializer", "initargs", "worker_context"):
-                try:
-                    pickling.dumps(getattr(setup, part))
-                except BaseException as cause:
-                    if is_ctrl_c(cause):
-                        raise
-                    message = (
-                        f"{part} of {pool} cannot go to {far}: {brief(cause)}. Give what can be "
-                        'pickled (multiprocessing objects of get_context("spawn")), or use backend="thread".'
-                    )
-                    raise NotPicklable(message, part=part) from error
-            raise
 
 
 def launch(method: str, setup: Setup, **details: Any) -> WorkerHandle:

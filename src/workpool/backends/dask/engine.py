@@ -23,6 +23,7 @@ from workpool.backends.dask.channel import DaskChannel, attach, detach
 from workpool.backends.dask.connection import Connection, encodable, import_distributed
 from workpool.backends.dask.farewell import say_farewell
 from workpool.backends.dask.lookout import Lookout
+from workpool.backends.engine import reasons
 from workpool.backends.engine.orders import numbers
 from workpool.backends.engine.setups import dump_setup
 from workpool.errors import SharedStateLost, Unsupported, WorkerStartFailed
@@ -269,12 +270,9 @@ class DaskEngine:
         slot.post(report)
 
     def _refusal(self, error: BaseException) -> WorkerStartFailed:
-        refusal = WorkerStartFailed(
-            f"Dask could not run an order of {self._pool}: {type(error).__name__}: {error}. Its workers need "
-            "workpool, in this version, and Dask in the client's."
+        return reasons.could_not_run(
+            "Dask", self._pool, error, "workpool, in this version, and Dask in the client's"
         )
-        refusal.__cause__ = error
-        return refusal
 
     def _track(self, under_way: set[Future[Any]], call: Coroutine[Any, Any, Any]) -> None:
         """Begin something whose end is waited for before the connection is closed."""

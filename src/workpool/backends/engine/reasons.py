@@ -19,6 +19,7 @@ if TYPE_CHECKING:
     from workpool.backends.engine.slots import Slot
 
 __all__ = [
+    "could_not_run",
     "initializer_died",
     "initializer_failed",
     "killed",
@@ -27,6 +28,15 @@ __all__ = [
     "overran",
     "starts_failed",
 ]
+
+
+def could_not_run(engine: str, pool: str, error: BaseException, needed: str) -> WorkerStartFailed:
+    """Say that an order was not run for a fault of the engine's, or of what its workers lack."""
+    refusal = WorkerStartFailed(
+        f"{engine} could not run an order of {pool}: {type(error).__name__}: {error}. Its workers need {needed}."
+    )
+    refusal.__cause__ = error
+    return refusal
 
 
 def name_of(unit: Any, offset: int = 0) -> str:

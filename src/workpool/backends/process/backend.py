@@ -12,6 +12,7 @@ from workpool.backends.process.cpus import usable_cpus
 from workpool.backends.process.starts import Starts
 from workpool.errors import NotPicklable, Unsupported
 from workpool.ipc import keeper
+from workpool.ipc.setups import pickle_setup
 
 # Nothing else is loaded before the keeper has been started, which takes as long as the loading.
 if TYPE_CHECKING:
@@ -48,9 +49,9 @@ class PipedBackend:
 
     def _prepare(self) -> None:
         """Load what workers need, and open the depot of large arguments."""
-        from workpool.ipc import depot, launch, pickling
+        from workpool.ipc import depot, pickling
 
-        launch.pickle_setup(self.setup, self.pool, self.far)
+        pickle_setup(self.setup, self.pool, self.far)
         self._dump_call = pickling.dump_call
         self.starts = Starts()
         self.depot = depot.open_depot(

@@ -16,6 +16,7 @@ from time import monotonic
 from typing import TYPE_CHECKING, Any
 
 from workpool._compat import Lock
+from workpool.backends.engine import reasons
 from workpool.backends.engine.setups import dump_setup
 from workpool.backends.process.cpus import usable_cpus
 from workpool.backends.ray.actors import Actors, Far
@@ -205,12 +206,7 @@ class RayEngine:
             slot.refused(flight, self._refusal(error))
 
     def _refusal(self, error: BaseException) -> WorkerStartFailed:
-        refusal = WorkerStartFailed(
-            f"Ray could not run an order of {self._pool}: {type(error).__name__}: {error}. Its workers need "
-            "workpool, in this version."
-        )
-        refusal.__cause__ = error
-        return refusal
+        return reasons.could_not_run("Ray", self._pool, error, "workpool, in this version")
 
     def _ended(self, life: str) -> None:
         """Free what a process owned that has ended."""
