@@ -15,7 +15,14 @@ from tests.faults.conftest import MakePool
 from tests.support import tasks
 from tests.support.fatal import hold_first, started
 from tests.support.gates import DEADLINE, Gate, in_background
-from tests.support.gripping import grip_and_name, grip_at, noted_grip
+from tests.support.gripping import (
+    grip_and_name,
+    grip_at,
+    noted_grip,
+    pause_and_name,
+    pause_at,
+    pause_then_grip,
+)
 from tests.support.lives import handle_of, life_of
 from tests.support.queues import until
 from workpool import Pool, Task, WorkerLost
@@ -65,11 +72,11 @@ def test_tasks_behind_one_that_holds_the_gil_run_elsewhere(
     assert pool.stats().lost == 0
 
 
-@pytest.mark.parametrize("fn", [grip_at, grip_and_name], ids=["numbers", "strings"])
+@pytest.mark.parametrize("fn", [grip_at, grip_and_name, pause_at, pause_and_name])
 def test_items_of_a_slice_do_not_wait_either(
     make_pool: MakePool, gate: Gate, fn: Callable[[str], Any]
 ) -> None:
-    """Also where they run in one loop in C: it ends behind the item that holds the worker."""
+    """Also where they run in one loop in C: those behind the slow item run elsewhere, those before it are told."""
     pool = make_pool(2)
     nothing = fn("")
     known_as_quick(pool, fn, "")
@@ -81,6 +88,33 @@ def test_items_of_a_slice_do_not_wait_either(
     gate.open()
     assert list(results) == [type(nothing)(len(gate.path))]
     assert list(pool.map(fn, [""] * 400, chunksize=100)) == [nothing] * 400
+    assert pool.stats().lost == 0
+
+
+def test_a_slice_of_which_the_first_values_are_here_is_not_taken_for_idle(
+    make_pool: MakePool, gate: Gate
+) -> None:
+    """Its last call has begun, and may hold the worker from answering for as long as it likes."""
+    with Gate() as pausing:
+        pool = make_pool(2)
+        known_as_quick(pool, pause_then_grip, "")
+        items = [""] * 50 + [f"{pausing.path}:{gate.path}"] + [""] * 149
+        results = pool.map(pause_then_grip, items, chunksize=200, ordered=False)
+        first = in_background(lambda: [next(results) for _ in range(199)])
+        pid = int(pausing.arrival())
+        assert first.result() == [0] * 199
+        pausing.open()
+        assert int(gate.arrival()) == pid
+        (life,) = (life for life in map(partial(life_of, pool), (0, 1)) if life._flights)
+        with life._turn:
+            handle = life._handle
+            assert handle is not None
+            assert handle.pid == pid
+            life._recall(handle)
+            assert life._answer_due(handle) is None
+            assert life._hung_since is None
+        gate.open()
+    assert list(results) == [2 * len(gate.path)]
     assert pool.stats().lost == 0
 
 
@@ -124,10 +158,7 @@ def test_a_worker_that_is_stopped_in_a_call_and_goes_on(
     pool, starts = make_pool(2), tmp_path / "starts"
     fn = partial(hold_first, gate.path, str(starts))
     known_as_quick(pool, fn, -1)
-    with Gate() as both:
-        pair = [pool.submit(tasks.hold, both.path, 0) for _ in range(2)]
-        both.arrivals(2)
-    assert [each.result(DEADLINE) for each in pair] == [0, 0]
+    both_work(pool)
     results = pool.map(fn, range(50), chunksize=50, ordered=False)
     pid = int(gate.arrival())
     freeze(pid)
@@ -141,7 +172,7 @@ def test_a_worker_that_is_stopped_in_a_call_and_goes_on(
     lives = [life_of(pool, index) for index in (0, 1)]
 
     def seen() -> bool:
-        pool.submit(tasks.double, 1).result(DEADLINE)
+        both_work(pool)  # one task after the other could all go to the one that was never stopped
         return all(life._taken_upto < 0 and not life._seized for life in lives)
 
     until(seen)
@@ -149,6 +180,14 @@ def test_a_worker_that_is_stopped_in_a_call_and_goes_on(
     del counts["-1"]
     assert counts == {str(n): 1 for n in range(50)}
     assert pool.stats().lost == 0
+
+
+def both_work(pool: Pool) -> None:
+    """Have each of two workers run a task, at the same time."""
+    with Gate() as both:
+        pair = [pool.submit(tasks.hold, both.path, 0) for _ in range(2)]
+        both.arrivals(2)
+    assert [each.result(DEADLINE) for each in pair] == [0, 0]
 
 
 def freeze(pid: int) -> None:

@@ -8,9 +8,17 @@ import socket
 from typing import Any
 
 from tests.support.fatal import note
-from tests.support.gates import knock
+from tests.support.gates import knock, stop
 
-__all__ = ["grip", "grip_and_name", "grip_at", "noted_grip"]
+__all__ = [
+    "grip",
+    "grip_and_name",
+    "grip_at",
+    "noted_grip",
+    "pause_and_name",
+    "pause_at",
+    "pause_then_grip",
+]
 
 
 def grip(gate: str) -> int:
@@ -31,6 +39,26 @@ def grip_at(gate: str) -> int:
 def grip_and_name(gate: str) -> str:
     """Do the same, and give a string."""
     return str(grip(gate)) if gate else ""
+
+
+def pause_at(gate: str) -> int:
+    """Say who this is at a gate and wait there, or do nothing if there is none; other threads go on. Gives a number."""
+    if gate:
+        stop(gate, os.getpid())
+    return len(gate)
+
+
+def pause_and_name(gate: str) -> str:
+    """Do the same, and give a string."""
+    return str(pause_at(gate)) if gate else ""
+
+
+def pause_then_grip(gates: str) -> int:
+    """Do so at the first of two gates, and hold the whole worker at the second; gives a number."""
+    if not gates:
+        return 0
+    first, second = gates.split(":")
+    return pause_at(first) + grip(second)
 
 
 def noted_grip(path: str, gate: str, held: int, n: int) -> int:

@@ -324,26 +324,37 @@ class Journal:
         first = words[_SLICE_OF] - 1
         if first < 0:
             return begun, outcomes, None
-        values: list[Any] = self._numbers_kept() if words[_SLICE_KIND] else self._values_kept()
-        return (
-            max(begun, first + min(len(values), words[_SLICE_SIZE] - 1)),
-            outcomes,
-            (first, values),
+        size = words[_SLICE_SIZE]
+        values: list[Any] = (
+            self._kept_numbers(size) if words[_SLICE_KIND] else self._kept_values(size)
         )
+        return max(begun, first + min(len(values), size - 1)), outcomes, (first, values)
 
-    def _values_kept(self) -> list[Any]:
+    def sliced_before(self, number: int) -> tuple[int, list[Any]] | None:
+        """Give the values of the slice that runs from its first number on to the one before this; None without a slice.
+
+        They are finished, as the worker has said by telling that this call has begun, and nothing is behind it:
+        so they stay, while the worker may be storing its value.
+        """
+        words = self._words
+        first = words[_SLICE_OF] - 1
+        if not 0 <= first < number:
+            return None
+        most = min(number - first, words[_SLICE_SIZE])
+        return first, self._kept_numbers(most) if words[_SLICE_KIND] else self._kept_values(most)
+
+    def _kept_values(self, most: int) -> list[Any]:
         end = self._words[_SLICE_END]
         stream = io.BytesIO(self._memory[_SLICE : _SLICE + end])
         values: list[Any] = []
-        while stream.tell() < end:
+        while stream.tell() < end and len(values) < most:
             values.append(marshal.load(stream))  # noqa: S302 - ours
         return values
 
-    def _numbers_kept(self) -> list[Any]:
-        size = self._words[_SLICE_SIZE]
-        raw = self.numbers(size)
+    def _kept_numbers(self, most: int) -> list[Any]:
+        raw = self.numbers(most)
         missing = self._memory[_RECORDS - 8 : _RECORDS]
-        kept = next((i for i in range(size) if raw[8 * i : 8 * i + 8] == missing), size)
+        kept = next((i for i in range(most) if raw[8 * i : 8 * i + 8] == missing), most)
         values = memoryview(raw[: 8 * kept])
         is_float = self._words[_SLICE_KIND] == ord(_FORMATS[float])
         return values.cast("d").tolist() if is_float else values.cast("q").tolist()

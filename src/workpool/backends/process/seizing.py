@@ -59,6 +59,9 @@ class Seizing(Books):
         if self._stopped_at is not None:
             self._stopped_at = None
             handle.journal.go_on()
+        # Its last call may hold it for long. What a slice has before that is finished, and sent when the slice ends.
+        if self._unanswered(begun) and (sliced := handle.journal.sliced_before(begun)) is not None:
+            self._ran += self._take_slice(*sliced)
         # What was sent since the recall has a moment of its own to be recalled at.
         self.scheduler.give_back(reset(self._flights.take_from(begun + 1, upto)))
         if self._flights:
@@ -132,7 +135,8 @@ class Seizing(Books):
         flight = self._flights.current
         if flight is None or self._seized:
             return flight is not None
-        return handle.journal.begun()[0] >= flight.first + flight.done
+        # Of a slice the first values may be here already: what counts is the call that runs in it.
+        return handle.journal.running()[0] >= flight.first + flight.done
 
     def _may_seize(self, handle: WorkerHandle) -> bool:
         """Tell whether something waits behind a call that runs, or is to be ended before it has begun.
