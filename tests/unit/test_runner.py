@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import os
 import threading
-from collections.abc import Callable, Iterator
+from collections import deque
+from collections.abc import Callable, Iterable, Iterator
 from typing import Any
 
 import pytest
 
-from tests.support.gates import in_background
+from tests.support.gates import DEADLINE, in_background
 from tests.support.queues import until
 from workpool.ipc import pickling
 from workpool.ipc.batch import Batch
@@ -244,3 +245,64 @@ def test_the_import_of_a_function_is_no_part_of_its_calls(
     runner.run_all()
     *_, began, ended, _more = told[0]
     assert ended - began < 0.1 * 1e9
+
+
+class _Asked:
+    """A lock that says when the runner's thread wants it."""
+
+    def __init__(self) -> None:
+        self._lock = threading.Lock()
+        self._thread = threading.get_ident()
+        self.wanted = threading.Event()
+
+    def __enter__(self) -> None:
+        if threading.get_ident() == self._thread:
+            self.wanted.set()
+        self._lock.acquire()
+
+    def __exit__(self, *_: object) -> None:
+        self._lock.release()
+
+
+class _Halfway(deque[int]):
+    """Items of which the last one has been taken back while the batch's size counts it still."""
+
+    def __init__(self, items: Iterable[int], said: threading.Event) -> None:
+        super().__init__(items)
+        self.halfway = threading.Event()
+        self._said = said
+
+    def pop(self) -> int:  # type: ignore[override]  # the only way it is used
+        item = super().pop()
+        self.halfway.set()
+        assert self._said.wait(DEADLINE)
+        return item
+
+
+def test_an_item_of_a_slice_knows_its_place_while_others_are_taken_back(runner: Runner) -> None:
+    """Whatever the step at which the control thread is."""
+    lock = _Asked()
+    runner._lock = lock
+    running = noting(100, 50)
+    running.items = items = _Halfway(running.items, lock.wanted)
+    places: list[int] = []
+
+    def take_back() -> None:
+        with lock:
+            runner.take_back(149)
+
+    def look() -> None:
+        lock.wanted.clear()
+        taking = in_background(take_back)
+        assert items.halfway.wait(DEADLINE)
+        places.append(runner.position())
+        lock.wanted.set()
+        taking.result()
+        with lock:
+            places.append(runner.number())
+
+    done_at[120] = look
+    runner.todo.append(running)
+    runner.run_all()
+    assert places == [120, 120]
+    assert ran == list(range(100, 121))

@@ -132,12 +132,15 @@ class Runner:
         return begun
 
     def position(self) -> int:
-        """Tell the id of the running task, or the position of the running item."""
+        """Tell the id of the running task, or the position of the running item; in its thread."""
         batch = self.batch
-        return self.task_id if batch is None else batch.start + batch.size - len(batch.items) - 1
+        if batch is None:
+            return self.task_id
+        with self._lock:  # while something is taken back, its size says more than there is
+            return batch.start + batch.size - len(batch.items) - 1
 
     def number(self) -> int:
-        """Give the number of the call that runs, also in a slice."""
+        """Give the number of the call that runs, also in a slice; lock held."""
         batch = self.batch
         return self.running if batch is None else batch.first + batch.size - len(batch.items) - 1
 

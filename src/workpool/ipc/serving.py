@@ -17,7 +17,7 @@ import mmap
 import threading
 from typing import TYPE_CHECKING, Any
 
-from workpool._compat import Lock
+from workpool._compat import Lock, across_forks
 from workpool.ipc import pickling
 from workpool.ipc.batch import Batch
 from workpool.ipc.borrowing import Borrowed
@@ -63,8 +63,9 @@ class Serving:
         self._arguments_fd = -1  # the depot of large arguments
         self._argument_slots: Slots | None = None
         self._depot: Depot | None = None  # of large results
-        # Guards what runner and outbox say it does, and writes to the result pipe.
-        self._lock = Lock()
+        # Guards what runner and outbox say it does, and writes to the result pipe. A copy of the worker that a task
+        # makes (``copies.py``) asks for the number of its call, too, and has no control thread to let go of it.
+        self._lock = across_forks(Lock())
         self._outbox = outbox
         self._runner = self.RUNNER(self._lock, journal, outbox, warnings)
         # Numbers of calls that somebody wants ended; replaced as a whole by the control thread.
@@ -154,7 +155,10 @@ class Serving:
     def _mark_now(self) -> Mark:
         """Give the mark of the call that runs; in its thread."""
         mark, runner = self._mark, self._runner
-        number = runner.running if runner.batch is None else runner.number()
+        number = runner.running
+        if runner.batch is not None:
+            with self._lock:
+                number = runner.number()
         if mark.of != number:
             if number < 0:
                 return self._own
