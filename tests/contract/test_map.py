@@ -295,8 +295,8 @@ def test_a_fixed_chunk_travels_whole(
     pool: Pool, busy: Busy, gate: Gate, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """With chunksize=3 each worker begins at the head of its own three items."""
-    # What waits behind a slow item is given to others after some 30 ms, and a worker may be later than that.
-    monkeypatch.setattr(feeding, "_PATIENCE", 1e6)
+    for name in ("_PATIENCE", "_LONGEST_PATIENCE"):  # a worker may be later than those 10 ms
+        monkeypatch.setattr(feeding, name, 1e6)
     monkeypatch.setattr(taking, "_PATIENCE", 1e6)
     with busy(pool):
         pass  # both are there

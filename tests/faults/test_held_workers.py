@@ -26,6 +26,7 @@ from tests.support.gripping import (
 from tests.support.lives import handle_of, life_of
 from tests.support.queues import until
 from workpool import Pool, Task, WorkerLost
+from workpool.backends.process import feeding
 
 pytestmark = pytest.mark.heavy
 
@@ -89,6 +90,67 @@ def test_items_of_a_slice_do_not_wait_either(
     assert list(results) == [type(nothing)(len(gate.path))]
     assert list(pool.map(fn, [""] * 400, chunksize=100)) == [nothing] * 400
     assert pool.stats().lost == 0
+
+
+def known_as_slow(pool: Pool, fn: Callable[[Any], object]) -> None:
+    """Have the pool expect hours of each call, as after one that has taken days."""
+    with pool._scheduler.lock:
+        pool._scheduler.pace.measured(fn, 1e5, 1)
+
+
+def test_nothing_waits_behind_a_slow_item_for_as_long_as_was_expected(
+    make_pool: MakePool, gate: Gate
+) -> None:
+    """One call that took long says nothing of the next chunk: whoever is free takes over what has not begun."""
+    pool = make_pool(2)
+    known_as_quick(pool, pause_at, "")
+    known_as_slow(pool, pause_at)
+    results = pool.map(pause_at, [""] * 50 + [gate.path] + [""] * 149, chunksize=200, ordered=False)
+    first = in_background(lambda: [next(results) for _ in range(199)])
+    gate.arrival()
+    assert first.result() == [0] * 199
+    gate.open()
+    assert list(results) == [len(gate.path)]
+
+
+@pytest.mark.parametrize("fn", [pause_at, grip_at, grip_and_name])
+def test_finished_values_do_not_wait_for_as_long_as_was_expected(
+    make_pool: MakePool, gate: Gate, fn: Callable[[str], Any]
+) -> None:
+    """Not where nobody is free, either: they are told while the slow item runs."""
+    pool = make_pool(1)
+    known_as_quick(pool, fn, "")
+    known_as_slow(pool, fn)
+    results = pool.map(fn, [""] * 50 + [gate.path] + [""] * 149, chunksize=200)
+    first = in_background(lambda: [next(results) for _ in range(50)])
+    gate.arrival()
+    assert first.result() == [fn("")] * 50
+    gate.open()
+    assert len(list(results)) == 150
+
+
+def test_what_is_not_overdue_stays_where_it_is_while_nobody_is_free(
+    make_pool: MakePool, gate: Gate, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A chunk of slow items is looked at now and then, and not sent anew each time."""
+    monkeypatch.setattr(feeding, "_LONGEST_PATIENCE", 0.001)
+    pool = make_pool(1)
+    fn = partial(tasks.hold, gate.path)
+    known_as_slow(pool, fn)
+    results = pool.map(fn, range(20), chunksize=20)
+    gate.arrival()
+    life = life_of(pool)
+    looks, is_of_use = list[bool](), life._is_of_use
+
+    def look(handle: Any) -> bool:
+        looks.append(is_of_use(handle))
+        return looks[-1]
+
+    monkeypatch.setattr(life, "_is_of_use", look)
+    until(lambda: len(looks) > 10)
+    gate.open()
+    assert list(results) == list(range(20))
+    assert not any(looks)
 
 
 def test_a_slice_of_which_the_first_values_are_here_is_not_taken_for_idle(

@@ -100,7 +100,7 @@ def test_nothing_is_sent_behind_a_call_that_was_slow() -> None:
     flights = Flights()
     flights.add_chunk(chunk(0, 4), range(4))
     slow: Any = SimpleNamespace(
-        scheduler=SimpleNamespace(give_back=given.extend),
+        scheduler=SimpleNamespace(share_out=given.extend),
         _backend=SimpleNamespace(settings=SimpleNamespace(max_tasks_per_worker=None)),
         _flights=flights,
         _batch=4,
@@ -109,6 +109,7 @@ def test_nothing_is_sent_behind_a_call_that_was_slow() -> None:
         _put_off=[],
         _seized=False,
         _stopped_at=None,
+        _unanswered={}.__contains__,  # all that is finished has come
     )
     Feeding._answered(slow, nothing, 0, 3)
     assert items(given) == [1, 2, 3]
@@ -136,3 +137,16 @@ def test_items_that_were_read_in_a_journal_alone_are_measured_now() -> None:
     assert flight.measured == 2
     assert before <= began == ended
     assert ran == 0
+
+
+@pytest.mark.parametrize("size", [1, 2, 7, 100])
+@pytest.mark.parametrize("count", [0, 1, 2, 3, 8, 200])
+def test_a_chunk_is_cut_into_parts_of_one_size(size: int, count: int) -> None:
+    """As many as are asked for, if there are as many items; in order, and nothing is lost."""
+    parts = chunk(10, size).parts(count)
+    assert [item for part in parts for item in part.items] == list(range(10, 10 + size))
+    assert [range(part.start, part.start + part.size) for part in parts] == [
+        part.items for part in parts
+    ]
+    assert len(parts) <= max(1, count)
+    assert max(part.size for part in parts) == -(-size // max(1, count))

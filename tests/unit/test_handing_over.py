@@ -50,6 +50,7 @@ def known_short(pool: Pool, fn: Any) -> None:
 def patient(monkeypatch: pytest.MonkeyPatch) -> None:
     """Have nothing taken back from behind a call only because that takes long."""
     monkeypatch.setattr(feeding, "_PATIENCE", 1e9)
+    monkeypatch.setattr(feeding, "_LONGEST_PATIENCE", 1e9)
 
 
 @pytest.fixture

@@ -303,6 +303,11 @@ class Journal:
             number = max(number, words[_SLICE_OF] - 1)
         return number, words[_SINCE] / 1e9
 
+    @property
+    def keeps_outcomes(self) -> bool:
+        """Whether something may be finished that has not gone through the pipe; a guess while the worker goes on."""
+        return bool(self._words[_END] or self._words[_SLICE_OF])
+
     def running(self) -> tuple[int, float]:
         """Give the same, but for a slice the call that runs in it; a guess while the worker goes on."""
         number, since = self.begun()

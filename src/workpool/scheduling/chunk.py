@@ -109,6 +109,14 @@ class Chunk:
         self.items, self.size = self.items[:size], size
         return rest
 
+    def parts(self, count: int) -> list[Chunk]:
+        """Cut it into so many chunks of about one size, before it is opened; itself is the first."""
+        found: list[Chunk] = [self]
+        size = -(-self.size // max(1, count))
+        while (rest := found[-1].cut(size)) is not None:
+            found.append(rest)
+        return found
+
     def take_back(self, count: int) -> Chunk | None:
         """Split off the last ``count`` items at most, none of them started."""
         taken: deque[Any] = deque()

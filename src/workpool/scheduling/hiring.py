@@ -173,6 +173,23 @@ class Hiring(Settling):
 
     # ----------------------------------------------------- work that comes back, or fails
 
+    @property
+    def free_hands(self) -> int:
+        """Workers that have nothing to do, or may be started: as of this moment, without the lock a guess."""
+        return len(self.idle) + max(0, self.max_workers - len(self.workers))
+
+    def share_out(self, units: list[Any]) -> None:
+        """Queue again what a worker did not start for the slow call in front of it, in a part for each that is free."""
+        with self.lock:
+            free = self.free_hands
+        self.give_back(
+            [
+                part
+                for unit in units
+                for part in ((unit,) if unit.__class__ is Task else unit.parts(free))
+            ]
+        )
+
     def give_back(self, units: list[Any], *, front: bool = True) -> None:
         """Queue again what a worker did not start (or failed to end): in order, before all others."""
         if not units:

@@ -89,6 +89,8 @@ class Books:
         )
         self._put_off: list[Order] = []  # until it is known whether a task has begun
         self._recall_at: float | None = None
+        # When the latest batch is overdue by far. What had begun at the latest look, and when.
+        self._overdue_at, self._looked = 0.0, (-1, 0.0)
         self._asks = 0  # recalls that the worker has not answered; the rest is in ``seizing.py``
         self._asked_at = 0.0  # when the first of them was sent, or the latest answer came
         self._stopped_at: float | None = None  # since when the worker begins nothing
@@ -104,8 +106,7 @@ class Books:
         self._leaver: Leaver | None = None  # the one before, which ends beside this one
         self._unbegun = -1, 0.0  # number of a call with a limit that has not begun, and since when
         self._warned = -1  # number of the call that was last told to end
-        self._patience = 0.0  # seconds from sending to that
-        self._trim_pause = 0.0
+        self._patience = self._trim_pause = 0.0  # seconds, to a recall and to a look at free memory
         self._trim_at: float | None = None  # when memory of large payloads goes back, if none come
 
     def too_deep(self, task: Task[Any]) -> bool:

@@ -2,7 +2,9 @@
 
 Batches. Calls known to be short travel together, and the next batch is sent while
 the last is being worked on. A call that takes longer than thought does not hold
-up the rest of its batch: they are recalled (``_recall_at``) and run elsewhere.
+up the rest of its batch: they are recalled (``_recall_at``) and run elsewhere. What a batch was expected to
+take may be far too much, after one call that took long. So others that have nothing to do never wait for that
+(``_is_of_use``), nor does what is finished and not sent.
 
 Every call here is made by whoever has the turn.
 """
@@ -39,6 +41,7 @@ _log = SafeLog("workpool")
 
 _PATIENCE = 3.0  # times the expected duration before a batch is recalled
 _SHORTEST_PATIENCE = 0.01  # seconds
+_LONGEST_PATIENCE = 0.25  # seconds before a look whether a recall is of use
 _MOST_TASKS = 1_024  # in one frame
 _TRIM_AFTER = 5.0  # seconds
 
@@ -103,8 +106,10 @@ class Feeding(Seizing):
         if self._flights.outstanding > 1:
             seconds = self.scheduler.pace.of(fn)
             expected = TARGET if seconds is None else seconds * self._flights.outstanding
-            self._patience = max(_SHORTEST_PATIENCE, _PATIENCE * expected)
-            self._recall_at = monotonic() + self._patience
+            patience = max(_SHORTEST_PATIENCE, _PATIENCE * expected)
+            self._patience = min(patience, _LONGEST_PATIENCE)
+            now = monotonic()
+            self._overdue_at, self._recall_at = now + patience, now + self._patience
         handle.post(frame)
 
     def _used_depot(self) -> None:
@@ -225,13 +230,21 @@ class Feeding(Seizing):
                     late = _too_long(flight, number, limit, grace, "it was told to end")
                     handle.control((serving.WARN, number, str(late), limit, plain(late.task)))
         if self._recall_at is not None and now >= self._recall_at:
-            if handle.journal.begun()[0] < flight.first + flight.done:
+            if not self._runs_something(handle):
                 # On its way still, and large: recalled now it would be sent anew, and again, for ever.
                 self._patience *= 2
                 self._recall_at = now + self._patience
                 self._probe(handle, flight.first)
-                return
-            self._recall(handle)
+            elif now < self._overdue_at and not self._is_of_use(handle):
+                self._recall_at = now + _LONGEST_PATIENCE
+            else:
+                self._recall(handle)
+
+    def _is_of_use(self, handle: WorkerHandle) -> bool:
+        """Tell whether a recall helps before the batch is overdue: somebody is free, or outcomes wait behind a call."""
+        begun, before = handle.journal.begun(), self._looked
+        self._looked = begun
+        return self.scheduler.free_hands > 0 or (begun == before and handle.journal.keeps_outcomes)
 
     def _obey(self, handle: WorkerHandle) -> None:
         """Do what others have asked of this worker."""

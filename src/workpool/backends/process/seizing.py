@@ -63,7 +63,7 @@ class Seizing(Books):
         if self._unanswered(begun) and (sliced := handle.journal.sliced_before(begun)) is not None:
             self._ran += self._take_slice(*sliced)
         # What was sent since the recall has a moment of its own to be recalled at.
-        self.scheduler.give_back(reset(self._flights.take_from(begun + 1, upto)))
+        self.scheduler.share_out(reset(self._flights.take_from(begun + 1, upto)))
         if self._flights:
             # It runs something slow: nothing more is sent behind that. Else this worker would be quicker to take
             # what it gave back than the one that was woken for it, and so again and again.
@@ -174,7 +174,7 @@ class Seizing(Books):
         self._seized, self._taken_upto = True, upto
         # What it says then is exact, also of a slice that ended at a gate before its last call began.
         self._ask(handle, upto)
-        self.scheduler.give_back(reset(self._flights.take_from(begun + 1)))
+        self.scheduler.share_out(reset(self._flights.take_from(begun + 1)))
         self._obey_what_was_put_off(handle)
 
     def _spare_the_look(self, handle: WorkerHandle) -> None:
