@@ -116,6 +116,25 @@ def test_nothing_is_sent_behind_a_call_that_was_slow() -> None:
     assert Feeding._feed(slow, cast("Any", SimpleNamespace(pending=0)))  # asks nobody for more
 
 
+@pytest.mark.parametrize(("upto", "read"), [(7, [4]), (-1, [])], ids=["recall", "probe"])
+def test_a_slice_that_goes_on_is_not_read(upto: int, read: list[int]) -> None:
+    """Where nothing was recalled its worker may be writing the next slice in the same place."""
+    looked: list[int] = []
+    journal = SimpleNamespace(sliced_before=looked.append)
+    flights = Flights()
+    flights.add_chunk(chunk(0, 8), range(8))
+    probed: Any = SimpleNamespace(
+        scheduler=SimpleNamespace(share_out=list),
+        _flights=flights,
+        _asks=1,
+        _put_off=[],
+        _stopped_at=None,
+        _unanswered=bool,
+    )
+    Feeding._answered(probed, cast("Any", SimpleNamespace(journal=journal)), 4, upto)
+    assert looked == read
+
+
 def test_items_that_were_read_in_a_journal_are_measured_too() -> None:
     """For no time, and at the end of those before them; what ran on is measured from there on."""
     flight = Flights().add_chunk(chunk(0, 9), range(9))

@@ -179,14 +179,17 @@ class Hiring(Settling):
         return len(self.idle) + max(0, self.max_workers - len(self.workers))
 
     def share_out(self, units: list[Any]) -> None:
-        """Queue again what a worker did not start for the slow call in front of it, in a part for each that is free."""
+        """Queue again what a worker did not start for the slow call in front of it.
+
+        In a part for each that is free, and one for whoever is next: most likely that worker, when its call has ended.
+        """
         with self.lock:
             free = self.free_hands
         self.give_back(
             [
                 part
                 for unit in units
-                for part in ((unit,) if unit.__class__ is Task else unit.parts(free))
+                for part in ((unit,) if unit.__class__ is Task else unit.parts(free + 1))
             ]
         )
 

@@ -60,8 +60,11 @@ class Seizing(Books):
             self._stopped_at = None
             handle.journal.go_on()
         # Its last call may hold it for long. What a slice has before that is finished, and sent when the slice ends.
-        if self._unanswered(begun) and (sliced := handle.journal.sliced_before(begun)) is not None:
-            self._ran += self._take_slice(*sliced)
+        # After a mere probe (``upto`` is before that call) it goes on, and writes its next slice there.
+        if begun <= upto and self._unanswered(begun):
+            sliced = handle.journal.sliced_before(begun)
+            if sliced is not None:
+                self._ran += self._take_slice(*sliced)
         # What was sent since the recall has a moment of its own to be recalled at.
         self.scheduler.share_out(reset(self._flights.take_from(begun + 1, upto)))
         if self._flights:
