@@ -15,7 +15,7 @@ from tests.support.backends import Kind
 from tests.support.gates import DEADLINE, Gate, in_background
 from workpool import Pool, Task
 from workpool.backends.process import feeding
-from workpool.scheduling import taking
+from workpool.scheduling import slow_chunks
 
 P = ParamSpec("P")
 R = TypeVar("R")
@@ -297,7 +297,7 @@ def test_a_fixed_chunk_travels_whole(
     """With chunksize=3 each worker begins at the head of its own three items."""
     for name in ("_PATIENCE", "_LONGEST_PATIENCE"):  # a worker may be later than those 10 ms
         monkeypatch.setattr(feeding, name, 1e6)
-    monkeypatch.setattr(taking, "_PATIENCE", 1e6)
+    monkeypatch.setattr(slow_chunks, "PATIENCE", 1e6)
     with busy(pool):
         pass  # both are there
     results = pool.map(tasks.report_and_hold(gate.path), range(6), chunksize=3)

@@ -363,27 +363,3 @@ def test_the_answer_to_a_recall_leaves_what_was_sent_since_to_be_recalled(
         assert worker._recall_at == later
         worker._recall_at = None
     gate.open()
-
-
-@pytest.mark.parametrize(
-    ("terms", "waits"),
-    [({}, True), ({"time_limit": 60.0}, False), ({"retries": 1}, False)],
-    ids=str,
-)
-def test_an_idle_thread_waits_for_nothing_that_cannot_be_handed_out(
-    terms: dict[str, Any], waits: bool
-) -> None:
-    """The last item of a chunk takes long: those before it are handed out, but not where that cannot be."""
-    with Pool(2, **terms) as pool, Gate() as gate:
-        scheduler = pool._scheduler
-        _results = pool.map(tasks.holding(gate.path, 1), range(2), chunksize=2)
-        gate.arrival()
-        assert (
-            pool.submit(tasks.double, 1).result(DEADLINE) == 2
-        )  # by another thread, idle from then on
-        until(lambda: len(scheduler.idle) == 1)
-        busy: Any = next(each for each in scheduler.workers.values() if each not in scheduler.idle)
-        with scheduler.lock:
-            handed_out, busy.handed_out = busy.handed_out, 0  # as if nobody had come by yet
-            assert (scheduler._patience(scheduler.idle[0]) is not None) == waits
-            busy.handed_out = handed_out

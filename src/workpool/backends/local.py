@@ -36,6 +36,9 @@ class LocalRunner(Told):
 
     can_nest = True
     captures = False  # what runs here and prints
+    others_look = (
+        False  # at chunks that run here, while they do: there are other threads to run what waits
+    )
     hand_over = None
 
     def __init__(self, scheduler: Scheduler, index: int) -> None:
@@ -46,8 +49,6 @@ class LocalRunner(Told):
         self.took = False  # what is taken is looked for there, and in no hand yet; guarded by the scheduler's lock
         self.lent = self.leaving = self.looks_again = False
         self.sets_up = False  # in its initializer, or on the way into its context
-        # Seconds that an idle thread sleeps before it looks again.
-        self.patience: float | None = None
         self.waits_on: Awaited | None = None  # in other pools
         self.lends_for: Awaited | None = None  # in its own
         self._outer: list[Task[Any] | None] = []  # tasks that wait here for the one that runs
@@ -56,7 +57,8 @@ class LocalRunner(Told):
         self.chunk: Chunk | None = None  # or a chunk
         self.began = 0.0
         self._lines: Lines | None = None  # printed by items, once one has
-        self._out: list[Any] = []  # results of the chunk so far, that may be handed out
+        self._out: list[Any] = []  # results of the chunk so far
+        self._upto: int | None = None  # as many of them may be handed out; None: all
         self._ran: list[Any] = []  # all of them
         self._mark: Mark | None = None  # of an item
         self._errors: dict[int, BaseException] = {}
@@ -167,8 +169,12 @@ class LocalRunner(Told):
                 self.taken = None
                 return
             self.handed_out, self._item, self._mark = 0, None, None
+            self.began = began = monotonic()  # first: others look how long it has been running
             self.chunk, self.taken = chunk, None
-        self.began = began = monotonic()
+            unwatched = self.others_look and chunk.size > 1 and not scheduler.watched
+            scheduler.watched = scheduler.watched or unwatched
+        if unwatched:
+            scheduler.watch_chunks()
         try:
             if chunk.job.terms.time_limit is not None:
                 self._run_limited(chunk)
@@ -179,7 +185,7 @@ class LocalRunner(Told):
             if self._lines is not None:
                 self._lines.end()
 
-    def _run_fast(self, chunk: Chunk, began: float) -> None:  # noqa: C901, PLR0912 - no frame between its loops and fn
+    def _run_fast(self, chunk: Chunk, began: float) -> None:  # noqa: C901, PLR0912, PLR0915 - no frame between its loops and fn
         job, todo = chunk.job, chunk.todo
         fn = job.fn
         kept = list(todo) if job.terms.retries else None
@@ -187,13 +193,8 @@ class LocalRunner(Told):
         errors: dict[int, BaseException] = {}
         lock = self.scheduler.lock
         with lock:
-            # With retries an item may still have to run again: nothing is handed out in parts.
-            self._ran, self._out, self._errors, self.handed_out = (
-                out,
-                out if kept is None else [],
-                errors,
-                0,
-            )
+            self._ran = self._out = out
+            self._errors, self._upto, self.handed_out = errors, None, 0
         error: BaseException | None = None
         in_c = is_in_c(fn)
         while True:
@@ -220,6 +221,10 @@ class LocalRunner(Told):
             # A StopIteration that comes through a function in C looked like the end of the items.
             error = raised if raised is not None else StopIteration()
             errors[len(out)] = begin_below(error)
+            if kept is not None and self._upto is None:
+                self._upto = len(
+                    out
+                )  # it may have to run again: nothing is handed out from here on
             out.append(None)
             if self.stopped():
                 break
@@ -250,6 +255,7 @@ class LocalRunner(Told):
         """Deliver results in one piece, or in several around the items that run again."""
         with self.scheduler.lock:
             start, self._out, self._errors, self._ran = self.handed_out, [], {}, []
+            self._upto = None
             self._mark = None  # before anybody sees the results: the calls are over
             self.handed_out = chunk.size  # from here on it is this thread's to deliver
         if kept is not None:
@@ -317,15 +323,16 @@ class LocalRunner(Told):
     @property
     def finished(self) -> int:
         """How many results of the chunk there are that may be handed out before it ends, or were; lock held."""
-        return len(self._out)
+        there, upto = len(self._out), self._upto
+        return there if upto is None else upto
 
     def finished_part(self) -> Piece | None:
         """Take out what is finished of a chunk in which an item takes long; lock held.
 
         The loop that fills ``_out`` goes on meanwhile: it only appends, and notes an
-        item's error before it appends for it.
+        item's error before it appends for it. What is handed out is held here no more.
         """
-        chunk, start, end = self.chunk, self.handed_out, len(self._out)
+        chunk, start, end = self.chunk, self.handed_out, self.finished
         if chunk is None or end <= start:
             return None
         errors = {
@@ -334,7 +341,9 @@ class LocalRunner(Told):
             if place in self._errors
         }
         self.handed_out = end
-        return Piece(chunk.start + start, self._out[start:end], errors or None)
+        values = self._out[start:end]
+        self._out[start:end] = [None] * (end - start)
+        return Piece(chunk.start + start, values, errors or None)
 
     def drop_chunk(self, chunk: Chunk, reason: BaseException) -> None:
         """Count what is left of a chunk that runs done, and close its map call with the reason; lock held."""

@@ -82,6 +82,8 @@ class ThreadBackend:
 class ThreadWorker(LocalRunner):
     """One daemon thread, asleep on a lock of its own when there is nothing to do."""
 
+    others_look = True
+
     def __init__(self, backend: ThreadBackend, scheduler: Scheduler, index: int) -> None:
         super().__init__(scheduler, index)
         self._setup = backend.setup
@@ -204,11 +206,7 @@ class ThreadWorker(LocalRunner):
             scheduler.sweep()
         if self.leaving or scheduler.should_leave():
             return False
-        patience = self.patience
-        if patience is None:
-            asleep.acquire()
-        elif not asleep.acquire(timeout=patience) and not scheduler.look_again(self):
-            asleep.acquire()  # the wake-up is on its way
+        asleep.acquire()
         return not self.written_off  # in a finalizer, by what that ran here
 
     def _tidy_up(self, entered: AbstractContextManager[None]) -> None:

@@ -14,9 +14,10 @@ classes that build on this one; each may use what those below it can do, and no 
 .. code-block:: text
 
     State                   here
-    ├── Taking              hands tasks and chunks to workers that ask
     └── Settling            stores outcomes
         └── Hiring          workers' lives; what goes back to the queue, what fails for want of them
+            ├── SlowChunks  takes from chunks what they hold up
+            │   └── Taking  hands tasks and chunks to workers that ask
             ├── Retrying    runs again what failed
             ├── Lending     a worker more for one that waits
             ├── Waiting     joins, and helps along what a task waits for
@@ -90,6 +91,9 @@ class State:
         self.tally = Tally() if tally is None else tally
         self.timers = Timers(f"{name}-timers")
         self.idle: list[Worker] = []  # asleep, inbox empty; last in, first out
+        self.watched = (
+            False  # the chunks that run in threads: somebody is to look at them in a while
+        )
         # On their way, for as long as that takes: woken only to see that nothing more is to come.
         self.beginning: set[Worker] = set()
         self.workers: dict[int, Worker] = {}

@@ -6,24 +6,20 @@ account of handing over). Tasks known to be short may travel together.
 
 from __future__ import annotations
 
-from time import monotonic
 from typing import TYPE_CHECKING, Any
 
 from workpool.scheduling.mapjob import MapJob
 from workpool.scheduling.pace import TARGET, together
-from workpool.scheduling.state import State
+from workpool.scheduling.slow_chunks import SlowChunks
 from workpool.task import Task
 
 if TYPE_CHECKING:
-    from workpool.scheduling.mapjob import Chunk
     from workpool.scheduling.worker import Worker
 
 __all__ = ["Taking"]
 
-_PATIENCE = 3 * TARGET  # seconds that a chunk may take before idle threads take from it
 
-
-class Taking(State):
+class Taking(SlowChunks):
     """Hands the queue's entries to workers."""
 
     def next_unit(self, worker: Worker) -> Any | None:
@@ -60,62 +56,12 @@ class Taking(State):
         if self._putters:
             self._room()  # who was woken for a place may have gone to an idle worker, past the queue
         if worker.can_nest and not self.killed:
-            here_it_runs: Any = worker
-            here_it_runs.patience = None
-            if slow := self._slow_chunks(worker):
-                chunk = self._take_over(slow)
-                if chunk is not None:
-                    return chunk
-                here_it_runs.patience = self._patience(worker)
+            chunk = self.take_over()
+            if chunk is not None:
+                return chunk
         if not self.should_leave() and worker not in self.idle:
             self.idle.append(worker)
         return None
-
-    def _take_over(self, slow: list[tuple[Any, Chunk]]) -> Chunk | None:
-        """Take half of what waits behind an item that takes long in another thread; lock held.
-
-        What that thread has finished of the chunk is delivered on the way.
-        """
-        for other, chunk in slow:
-            if monotonic() - other.began >= _PATIENCE:
-                piece = other.finished_part()
-                if piece is not None:
-                    self.tally.items(len(piece.values), len(piece.errors or ()))
-                    chunk.job.deliver(piece)
-                taken = chunk.take_back(-(-len(chunk.todo) // 2))
-                if taken is not None:
-                    return taken
-        return None
-
-    def _slow_chunks(self, worker: Worker) -> list[tuple[Any, Chunk]]:
-        """List the chunks of other threads in which something waits, to be run or to be delivered; lock held."""
-        found: list[tuple[Any, Chunk]] = []
-        other: Any  # a worker of this process has what is asked for here, others have no chunk
-        for other in self.workers.values():
-            chunk = getattr(other, "chunk", None)
-            if other is worker or chunk is None:
-                continue
-            # What is finished is looked for where finished_part takes it: under a time limit, or with retries,
-            # nothing can be handed out, and who waited for that would look again each millisecond.
-            if chunk.todo or other.finished > other.handed_out:
-                found.append((other, chunk))
-        return found
-
-    def _patience(self, worker: Worker) -> float | None:
-        """Say for how long an idle thread may sleep before there may be something to take over; lock held."""
-        waiting = self._slow_chunks(worker)
-        if not waiting:
-            return None
-        first: float = min(other.began for other, _ in waiting)
-        return max(0.0, first + _PATIENCE - monotonic()) + 0.001
-
-    def look_again(self, worker: Worker) -> bool:
-        """Take a worker that slept long enough out of ``idle``; False if it is being woken this moment."""
-        with self.lock:
-            if worker in self.idle:
-                self.idle.remove(worker)
-                return True
-            return False
 
     def take_ready(self, worker: Worker) -> Any | None:
         """Give the next task or chunk if there is one and it is known to be short; for keeping a worker busy."""
