@@ -9,12 +9,14 @@ order of the input. An item that fails is told on stderr, and the others go on.
 from __future__ import annotations
 
 import sys
-from typing import TYPE_CHECKING, Any, cast
+from contextlib import nullcontext
+from typing import TYPE_CHECKING, Any, TextIO, cast
 
 from workpool.commands import streams
 from workpool.commands.arguments import add_workers, one_or_more, path
 from workpool.commands.map.output import Output
 from workpool.commands.map.source import Source, unreadable
+from workpool.commands.map.stdin import kept_for_items
 from workpool.commands.map.target import CannotLoad, load
 from workpool.commands.map.work import Work
 from workpool.errors import WorkerLost, WorkpoolError
@@ -122,18 +124,25 @@ def run(arguments: argparse.Namespace, parser: argparse.ArgumentParser) -> int:
         parser.error("--files gives the items by itself: leave out --input and --jsonl")
     if arguments.journal_version is not None and arguments.journal is None:
         parser.error("--journal-version says something about a journal: give --journal too")
-    if arguments.files is None and arguments.input == "-" and streams.is_closed(sys.stdin):
+    from_stdin = arguments.files is None and arguments.input == "-"
+    if from_stdin and streams.is_closed(sys.stdin):
         parser.exit(
             2, f"{parser.prog}: error: stdin is closed: give the items by --input or --files\n"
         )
-    with Output() as output:  # around the import of the function, and the start of workers, too
-        return _run(arguments, parser, output)
+    # Around the import of the function, and the start of workers, too.
+    with Output() as output, kept_for_items() if from_stdin else nullcontext() as stdin:
+        return _run(arguments, parser, stdin, output)
 
 
-def _run(arguments: argparse.Namespace, parser: argparse.ArgumentParser, output: Output) -> int:
+def _run(
+    arguments: argparse.Namespace,
+    parser: argparse.ArgumentParser,
+    stdin: TextIO | None,
+    output: Output,
+) -> int:
     try:
         fn = load(arguments.target)
-        source = Source.of(arguments)
+        source = Source.of(arguments, stdin)
         pool = Pool(arguments.workers, backend=arguments.backend, name="map")
         options = pool.options(
             time_limit=arguments.time_limit,

@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import reprlib
-import sys
 from collections.abc import Iterable, Iterator
-from typing import TYPE_CHECKING, Any, Self, TextIO
+from typing import TYPE_CHECKING, Self, TextIO
+
+from workpool.commands.map.stdin import opened
 
 if TYPE_CHECKING:
     import argparse
@@ -35,17 +36,13 @@ class Source:
             self.items = self._remembered(_lines(given, skip_empty=skip_empty))
 
     @classmethod
-    def of(cls, arguments: argparse.Namespace) -> Source:
-        """Open what the command line names."""
+    def of(cls, arguments: argparse.Namespace, stdin: TextIO | None) -> Source:
+        """Open what the command line names; stdin is there if the items are its lines."""
         if arguments.files is not None:
             return cls(list(arguments.files))
-        if arguments.input == "-":
-            reconfigure: Any = getattr(sys.stdin, "reconfigure", None)
-            if reconfigure is not None:
-                reconfigure(encoding="utf-8", errors="surrogateescape", newline="\n")
-            return cls(sys.stdin, skip_empty=arguments.jsonl)
-        file = open(arguments.input, encoding="utf-8", errors="surrogateescape", newline="\n")  # noqa: SIM115 - closed with the source
-        return cls(file, skip_empty=arguments.jsonl, close=True)
+        if stdin is not None:
+            return cls(stdin, skip_empty=arguments.jsonl)
+        return cls(opened(arguments.input), skip_empty=arguments.jsonl, close=True)
 
     def __enter__(self) -> Self:
         return self
