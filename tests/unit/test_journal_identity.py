@@ -149,11 +149,63 @@ def test_another_code_is_seen(other: str) -> None:
     assert code(made("def f(x):\n    return x + 1")) != code(made(other))
 
 
-def test_where_it_stands_and_what_is_told_of_it_does_not_matter() -> None:
-    """Moved down, commented, with another docstring, it is the same function."""
-    one = made("def f(x):\n    'One.'\n    return x + 1")
-    other = made("\n\n# moved\ndef f(x):\n    'Another.'\n\n    # why\n    return x + 1")
-    assert code(one) == code(other)
+PLAIN_CLASS = "def f(x):\n    class C:\n        a = 1\n    return C.a"
+WITH_INNER = "def f(x):\n    def g(y):\n        {}\n        return y, None\n    return g(x)"
+AS_GOOD = {
+    "moved": (
+        "def f(x):\n    return x + 1",
+        "\n\n# moved\ndef f(x):\n    # why\n\n    return x + 1",
+    ),
+    "other docstring": ("def f(x):\n    'One'\n    return 1", "def f(x):\n    'Two'\n    return 1"),
+    "docstring": ("def f(x):\n    return x, 1", "def f(x):\n    'One'\n    return x, 1"),
+    "docstring before None": ("def f(x):\n    x(1)", "def f(x):\n    'One'\n    x(1)"),
+    "a constant": ("def f(x):\n    'a'\n    return 'a'", "def f(x):\n    'b'\n    return 'a'"),
+    "inner function": (WITH_INNER.format("# none"), WITH_INNER.format("'One.'")),
+    "class moved": (PLAIN_CLASS, f"# moved\n{PLAIN_CLASS}"),
+    "class moved far": ("\n" * 240 + PLAIN_CLASS, "\n" * 270 + PLAIN_CLASS),
+}
+
+
+@pytest.mark.parametrize(("one", "other"), AS_GOOD.values(), ids=AS_GOOD)
+def test_where_it_stands_and_what_is_told_of_it_does_not_matter(one: str, other: str) -> None:
+    """Moved down, commented, with or without a docstring, it is the same function; so are those in it."""
+    assert code(made(one)) == code(made(other))
+
+
+TRY = "def f(x):\n    try:\n        y = g(x)\n"
+TWO_LAMBDAS = "def f(x):\n    return [(lambda: {}), (lambda: {})]"
+OTHERS = {
+    "else": (
+        f"{TRY}        z = h(y)\n    except ValueError:\n        z = 0\n    return z",
+        f"{TRY}    except ValueError:\n        z = 0\n    else:\n        z = h(y)\n    return z",
+    ),
+    "return": (
+        f"{TRY}        return h(y)\n    except ValueError:\n        return 0",
+        f"{TRY}    except ValueError:\n        return 0\n    return h(y)",
+    ),
+    "docstring's twin": (
+        "def f(x):\n    'a'\n    return 'a'",
+        "def f(x):\n    'a'\n    return 'b'",
+    ),
+    "order": ("def f(x):\n    return x * 1.5 - 2.5", "def f(x):\n    return x * 2.5 - 1.5"),
+    "keywords": ("def f(x):\n    g(1, a=2)", "def f(x):\n    g(1, b=2)"),
+    "nesting": (TWO_LAMBDAS.format(1.5, 2.5), TWO_LAMBDAS.format(2.5, 1.5)),
+    "name": (
+        "def f(x):\n    g = lambda: 1\n    return g",
+        "def f(x):\n    def g(): return 1\n    return g",
+    ),
+    "line's twin": (PLAIN_CLASS.replace("1", "2"), PLAIN_CLASS.replace("1", "3")),
+    "its own line": (
+        f"{PLAIN_CLASS}\n".replace("a = 1", "__firstlineno__ = 7"),
+        f"{PLAIN_CLASS}\n".replace("a = 1", "__firstlineno__ = 8"),
+    ),
+}
+
+
+@pytest.mark.parametrize(("one", "other"), OTHERS.values(), ids=OTHERS)
+def test_what_behaves_otherwise_is_another_function(one: str, other: str) -> None:
+    """What a try covers, which constant is where, what a function in it is called: each makes another one."""
+    assert code(made(one)) != code(made(other))
 
 
 def test_inner_functions_and_closures_belong_to_it() -> None:

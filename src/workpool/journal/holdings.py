@@ -20,14 +20,15 @@ import copyreg
 import io
 import pickle
 import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from types import CodeType, FunctionType, MappingProxyType, MethodType, ModuleType
 from typing import Any, cast
 
 from workpool.ipc.pickling import PROTOCOL, dumps
-from workpool.journal.digests import SETS, canonical
+from workpool.journal.digests import SETS
+from workpool.journal.instructions import code_parts
 
-__all__ = ["code_parts", "function_holds", "held", "wrapped_by"]
+__all__ = ["function_holds", "held", "wrapped_by"]
 
 MOST = 1_000_000  # objects that are looked at; a function that holds more asks for a version
 # By the first name of the module that a class, or a base of it, comes from.
@@ -47,22 +48,6 @@ def held(value: Any) -> bytes:
         return _looked_through(value, memo=False)
     except Exception:  # it holds itself, or it is too much without a memo
         return _looked_through(value, memo=True)
-
-
-def code_parts(code: CodeType, told: str | None = None) -> Iterator[bytes]:
-    """Go through what makes a function's code, but where it stands and what is told of it."""
-    yield code.co_code
-    names = code.co_names, code.co_varnames, code.co_freevars, code.co_cellvars
-    counts = code.co_argcount, code.co_posonlyargcount, code.co_kwonlyargcount, code.co_flags
-    yield repr((names, counts)).encode()
-    constants = code.co_consts
-    if told is not None and constants[:1] == (told,):  # its docstring
-        constants = constants[1:]
-    for constant in constants:
-        if isinstance(constant, CodeType):
-            yield from code_parts(constant)
-        else:
-            yield canonical(constant)
 
 
 def function_holds(function: FunctionType) -> list[Any]:
@@ -176,15 +161,16 @@ def _instead(what: str, told: str | bytes, state: Any = None) -> tuple[Any, ...]
 
 
 def _function(obj: FunctionType) -> Any:
-    parts = b"".join(
-        len(part).to_bytes(8, "big") + part for part in code_parts(obj.__code__, obj.__doc__)
-    )
-    return _instead("function", parts, function_holds(obj))
+    return _instead("function", _code(obj.__code__), function_holds(obj))
+
+
+def _code(code: CodeType) -> bytes:
+    return b"".join(len(part).to_bytes(8, "big") + part for part in code_parts(code))
 
 
 _KNOWN: dict[Any, Callable[[Any], Any]] = {
     FunctionType: _function,
-    CodeType: lambda code: _instead("code", b"".join(code_parts(code))),
+    CodeType: lambda code: _instead("code", _code(code)),
     MappingProxyType: lambda proxy: _instead("proxy", "", dict(proxy)),
     MethodType: lambda method: _instead("method", "", (method.__func__, method.__self__)),
     ModuleType: lambda module: _instead("module", module.__name__),

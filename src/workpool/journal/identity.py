@@ -19,7 +19,8 @@ import attrs
 
 from workpool.errors import NotPicklable, brief
 from workpool.journal.digests import SIZE
-from workpool.journal.holdings import code_parts, function_holds, held, wrapped_by
+from workpool.journal.holdings import function_holds, held, wrapped_by
+from workpool.journal.instructions import code_parts
 from workpool.naming import function_name
 
 __all__ = ["Identity", "identify"]
@@ -79,7 +80,7 @@ def _parts(value: Any, seen: set[int]) -> Iterator[bytes]:
     elif isinstance(value, FunctionType):
         seen.add(id(value))
         yield b"function"
-        yield from code_parts(value.__code__, value.__doc__)
+        yield from code_parts(value.__code__)
         for held_ in function_holds(value):
             yield from _parts(held_, seen)
     elif isinstance(value, MethodType):
