@@ -11,6 +11,7 @@ from typing import Any
 
 import pytest
 
+from tests.support.awkward import BadText
 from tests.support.gates import DEADLINE
 from tests.support.journals import lazily
 from tests.support.tasks import echo, make_exploding
@@ -130,6 +131,51 @@ def test_a_result_that_is_too_large_is_that_items_error(
     assert isinstance(outcomes[1], JournalError)
     assert "result of item 1 is too large" in str(outcomes[1])
     assert "return the path" in str(outcomes[1])
+
+
+class Refusing:
+    """Refuses to be pickled, or to be unpickled, by an error without a text."""
+
+    def __init__(self, *, later: bool = False) -> None:
+        self.later = later
+
+    def __reduce__(self) -> Any:
+        if self.later:
+            return refuse, ()
+        raise BadText
+
+
+def refuse() -> object:
+    raise BadText
+
+
+@FLOWS
+def test_an_error_without_a_text_costs_one_item(pool: Pool, tmp_path: Path, flow: Flow) -> None:
+    """What refuses to be pickled may raise anything: its item fails alone, and the others are kept and given."""
+
+    def fn(n: int) -> object:
+        return Refusing() if n == 3 else n
+
+    path = tmp_path / "j"
+    outcomes = list(pool.map(fn, range(6), journal=path, return_exceptions=True, **flow))
+    assert outcomes[:3] + outcomes[4:] == [0, 1, 2, 4, 5]
+    assert isinstance(outcomes[3], NotPicklable)
+    assert "result of item 3 cannot be kept" in str(outcomes[3])
+    assert "BadText: (its text could not be made). Return" in str(outcomes[3])
+    with pytest.raises(NotPicklable, match=r"item 1 cannot be known again .*BadText: \(its"):
+        list(pool.map(echo, iter([1, Refusing()]), journal=tmp_path / "other", **flow))
+
+
+@FLOWS
+def test_a_kept_result_may_refuse_without_a_text(pool: Pool, tmp_path: Path, flow: Flow) -> None:
+    """What cannot be unpickled is told by its place, whatever its error says."""
+
+    def fn(_: int) -> object:
+        return Refusing(later=True)
+
+    assert len(list(pool.map(fn, range(2), journal=tmp_path / "j"))) == 2
+    with pytest.raises(JournalError, match=r"item 0 cannot be unpickled: BadText: \(its"):
+        list(pool.map(fn, range(2), journal=tmp_path / "j", **flow))
 
 
 def test_a_version_is_a_string() -> None:

@@ -19,7 +19,7 @@ from hashlib import blake2b
 from pathlib import PurePath
 from typing import TYPE_CHECKING, Any, Final, cast
 
-from workpool.errors import NotPicklable
+from workpool.errors import NotPicklable, brief
 from workpool.ipc.pickling import PLAIN, PROTOCOL, dumps
 
 if TYPE_CHECKING:
@@ -48,7 +48,7 @@ def digest(item: Any, position: int) -> bytes:
     except BaseException as error:
         message = (
             f"item {position} cannot be known again by a journal: its pickle failed with "
-            f"{type(error).__name__}: {error}. Map over values that can be pickled, such as paths or keys."
+            f"{brief(error)}. Map over values that can be pickled, such as paths or keys."
         )
         raise NotPicklable(message, part="argument") from error
 

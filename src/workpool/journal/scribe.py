@@ -30,6 +30,7 @@ from workpool.errors import (
     JournalMismatch,
     NotPicklable,
     WorkpoolError,
+    brief,
 )
 from workpool.ipc.pickling import dumps, loads
 from workpool.journal.digests import digest, other_digests
@@ -154,8 +155,8 @@ class Scribe:
             return loads(result)
         except Exception as error:
             message = (
-                f"journal {self._key!r}: the result of item {position} cannot be unpickled: {type(error).__name__}: "
-                f"{error}. Bring back what it was made of, or begin a new journal."
+                f"journal {self._key!r}: the result of item {position} cannot be unpickled: {brief(error)}. "
+                "Bring back what it was made of, or begin a new journal."
             )
             raise JournalError(message, path=self._key) from error
 
@@ -298,8 +299,8 @@ class Scribe:
             data = dumps(value)
         except BaseException as error:
             message = (
-                f"the result of item {position} cannot be kept in journal {self._key!r}: {type(error).__name__}: "
-                f"{error}. Return what can be pickled, or map without a journal."
+                f"the result of item {position} cannot be kept in journal {self._key!r}: {brief(error)}. "
+                "Return what can be pickled, or map without a journal."
             )
             raise NotPicklable(message, part="result") from error
         if len(data) > self._store.largest - 1024:  # a row holds a little more than the result
