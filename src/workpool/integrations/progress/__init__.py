@@ -13,6 +13,7 @@ from importlib.util import find_spec
 from typing import Any, Literal
 
 from workpool.errors import Unsupported
+from workpool.integrations.progress.line import is_terminal
 from workpool.integrations.progress.meter import Display, Meter
 from workpool.integrations.progress.snapshot import Progress
 from workpool.naming import visible
@@ -68,8 +69,7 @@ def _home_of(showing: Any) -> str:
 def _fitting() -> str:
     """Choose for ``progress=True``: a bar where one can move, a line now and then elsewhere."""
     notebook = "ipykernel" in sys.modules
-    stream = sys.stderr
-    moves = notebook or (stream is not None and stream.isatty())  # pyright: ignore[reportUnnecessaryComparison] - pythonw
+    moves = notebook or is_terminal(sys.stderr)
     return "tqdm" if moves and find_spec("tqdm") is not None else "plain"
 
 

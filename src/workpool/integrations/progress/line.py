@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, TextIO
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-__all__ = ["Line"]
+__all__ = ["Line", "is_terminal"]
 
 LIVING = 0.1  # seconds between two looks of the living line
 FIRST, LONGEST = 0.25, 16.0  # seconds to the first line in a log, doubled up to the longest pause
@@ -29,7 +29,7 @@ class Line:
     def __init__(self, stream: TextIO, tell: Callable[[], str]) -> None:
         self._stream = stream
         self._tell = tell
-        self._living = stream.isatty()
+        self._living = is_terminal(stream)
         self._pause = LIVING if self._living else FIRST
         self._next = monotonic() + self._pause
         self._shown = 0  # width of the line that stands there
@@ -68,3 +68,11 @@ class Line:
         self._stream.write("\r" + line.ljust(self._shown))
         self._stream.flush()
         self._shown = len(line)
+
+
+def is_terminal(stream: TextIO | None) -> bool:
+    """Tell whether a stream can show what moves; one that is closed, or cannot say, cannot."""
+    try:
+        return stream is not None and stream.isatty()
+    except (ValueError, OSError, AttributeError):  # closed, gone, or a program's own
+        return False
