@@ -127,6 +127,16 @@ def test_an_item_that_cannot_be_known_again_is_refused(
             list(pool.map(echo, source, journal=tmp_path / "j", **flow))
 
 
+def test_another_item_is_told_as_such_whatever_it_is(pool: Pool, tmp_path: Path) -> None:
+    """An item that pickle alone cannot take, a lambda in it or itself, is compared like any other."""
+    itself: list[Any] = [1]
+    itself.append(itself)
+    list(pool.map(echo, [1], journal=tmp_path / "j"))
+    for other in ([lambda: 1], itself):
+        with pytest.raises(JournalMismatch, match="another item 0"):
+            pool.map(echo, [other], journal=tmp_path / "j")
+
+
 def test_a_file_that_cannot_be_opened_is_told_at_the_call(pool: Pool, tmp_path: Path) -> None:
     """A missing folder, a folder in its place, a file of something else: a clear error, nothing run."""
     (tmp_path / "text").write_text("these are no results\n" * 100)
