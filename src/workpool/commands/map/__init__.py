@@ -18,8 +18,9 @@ from workpool.commands.map.output import Output
 from workpool.commands.map.source import Source, unreadable
 from workpool.commands.map.stdin import kept_for_items
 from workpool.commands.map.target import CannotLoad, load
+from workpool.commands.map.words import of_the_command, told
 from workpool.commands.map.work import Work
-from workpool.errors import WorkerLost, WorkpoolError
+from workpool.errors import WorkpoolError
 from workpool.journal.settings import CommandJournal
 from workpool.naming import function_name
 from workpool.pool import Pool
@@ -151,7 +152,9 @@ def _run(
             name=function_name(fn),
         )
     except (CannotLoad, OSError, ValueError, TypeError) as error:
-        parser.error(unreadable(error) if isinstance(error, OSError) else str(error))
+        parser.error(
+            unreadable(error) if isinstance(error, OSError) else of_the_command(str(error))
+        )
     work = Work.of(fn, arguments)
     with source:
         try:
@@ -161,7 +164,7 @@ def _run(
             pool.kill()  # nobody reads: what runs is not wanted any more
             raise
         except WorkpoolError as error:
-            failed, why = True, str(error)
+            failed, why = True, of_the_command(str(error))
     if source.broken is not None:
         why = source.broken  # what a journal says of an input that ends too early is no news then
     if why is not None:
@@ -203,11 +206,3 @@ def _map(
             else:
                 output.write(cast("str", result))
     return failed
-
-
-def told(error: BaseException) -> str:
-    """Tell an error in one line."""
-    line = streams.in_a_line(error)
-    if isinstance(error, WorkerLost):  # which knows what a program would say
-        line = line.replace("retries=1 would", "--retries 1 would")
-    return line
