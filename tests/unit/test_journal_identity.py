@@ -118,6 +118,64 @@ def test_digests_do_not_follow_the_hash_seed() -> None:
     assert len(printed_with_other_hashes(SCRIPT)) == 1
 
 
+KINDS = """
+from functools import partial
+from workpool.journal import digests
+from workpool.journal.identity import identify
+class Words(set):
+    pass
+class Fixed(frozenset):
+    __slots__ = ("note",)
+def fn(held, n):
+    return n
+words = Words({"a", "b", "c", "d", Fixed({"p", "q", "r", frozenset({"x", "y", "z"})})})
+words.note, words.me = {"k", "l", "m"}, None
+print(digests.digest([words, {"w": words}], 0).hex(), digests._by_parts([words, [words]]).hex())
+words.me = words
+print(identify(partial(fn, {"k": words}), star=False, version=None).code)
+"""
+
+
+def test_sets_of_classes_of_their_own_do_not_follow_the_hash_seed() -> None:
+    """A class that is a set is pickled as its members, in whatever order they are."""
+    assert len(printed_with_other_hashes(KINDS)) == 1
+
+
+class Words(set[Any]):
+    """A set with something beside its members."""
+
+    note = 0
+
+
+class Sorted(Words):
+    """A set that says by itself how it is pickled."""
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        return Sorted, (sorted(self, reverse=True),)
+
+
+def noted(note: int) -> Words:
+    words = Words({1, 2})
+    words.note = note
+    return words
+
+
+def as_item(thing: object) -> object:
+    return digest(thing, 0)
+
+
+def as_held(thing: Any) -> object:
+    return code(partial(add, thing))
+
+
+@pytest.mark.parametrize("known", [as_item, as_held])
+def test_what_a_set_of_its_own_class_holds_counts(known: Callable[[object], object]) -> None:
+    """Members, class and attributes: none of them is left out."""
+    things = [Words({1, 2}), Words({1, 3}), {1, 2}, Sorted({1, 2}), noted(3), noted(4)]
+    assert len({known(thing) for thing in things}) == len(things)
+    assert known(Words({1, 2})) == known(Words({2, 1}))
+
+
 # ------------------------------------------------------------------------ functions
 
 

@@ -12,9 +12,10 @@ is that of its parts' digests, each made once.
 
 from __future__ import annotations
 
+import copyreg
 import io
 import pickle
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from hashlib import blake2b
 from pathlib import PurePath
 from typing import TYPE_CHECKING, Any, Final, cast
@@ -25,7 +26,15 @@ from workpool.ipc.pickling import PLAIN, PROTOCOL, dumps
 if TYPE_CHECKING:
     from _typeshed import ReadableBuffer
 
-__all__ = ["SETS", "SIZE", "canonical", "digest", "earlier_digest", "other_digests"]
+__all__ = [
+    "SETS",
+    "SIZE",
+    "canonical",
+    "digest",
+    "earlier_digest",
+    "goes_as_a_set",
+    "other_digests",
+]
 
 SIZE = 16  # bytes of a digest
 SETS = b"\x8f", b"\x91"  # the opcodes of a set and of a frozenset
@@ -34,6 +43,8 @@ SETS = b"\x8f", b"\x91"  # the opcodes of a set and of a frozenset
 # where a digest is not the one that was kept; and how many times the item with each part once.
 _MUCH, _MOST = 1 << 24, 1 << 30
 _TIMES: Final = 64
+_KINDS: Final[Any] = set, frozenset
+_AS_SETS_ARE: Final = tuple(kind.__reduce__ for kind in _KINDS)
 
 
 def digest(item: Any, position: int) -> bytes:
@@ -127,22 +138,41 @@ class _InOrder(pickle.Pickler):
         """Stand in for a set; None for everything else."""
         kind: Any = obj.__class__
         if kind is set or kind is frozenset:
-            members = cast("set[Any]", obj)
-            return kind.__name__, sorted(_pickled(type(self), member) for member in members)
+            return kind.__name__, self.in_order(obj)
         return None
+
+    def in_order(self, members: Iterable[Any]) -> list[Any]:
+        return sorted(_pickled(type(self), member) for member in members)
 
 
 class _Paths(pickle.Pickler):
-    """Pickles paths as their text."""
+    """Pickles paths as their text, and sees sets of classes of their own."""
 
     def reducer_override(self, obj: Any, /) -> Any:
-        """Say what a path is pickled as; NotImplemented for everything else."""
-        if not isinstance(obj, PurePath):
-            return NotImplemented
-        kind = type(obj)
-        home = kind.__module__
-        home = "pathlib" if home.startswith("pathlib.") else home  # pathlib._local, on 3.13
-        return tuple, ((f"{home}.{kind.__qualname__}", str(obj)),)  # as which no tuple is pickled
+        """Say what those are pickled as; NotImplemented for everything else."""
+        kind = cast("Any", type(obj))
+        if isinstance(obj, PurePath):
+            home = kind.__module__
+            home = "pathlib" if home.startswith("pathlib.") else home  # pathlib._local, on 3.13
+            name = f"{home}.{kind.__qualname__}"
+            return tuple, ((name, str(obj)),)  # as which no tuple is pickled
+        if goes_as_a_set(kind):
+            make, (members,), *more = obj.__reduce_ex__(PROTOCOL)
+            return make, (self.in_order(members),), *more
+        return NotImplemented
+
+    def in_order(self, members: Iterable[Any]) -> list[Any]:
+        return [*members, *SETS]  # which asks for the longer way, as the opcode of a set does
+
+
+def goes_as_a_set(kind: Any) -> bool:
+    """Tell whether a class is pickled as sets are, by a list of the members in the order they happen to have."""
+    return (
+        issubclass(kind, _KINDS)
+        and kind.__reduce__ in _AS_SETS_ARE
+        and kind.__reduce_ex__ is object.__reduce_ex__
+        and kind not in copyreg.dispatch_table
+    )
 
 
 class _PathsInOrder(_InOrder, _Paths):
@@ -201,10 +231,12 @@ class _Parts(_Paths):
         """Stand in for a part; None for everything else."""
         kind: Any = obj.__class__
         if kind is set or kind is frozenset:
-            members = cast("set[Any]", obj)
-            return kind.__name__, sorted(_digest_of(member, self._known) for member in members)
+            return kind.__name__, self.in_order(obj)
         if kind not in (list, tuple, dict) or obj is self._whole:
             return None
         if id(obj) not in self._known:
             self._known[id(obj)] = obj, _digest_of(obj, self._known)
         return self._known[id(obj)][1]
+
+    def in_order(self, members: Iterable[Any]) -> list[Any]:
+        return sorted(_digest_of(member, self._known) for member in members)

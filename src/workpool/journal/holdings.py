@@ -25,7 +25,7 @@ from types import CodeType, FunctionType, MappingProxyType, MethodType, ModuleTy
 from typing import Any, cast
 
 from workpool.ipc.pickling import PROTOCOL, dumps
-from workpool.journal.digests import SETS
+from workpool.journal.digests import SETS, goes_as_a_set
 from workpool.journal.instructions import code_parts
 
 __all__ = ["function_holds", "held", "wrapped_by"]
@@ -95,6 +95,15 @@ class _Walk:
         pickler.dump(value)
         return buffer.getvalue()
 
+    def in_order(self, kind: type[_Holdings], owner: object, members: Any) -> list[bytes] | str:
+        """Give the members' pickles, sorted."""
+        if id(owner) in self.sets:  # a member leads back to it
+            return "again"
+        self.sets.add(id(owner))
+        parts = sorted(self.dump(kind, member) for member in members)
+        self.sets.discard(id(owner))
+        return parts
+
 
 def _looked_through(value: Any, *, memo: bool) -> bytes:
     data = _Walk(memo=memo).dump(_Holdings, value)
@@ -133,6 +142,8 @@ class _Holdings(pickle.Pickler):
         reduced = _reduced(obj, kind)
         if isinstance(reduced, tuple):
             self._maker = reduced[0]
+            if goes_as_a_set(kind):
+                return reduced[0], (walk.in_order(type(self), obj, *reduced[1]),), *reduced[2:]
             return reduced
         return _without_a_recipe(obj, kind, reduced)
 
@@ -145,14 +156,7 @@ class _HoldingsInOrder(_Holdings):
         kind = cast("Any", type(obj))
         if kind is not set and kind is not frozenset:
             return None
-        walk = self._walk
-        if id(obj) in walk.sets:  # a member leads back to it
-            return kind.__name__, "again"
-        walk.sets.add(id(obj))
-        members = cast("set[Any]", obj)
-        parts = sorted(walk.dump(_HoldingsInOrder, member) for member in members)
-        walk.sets.discard(id(obj))
-        return kind.__name__, parts
+        return kind.__name__, self._walk.in_order(type(self), obj, obj)
 
 
 def _instead(what: str, told: str | bytes, state: Any = None) -> tuple[Any, ...]:
