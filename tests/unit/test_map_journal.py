@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import asyncio
 import threading
-from collections.abc import Callable, Generator
+from collections.abc import Callable, Coroutine, Generator
 from functools import partial
 from operator import attrgetter, itemgetter
 from pathlib import Path
@@ -11,6 +12,7 @@ from typing import Any
 
 import pytest
 
+from tests.support.gates import DEADLINE
 from tests.support.journals import Runs, lazily
 from tests.support.tasks import Locked, add, echo
 from workpool import (
@@ -103,6 +105,49 @@ def test_a_journal_serves_one_call_at_a_time(pool: Pool, tmp_path: Path) -> None
         pool.map(fn, [0], journal=tmp_path / "." / "run.sqlite")
     results.close()
     assert next(pool.map(fn, lazily(1_000_000), journal=path)) == 0
+
+
+def test_a_with_block_lets_the_file_go_however_it_is_left(pool: Pool, tmp_path: Path) -> None:
+    """A loop that is cancelled keeps its results from being let go of; the block around it closes them, as told."""
+    go = threading.Event()
+
+    def fn(n: int) -> int:
+        if n == 1:
+            go.wait(DEADLINE)
+        return n
+
+    kept = Journal(tmp_path / "run.sqlite", version="1")
+
+    async def loop(results: Results[int], begun: asyncio.Event) -> None:
+        async for _ in results:
+            begun.set()
+
+    async def block(begun: asyncio.Event) -> None:
+        with pool.map(fn, range(4), journal=kept, chunksize=1) as results:
+            await loop(results, begun)
+
+    async def cancelled(run: Coroutine[Any, Any, None], begun: asyncio.Event) -> None:
+        task = asyncio.create_task(run)
+        await asyncio.wait_for(begun.wait(), DEADLINE)
+        begun.clear()
+        task.cancel()
+        with pytest.raises(asyncio.CancelledError):
+            await task
+
+    async def main() -> None:
+        begun = asyncio.Event()
+        await cancelled(block(begun), begun)
+        left = pool.map(fn, range(4), journal=kept, chunksize=1)  # taken at once
+        await cancelled(loop(left, begun), begun)
+        with pytest.raises(JournalInUse, match=r"with pool\.map\(\.\.\.\) as results: closes it"):
+            pool.map(fn, range(4), journal=kept)
+        left.close()
+
+    try:
+        asyncio.run(main())
+    finally:
+        go.set()
+    assert list(pool.map(fn, range(4), journal=kept)) == [0, 1, 2, 3]
 
 
 def test_a_call_that_is_refused_lets_the_file_go(pool: Pool, tmp_path: Path) -> None:

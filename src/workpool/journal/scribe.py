@@ -85,7 +85,8 @@ class Scribe:
             if before is not None and not before.give_way():
                 message = (
                     f"journal {journal.path!r} is in use by another map call of this program. Consume or close "
-                    "that one first, or give this one a journal of its own."
+                    "that one first (with pool.map(...) as results: closes it however its loop is left), or give "
+                    "this one a journal of its own."
                 )
                 raise JournalInUse(message, path=journal.path)
             self._store = Store(self._key, identity, journal.with_version)
