@@ -194,7 +194,7 @@ def test_a_file_that_cannot_be_opened_is_told_at_the_call(pool: Pool, tmp_path: 
             pool.map(echo, [1], journal=path)
         assert refusal.value.path == str(path)
     assert (tmp_path / "text").read_text().startswith("these are no results\n")
-    for wrong in (7, "", None.__class__):
+    for wrong in (7, "", "run\0.sqlite", None.__class__):
         with pytest.raises(
             TypeError, match=r"journal is the path of a file, or a workpool\.Journal"
         ):

@@ -16,7 +16,7 @@ def _path(value: Any) -> str:
         path = os.fsdecode(value)
     except TypeError:
         path = ""
-    if not path:
+    if not path or "\0" in path:
         message = f"journal is the path of a file, or a workpool.Journal; got {value!r}"
         raise TypeError(message)
     return path
