@@ -177,6 +177,64 @@ def test_an_item_that_could_not_be_unpickled_just_now_stays(
     assert drained(queue) == ["unpickled", 2]
 
 
+class Alarm(Exception):
+    """What a signal's handler may raise: nothing tells it from an item's own."""
+
+
+@pytest.fixture
+def ring() -> Iterator[Callable[[], object]]:
+    """Give a call in which a signal comes whose handler raises."""
+
+    def handle(*_: object) -> NoReturn:
+        raise Alarm
+
+    before = signal.signal(signal.SIGUSR1, handle)
+    yield partial(signal.raise_signal, signal.SIGUSR1)
+    signal.signal(signal.SIGUSR1, before)
+
+
+def test_an_item_outlives_a_handler_that_raises(
+    queue: Queue[Any], ring: Callable[[], object]
+) -> None:
+    """The get fails with what the handler of a signal raised, and the next one takes the item."""
+    queue.put(Eventful())
+    Eventful.events.append(ring)
+    with pytest.raises(Alarm):
+        queue.get()
+    assert queue.qsize() == queue.unfinished == 1
+    assert drained(queue) == ["unpickled"]
+
+
+@pytest.mark.parametrize("make", [Alarm, LookupError])
+def test_an_item_that_comes_whole_the_second_time_stays(
+    queue: Queue[Any], make: type[Exception]
+) -> None:
+    """What was raised is not the item's own, whatever it is: it is raised as it is, and the item taken by the next."""
+    queue.put(Eventful())
+    Eventful.events.append(fail_by(make()))
+    with pytest.raises(make):
+        queue.get()
+    assert drained(queue) == ["unpickled"]
+    queue.put(Eventful())
+    leave_behind(queue)
+    Eventful.events.append(fail_by(make()))
+    with pytest.raises(make):
+        next(queue.reclaim())
+    assert drained(queue) == ["unpickled"]  # nobody has taken the next one, so it is queued again
+    queue.join(timeout=0)
+
+
+def test_a_handler_that_raises_while_an_item_is_tried_again_is_heard(
+    queue: Queue[Any], ring: Callable[[], object]
+) -> None:
+    """It strikes as the item, which failed by itself, is unpickled once more; the item stays."""
+    queue.put(Eventful())
+    Eventful.events += [ring, fail_by(LookupError("no such thing here"))]
+    with pytest.raises(Alarm):
+        queue.get()
+    assert drained(queue) == ["unpickled"]
+
+
 class Exits:
     """An item that ends whoever takes it."""
 
@@ -268,7 +326,7 @@ def test_what_is_being_unpickled_is_nobodys_to_mark(queue: Queue[Any], good: boo
     in_background(queue.get).result()
     queue.put(Eventful())
     if not good:
-        Eventful.events.append(fail_by(LookupError("no such thing here")))
+        Eventful.events += [fail_by(LookupError("no such thing here"))] * 2
     Eventful.events.append(lambda: counts.append(in_background(mark_as_often_as_it_goes).result()))
     if good:
         assert queue.get() == "unpickled"
@@ -308,7 +366,7 @@ def test_a_task_done_that_finds_no_memory_is_done(
     joining = in_background(queue.join)
     until_asleep(queue, "joiners")
     assert queue.get() == 1
-    Eventful.events.append(fail_by(LookupError("no such thing here")))
+    Eventful.events += [fail_by(LookupError("no such thing here"))] * 2
     with monkeypatch.context() as broken:
         broken.setattr(inner(queue)._segments, "newest", no_memory)
         with pytest.raises(NotPicklable, match="no such thing here"):

@@ -12,10 +12,10 @@ from typing import TYPE_CHECKING, Any, TypeVar, cast
 
 from typing_extensions import override
 
-from workpool.errors import NotPicklable, TimeLimitExceeded, WorkerLost, brief
+from workpool.errors import NotPicklable, WorkerLost, brief
 from workpool.ipc import pickling
 from workpool.ipc.shared_queue import SharedQueue
-from workpool.ipc.shortage import is_shortage
+from workpool.ipc.strikes import struck
 from workpool.queues.calls import checked_maxsize, join_timeout, wait_of
 from workpool.queues.thread import Queue, Scope
 
@@ -95,15 +95,13 @@ class ProcessQueue(Queue[T]):
     def _refuse(
         self, payload: memoryview[int], error: BaseException, *, abandoned: bool = False
     ) -> None:
-        """Put back what this thread took last; or, if no one can use it here, mark it done and raise that."""
-        struck = isinstance(error, (KeyboardInterrupt, TimeLimitExceeded)) or is_shortage(error)
+        """Put back what this thread took last; or, if it fails here again, mark it done and raise that."""
         try:
-            # A SystemExit may be a signal's, or the item's own: that one comes again, for whoever takes it.
-            struck = struck or not (isinstance(error, Exception) or _raises(payload, type(error)))
+            foreign = struck(error, _loads, payload)
         except BaseException:
             self._shared.put_back(abandoned=abandoned)
             raise
-        if struck:
+        if foreign:
             self._shared.put_back(abandoned=abandoned)
             return
         self._shared.drop()
@@ -181,17 +179,6 @@ class ProcessQueue(Queue[T]):
     @override
     def shutdown(self, immediate: bool = False) -> None:
         self._shared.close(discard=immediate)
-
-
-def _raises(payload: memoryview[int], kind: type[BaseException]) -> bool:
-    """Tell whether a payload cannot be unpickled for an exception of that kind."""
-    try:
-        _loads(payload)
-    except KeyboardInterrupt:
-        raise
-    except BaseException as error:
-        return type(error) is kind
-    return False
 
 
 def _attach(shared: SharedQueue) -> ProcessQueue[Any]:
