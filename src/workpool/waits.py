@@ -129,7 +129,7 @@ def sleep_listed(lock: Any, sleepers: list[Any], sleeper: Any, timeout: float | 
 class Event:
     """A flag to wait for, as ``threading.Event``.
 
-    Whoever is interrupted in `set` may not have woken all, and has to set it again.
+    Whoever is interrupted in `set` has put the flag up and woken all, or has done nothing.
     """
 
     __slots__ = ("__weakref__", "_lock", "_sleepers", "_up")
@@ -147,8 +147,13 @@ class Event:
     def set(self) -> None:
         """Put the flag up, and wake all who wait."""
         with self._lock:
-            self._up = True
-            wake_all(self._sleepers)
+            try:
+                self._up = True
+                wake_all(self._sleepers)
+            except BaseException:  # Ctrl-C, say: nobody may come to set it again
+                if self._up:
+                    wake_all(self._sleepers)
+                raise
 
     def clear(self) -> None:
         """Take the flag down."""

@@ -96,6 +96,23 @@ def test_an_event_is_never_left_locked() -> None:
     struck_at_every_moment(use, after)
 
 
+def test_a_flag_that_is_up_lets_all_go_on() -> None:
+    """Wherever Ctrl-C strikes the call that puts it up: either it is down still, or nobody sleeps any more."""
+    outcomes: set[bool] = set()
+    number = 0
+    struck = True
+    while struck:
+        event = Event()
+        sleepers = [make_sleeper() for _ in range(3)]
+        event._sleepers.extend(sleepers)
+        struck = interrupted_at(number, event.set)
+        awake = [not sleeper.locked() for sleeper in sleepers]
+        assert awake == [event.is_set()] * 3, number
+        outcomes.add(event.is_set())
+        number += 1
+    assert outcomes == {False, True}
+
+
 def test_an_event_keeps_its_promises() -> None:
     """As threading.Event: wait tells whether it came up, in time, and all who wait are woken."""
     event = Event()
