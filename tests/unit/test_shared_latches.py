@@ -19,7 +19,7 @@ from typing import Any, NoReturn, cast
 import pytest
 
 from tests.support.queues import inner, until
-from workpool.errors import SharedStateLost
+from workpool.errors import SharedStateLost, TimeLimitExceeded
 from workpool.ipc import memory, mutex
 from workpool.ipc.mutex import MUTEX_SIZE, OWNER_DIED, Mutex
 from workpool.ipc.record_lock import RecordLock
@@ -255,11 +255,12 @@ def test_a_mutex_that_cannot_be_made_is_an_error(monkeypatch: pytest.MonkeyPatch
         library.initialize(None)
 
 
+@pytest.mark.parametrize("kind", [KeyboardInterrupt, TimeoutError, TimeLimitExceeded])
 @pytest.mark.parametrize("moment", ["before", "after"])
 def test_an_interrupted_try_leaves_a_record_lock_free(
-    record: RecordLock, moment: str, monkeypatch: pytest.MonkeyPatch
+    record: RecordLock, moment: str, kind: type[BaseException], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Ctrl-C before or after the kernel's answer leaves the gate open and the byte free."""
+    """What strikes before or after the kernel's answer leaves the gate open and the byte free, for any process."""
     lockf = fcntl.lockf
     strikes = iter([True])
 
@@ -267,12 +268,17 @@ def test_an_interrupted_try_leaves_a_record_lock_free(
         if moment == "after":
             lockf(fd, operation, length, start)
         if next(strikes, False):
-            raise KeyboardInterrupt
+            raise kind
 
     monkeypatch.setattr(fcntl, "lockf", strike)
-    with pytest.raises(KeyboardInterrupt):
+    with pytest.raises(kind):
         record.take()
     monkeypatch.undo()
+    process = multiprocessing.get_context("fork").Process(target=lambda: os._exit(record.take()))
+    process.start()
+    process.join(30)
+    assert process.exitcode == 0
+    process.close()
     assert in_thread(lambda: taken_and_given(record)) == 0
 
 

@@ -75,18 +75,20 @@ class RecordLock:
                 return errno.EBUSY
             fcntl.lockf(self._fd, fcntl.LOCK_EX | fcntl.LOCK_NB, 1, self._byte)
             gate.owner = threading.get_ident()
-        except OSError as error:
-            gate.leave()
-            if error.errno in {errno.EACCES, errno.EAGAIN}:
-                return errno.EBUSY
-            raise
-        except BaseException:
-            # Both may be ours, or neither. If the gate can be passed, no other thread of this
-            # process is inside, and none can lose the record lock.
-            if gate.lock.acquire(blocking=False):
-                fcntl.lockf(self._fd, fcntl.LOCK_UN, 1, self._byte)
+        except BaseException as error:
+            if isinstance(error, OSError) and error.errno in {errno.EACCES, errno.EAGAIN}:
                 gate.leave()
-            gate.leave()
+                return errno.EBUSY
+            # Both may be ours, or neither: a time limit is an OSError, too. If the gate can be passed, no
+            # other thread of this process is inside, and none can lose the record lock.
+            try:
+                if gate.lock.acquire(blocking=False):
+                    try:
+                        fcntl.lockf(self._fd, fcntl.LOCK_UN, 1, self._byte)
+                    finally:
+                        gate.leave()
+            finally:
+                gate.leave()
             raise
         return 0
 
