@@ -7,32 +7,43 @@ import os
 import pickle
 from collections.abc import Callable
 from queue import Empty, Full
-from typing import Any, Literal
+from typing import Any, ClassVar, Literal
 
 import pytest
 
-from workpool import Counter, Lock, NotPicklable, Queue, RateLimiter, Semaphore, Shared, Unsupported
+from workpool import (
+    Counter,
+    Lock,
+    NotPicklable,
+    Queue,
+    RateLimiter,
+    Semaphore,
+    Shared,
+    TimeLimitExceeded,
+    Unsupported,
+)
 from workpool.shared.in_engines import EngineHome
 from workpool.shared.in_engines.place import Place
 from workpool.shared.in_engines.queue import make_queue
 
 
 class DirectChannel:
-    """The way to a place right here; Ctrl-C can strike before or after a call is made there."""
+    """The way to a place right here; Ctrl-C, or another, can strike before or after a call is made there."""
 
     def __init__(self) -> None:
         self.place = Place()
         self.strikes: Literal["never", "before", "after"] = "never"
+        self.by: type[BaseException] = KeyboardInterrupt
 
     def call(self, number: int, name: str, arguments: bytes) -> bytes:
         """Make a call as this thread; each has an event loop of its own, for none waits for another."""
         when, self.strikes = self.strikes, "never"
         if when == "before":
-            raise KeyboardInterrupt
+            raise self.by
         owner = "here", os.getpid(), 1
         said = asyncio.run(self.place.call(owner, number, name, arguments))
         if when == "after":
-            raise KeyboardInterrupt
+            raise self.by
         return said
 
     def __reduce__(self) -> tuple[object, ...]:
@@ -70,32 +81,34 @@ MOMENTS = pytest.mark.parametrize("when", ["before", "after"])
 
 
 @MOMENTS
+@pytest.mark.parametrize("by", [KeyboardInterrupt, TimeLimitExceeded])
 @pytest.mark.parametrize("what", ["lock", "semaphore", "shared"])
 def test_an_interrupted_call_owns_nothing(
-    channel: DirectChannel, home: Any, what: str, when: Any
+    channel: DirectChannel, home: Any, what: str, by: type[BaseException], when: Any
 ) -> None:
-    """Ctrl-C on the way there or on the way back leaves locks and permits to others."""
+    """Ctrl-C, or a time limit, on the way there or on the way back leaves locks and permits to others."""
     things: dict[str, tuple[Callable[[], object], Callable[[], object]]] = {}
     lock, semaphore, shared = Lock(scope=home), Semaphore(scope=home), Shared(1, scope=home)
     things["lock"] = lock.acquire, lambda: lock.acquire(blocking=False)
     things["semaphore"] = semaphore.acquire, lambda: semaphore.acquire(blocking=False)
     things["shared"] = shared.lock().__enter__, lambda: shared.get() == 1
     interrupted, works = things[what]
-    channel.strikes = when
-    with pytest.raises(KeyboardInterrupt):
+    channel.strikes, channel.by = when, by
+    with pytest.raises(by):
         interrupted()
     assert works()
 
 
 @MOMENTS
+@pytest.mark.parametrize("by", [KeyboardInterrupt, TimeLimitExceeded])
 def test_an_interrupted_get_leaves_the_item(
-    channel: DirectChannel, queue: Queue[Any], when: Any
+    channel: DirectChannel, queue: Queue[Any], by: type[BaseException], when: Any
 ) -> None:
-    """Ctrl-C in get() loses no item: it is the next one again, and the order is kept."""
+    """Ctrl-C, or a time limit, in get() loses no item: it is the next one again, and the order is kept."""
     queue.put("first")
     queue.put("second")
-    channel.strikes = when
-    with pytest.raises(KeyboardInterrupt):
+    channel.strikes, channel.by = when, by
+    with pytest.raises(by):
         queue.get()
     assert [queue.get(), queue.get()] == ["first", "second"]
     queue.task_done()
@@ -155,6 +168,35 @@ def test_an_item_that_cannot_be_unpickled_is_done(queue: Queue[Any]) -> None:
         queue.get()
     assert queue.unfinished == 1
     assert queue.get() == "next"
+
+
+class OnceStuck:
+    """It cannot be unpickled just now."""
+
+    errors: ClassVar[list[BaseException]] = []
+
+    def __reduce__(self) -> tuple[object, ...]:
+        return _unpickle, ()
+
+
+def _unpickle() -> str:
+    if OnceStuck.errors:
+        raise OnceStuck.errors.pop()
+    return "unpickled"
+
+
+@pytest.mark.parametrize("kind", [LookupError, KeyboardInterrupt, SystemExit, TimeLimitExceeded])
+def test_an_item_that_could_not_be_unpickled_just_now_stays(
+    queue: Queue[Any], kind: type[BaseException]
+) -> None:
+    """What was raised is not its own: it comes out of get(), and the item is the next one again."""
+    queue.put(OnceStuck())
+    queue.put("next")
+    OnceStuck.errors.append(kind())
+    with pytest.raises(kind):
+        queue.get()
+    assert (queue.qsize(), queue.unfinished) == (2, 2)
+    assert [queue.get(), queue.get()] == ["unpickled", "next"]
 
 
 def test_a_bounded_queue_says_full_and_empty(queue: Queue[Any]) -> None:

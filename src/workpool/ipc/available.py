@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from contextlib import suppress
 from pathlib import Path
+
+from workpool.ipc.strikes import forgiving
 
 __all__ = ["available"]
 
@@ -22,7 +23,7 @@ def available(meminfo: Path = _MEMINFO, cgroup: Path = _CGROUP) -> int | None:
 
 
 def _of_system(meminfo: Path) -> int | None:
-    with suppress(OSError, ValueError, KeyError):
+    with forgiving(OSError, ValueError, KeyError):
         lines = (line.split(":", 1) for line in meminfo.read_text("utf-8").splitlines())
         kilobytes = {name: int(value.split()[0]) for name, value in lines}
         return 1024 * (kilobytes["MemAvailable"] + kilobytes["SwapFree"])
@@ -30,11 +31,11 @@ def _of_system(meminfo: Path) -> int | None:
 
 
 def _of_cgroup(cgroup: Path) -> int | None:
-    with suppress(OSError, ValueError):
+    with forgiving(OSError, ValueError):
         most = (cgroup / "memory.max").read_text("utf-8").strip()
         used = int((cgroup / "memory.current").read_text("utf-8"))
         return None if most == "max" else max(0, int(most) - used + _files(cgroup))
-    with suppress(OSError, ValueError):
+    with forgiving(OSError, ValueError):
         version_1 = cgroup / "memory"
         limit = int((version_1 / "memory.limit_in_bytes").read_text("utf-8"))
         used = int((version_1 / "memory.usage_in_bytes").read_text("utf-8"))
@@ -44,7 +45,7 @@ def _of_cgroup(cgroup: Path) -> int | None:
 
 def _files(cgroup: Path) -> int:
     """Count the bytes of files kept in memory that nobody uses now: counted as used, and given up when asked."""
-    with suppress(OSError, ValueError):
+    with forgiving(OSError, ValueError):
         for line in (cgroup / "memory.stat").read_text("utf-8").splitlines():
             name, _, value = line.partition(" ")
             if name in ("inactive_file", "total_inactive_file"):

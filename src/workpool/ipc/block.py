@@ -24,7 +24,7 @@ from typing import TYPE_CHECKING, Any
 from weakref import WeakValueDictionary
 
 from workpool._compat import RLock, across_forks
-from workpool.errors import SharedStateLost, TimeLimitExceeded
+from workpool.errors import SharedStateLost
 from workpool.ipc import memory, nameless
 from workpool.ipc.available import available
 from workpool.ipc.shortage import is_shortage
@@ -175,8 +175,8 @@ def _find(token: str, sender: int, fd: int, size: int) -> Block:
     try:
         mine = nameless.borrow(sender, fd, f"workpool-{token}")
     except OSError as error:
-        if is_shortage(error) or isinstance(error, TimeLimitExceeded):
-            raise  # later it may do
+        if is_shortage(error) or error.errno is None:
+            raise  # later it may do; what has struck from outside has no number
         message = (
             f"the memory {token} is not there any more: process {sender}, which sent it, does not lend it to process "
             f"{os.getpid()} ({error}). Keep the array in the process that made it as long as others are to get it."

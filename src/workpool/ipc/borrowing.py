@@ -95,8 +95,10 @@ def _map(fd: int, offset: int, size: int, slots: Slots, slot: int) -> memoryview
                 offset=offset,
                 **_PRIVATE,
             )
-        except (OSError, MemoryError):
-            pass  # no descriptor or no addresses left
+        except (OSError, MemoryError) as error:
+            if isinstance(error, OSError) and error.errno is None:
+                raise  # what strikes from outside, as the end of a time limit does
+            # Else no descriptor or no addresses are left.
         else:
             number = id(mapping)
 

@@ -165,7 +165,9 @@ def open_depot(kind: Callable[[int], Depot] | None = None) -> Depot | None:
         return None
     try:
         return (kind or Depot)(nameless.make("depot"))
-    except OSError:
+    except OSError as error:
+        if error.errno is None:  # what strikes from outside, as the end of a time limit does
+            raise
         return None
 
 
@@ -227,7 +229,9 @@ class Depot:
             padded = _with_padding(pieces, buffers)
             if not used or not self._windows.copy(padded, room[0]):
                 _write(self.fd, padded, room[0])
-        except OSError:
+        except OSError as error:
+            if error.errno is None:  # as above
+                raise
             return None
         finally:
             self._leave()
@@ -306,9 +310,12 @@ class Depot:
     def _round_up(self) -> None:
         """Have the file end with a window. Nobody writes beyond the rooms there are, so this never shortens it."""
         end = -(-self._end // WINDOW) * WINDOW
-        with suppress(OSError):  # else there is no window, and it is a write
+        try:
             if os.fstat(self.fd).st_size < end:
                 os.truncate(self.fd, end)
+        except OSError as error:
+            if error.errno is None:  # as above; else there is no window, and it is a write
+                raise
 
     def _take_back(self, need: int) -> None:
         """Free the rooms that nobody uses any more; most of their memory is kept for the next payloads."""

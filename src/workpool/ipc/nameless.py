@@ -11,7 +11,6 @@ import errno
 import mmap
 import os
 import sys
-from contextlib import suppress
 from typing import Any
 
 from workpool._compat import LINUX, WINDOWS
@@ -79,6 +78,8 @@ def grow(fd: int, offset: int, size: int) -> None:
         elif os.fstat(fd).st_size < offset + size:
             os.pwrite(fd, b"\0", offset + size - 1)  # its last byte: no one uses it yet
     except OSError as error:
+        if error.errno is None:  # what strikes from outside, as the end of a time limit does
+            raise
         message = f"no room for {size} more bytes of shared memory: {error.strerror}"
         raise OSError(error.errno, message) from error
 
@@ -97,5 +98,9 @@ def release(fd: int, offset: int, size: int) -> None:
     """Give memory back to the system, where it takes it: whole pages, which read as zero then."""
     size = min(size, os.fstat(fd).st_size - offset) // mmap.PAGESIZE * mmap.PAGESIZE
     if size > 0 and hasattr(mmap, "MADV_REMOVE"):
-        with suppress(OSError), mmap.mmap(fd, size, offset=offset, **_MAP_OPTIONS) as pages:
-            pages.madvise(mmap.MADV_REMOVE)
+        try:
+            with mmap.mmap(fd, size, offset=offset, **_MAP_OPTIONS) as pages:
+                pages.madvise(mmap.MADV_REMOVE)
+        except OSError as error:
+            if error.errno is None:  # as above
+                raise

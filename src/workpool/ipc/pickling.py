@@ -82,7 +82,7 @@ def dumps(value: Any, *, by_value: bool = False, buffers: list[memoryview] | Non
             raise
         except Exception as error:
             # Else cloudpickle's error says more, or it succeeds.
-            if _is_ours(error):
+            if _is_ours(error) or _was_sent(error):
                 raise
         else:
             # Not by "in": for bytes that costs ten times as much, for it tries a number first.
@@ -104,6 +104,13 @@ def _is_ours(error: Exception) -> bool:
     """Tell whether a thing of ours says that it cannot travel, and what to do instead."""
     errors = sys.modules.get("workpool.errors")  # loaded by whoever raises one
     return errors is not None and isinstance(error, errors.NotPicklable)
+
+
+def _was_sent(error: BaseException) -> bool:
+    """Tell whether an error, just caught, is none of the value."""
+    from workpool.ipc.strikes import sent
+
+    return sent(error)
 
 
 @cache
@@ -158,9 +165,9 @@ def dump_call(
     if function is None or function[0]() is not fn:
         try:
             data: Any = dump(fn, by_value=by_value)
-        except KeyboardInterrupt:
-            raise
         except BaseException as error:
+            if _was_sent(error):
+                raise
             from workpool.ipc.blaming import blame
 
             raise blame(task, "function", fn, "", error, to) from error
@@ -176,9 +183,9 @@ def dump_call(
         return data, pickle.dumps((args, kwargs), PROTOCOL)
     try:
         return data, dump((args, kwargs), by_value=by_value)
-    except KeyboardInterrupt:
-        raise
     except BaseException as error:
+        if _was_sent(error):
+            raise
         from workpool.ipc.blaming import blame, can_pickle, parameter
 
         labelled = [(parameter(fn, at), value) for at, value in enumerate(args)]

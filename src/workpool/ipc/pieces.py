@@ -93,8 +93,11 @@ def dumps(value: Any, *, by_value: bool = False) -> tuple[list[Piece], list[memo
             _Pickler(written, apart).dump(value)
         except (RecursionError, MemoryError):
             raise
-        except Exception:  # noqa: S110 - cloudpickle's error says more, or it succeeds
-            pass
+        except Exception as error:
+            from workpool.ipc.strikes import sent
+
+            if sent(error):
+                raise  # else cloudpickle's error says more, or it succeeds
         else:
             pieces = _held(written)
             if pieces is not None and (

@@ -9,15 +9,14 @@ A segment is a map of bytes, one for each cell of 16 bytes, which is 1 where a
 taken record begins that is not done; and behind it the records.
 
 Who may do what
-    The tail (TAIL, WRITTEN) is for whoever holds the queue's tail lock, and
-    `append` needs no more. The head, the chain and all else is for the holder of
-    its head lock; `prepare` and `close` need both. A taker reads what it took,
-    and marks it done, without a lock, whenever it likes; nobody else touches a
-    taken record while its taker lives.
+    The tail (TAIL, WRITTEN) is for whoever holds the queue's tail lock, and `append` needs no more. The
+    head, the chain and all else is for the holder of its head lock; `prepare` and `close` need both. A
+    taker reads what it took, and marks it done, without a lock, whenever it likes; nobody else touches
+    a taken record while its taker lives.
 
-    Who maps a segment remembers its bounds, and they may have changed since. So
-    READ and WRITTEN say which bounds the head's and the tail's segment have, as
-    long as the head, or tail, lies between them; else one asks the chain.
+    Who maps a segment remembers its bounds, and they may have changed since. So READ and WRITTEN say which
+    bounds the head's and the tail's segment have, as long as the head, or tail, lies between them; else
+    one asks the chain.
 
     Two locks where one core sees what another writes in the order it was
     written: a taker sees TAIL moved, and so the record. Elsewhere both are one.
@@ -33,9 +32,8 @@ eight bytes, and what was written before it is out of reach until then.
     `hand_over`: the new taker's process id, then its number. Before the number:
     the record is the dead one's still, for the number alone tells whose it is; the
     process id is for people.
-    `prepare`: a segment at the end of the chain, a jump behind the last record,
-    WRITTEN, then TAIL. Before TAIL: a jump that no one comes to, and that the
-    next record is written over.
+    `prepare`: a segment at the end of the chain, a jump behind the last record, WRITTEN, then TAIL. Before
+    TAIL: a jump that no one comes to, and that the next record is written over.
 
 What an exception leaves behind (there is no memory, or Ctrl-C strikes) is what a
 kill at that line does, with one thing more: who takes a record notes it, too. Both
@@ -183,7 +181,9 @@ class Segments:
     def _extend(self, last: Segment, cells: int) -> Segment:
         try:
             return self._chain.extend(last, cells)
-        except OSError:
+        except OSError as error:
+            if error.errno is None:  # it was struck, as by the end of a time limit
+                raise
             self.sweep()  # there may be segments that can go
         return self._chain.extend(last, cells)
 

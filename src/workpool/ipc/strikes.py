@@ -8,7 +8,10 @@ when the call, made again, raises it again. Only a call that has failed is made 
 
 from __future__ import annotations
 
+from contextlib import suppress
 from typing import TYPE_CHECKING, Any
+
+from typing_extensions import override
 
 from workpool.errors import TimeLimitExceeded
 from workpool.ipc.shortage import is_shortage
@@ -16,9 +19,9 @@ from workpool.traces import trace_of
 
 if TYPE_CHECKING:
     from collections.abc import Callable
-    from types import FrameType
+    from types import FrameType, TracebackType
 
-__all__ = ["sent", "struck"]
+__all__ = ["forgiving", "outside", "sent", "struck"]
 
 
 def struck(error: BaseException, again: Callable[..., object], *args: Any) -> bool:
@@ -35,6 +38,24 @@ def struck(error: BaseException, again: Callable[..., object], *args: Any) -> bo
             raise
         return type(other) is not type(error)
     return True
+
+
+def outside(error: BaseException) -> bool:
+    """Tell, of an error just caught, whether the call of the system did not raise it: its errors have numbers."""
+    return sent(error) or (isinstance(error, OSError) and error.errno is None)
+
+
+class forgiving(suppress):  # noqa: N801 - as what it is made of
+    """As ``contextlib.suppress``, for calls of the system: what strikes them is raised."""
+
+    @override
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> bool:
+        return not (error is not None and outside(error)) and super().__exit__(kind, error, trace)
 
 
 def sent(error: BaseException) -> bool:

@@ -56,7 +56,11 @@ class Windows:
                     self._copy(part, number, at)
                     done += len(part)
                     offset += len(part)
-        except (OSError, ValueError):
+        except (OSError, ValueError) as error:
+            from workpool.ipc.strikes import outside
+
+            if outside(error):
+                raise
             return False  # no memory, no addresses, no such call; or the file is shorter
         return True
 

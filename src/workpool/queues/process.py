@@ -197,6 +197,8 @@ def _dump(item: object) -> bytes:
     try:
         return pickling.dumps(item)
     except Exception as error:
+        if struck(error, pickling.dumps, item):
+            raise
         raise _not_picklable(item, error) from error
 
 

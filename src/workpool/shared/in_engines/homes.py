@@ -10,6 +10,7 @@ from typing_extensions import override
 
 from workpool.errors import NotPicklable
 from workpool.ipc import pickling
+from workpool.ipc.strikes import sent, struck
 
 __all__ = [
     "Channel",
@@ -56,8 +57,9 @@ class Thing:
         """Make a call that may own something in the end; interrupted, it owns nothing."""
         try:
             return self._ask(name, *arguments)
-        except (KeyboardInterrupt, SystemExit):
-            self._ask("undo")
+        except BaseException as error:
+            if sent(error) or isinstance(error, SystemExit):
+                self._ask("undo")
             raise
 
 
@@ -268,6 +270,8 @@ def _dump(value: object) -> bytes:
         data = pickling.dumps(value)
         return pickling.dumps(value, by_value=True) if pickling.mentions_main(data) else data
     except Exception as error:
+        if struck(error, pickling.dumps, value):
+            raise
         message = (
             f"a Shared cannot hold a {type(value).__name__} that cannot be pickled ({error}). "
             "Share the data it is made from."

@@ -72,7 +72,7 @@ class Queue:
         for waiters in (self._getters, self._putters):
             if waiters.drop(lambda waiting: waiting == owner):
                 return
-        for taken in self._taken.get(owner, ()):
+        for taken in reversed(self._taken.get(owner, ())):
             if taken[0] == number:
                 self._forget(owner, taken)
                 if not self._hand_over(taken[1]):

@@ -11,6 +11,7 @@ from typing_extensions import override
 from workpool._compat import ShutDown
 from workpool.errors import NotPicklable, WorkerLost
 from workpool.ipc import pickling
+from workpool.ipc.strikes import sent, struck
 from workpool.queues import Queue
 from workpool.queues.calls import checked_maxsize, join_timeout, wait_of
 from workpool.shared.in_engines.homes import Thing
@@ -25,6 +26,7 @@ __all__ = ["EngineQueue", "make_queue"]
 T = TypeVar("T")
 
 _numbers = count()  # of gets, in this process
+_TAKEN_OVER = -1  # stands for no get, but for what was taken over: the last such one
 
 
 class QueueThing(Thing):
@@ -45,14 +47,18 @@ class QueueThing(Thing):
         """Put an item; interrupted while it waits for room, it puts none."""
         return self._ask_for_it("put", item, timeout)
 
-    def get(self, timeout: float | None) -> Any:
-        """Take an item; interrupted, it leaves it to others."""
-        number = next(_numbers)
+    def get(self, number: int, timeout: float | None) -> Any:
+        """Take an item; interrupted, it leaves it to others. The number is for `undo`."""
         try:
             return self._ask("get", timeout, number)
-        except (KeyboardInterrupt, SystemExit):
-            self._ask("undo", number)
+        except BaseException as error:
+            if sent(error) or isinstance(error, SystemExit):
+                self.undo(number)
             raise
+
+    def undo(self, number: int) -> None:
+        """Leave to others what that get has taken."""
+        self._ask("undo", number)
 
 
 class EngineQueue(Queue[T]):
@@ -86,6 +92,8 @@ class EngineQueue(Queue[T]):
             if pickling.mentions_main(data):
                 data = pickling.dumps(item, by_value=True)
         except Exception as error:
+            if struck(error, pickling.dumps, item):
+                raise
             message = (
                 f"put() cannot send this {type(item).__qualname__} to another process: {error}. "
                 "Put what the consumer needs of it."
@@ -101,17 +109,26 @@ class EngineQueue(Queue[T]):
     def get(self, block: bool = True, timeout: float | None = None) -> T:
         if block:
             timeout = wait_of(timeout)
-        data = self._thing.get(timeout if block else 0.0)
+        number = next(_numbers)
+        data = self._thing.get(number, timeout if block else 0.0)
         if data == "closed":
             raise ShutDown
         if data == "empty":
             raise Empty
-        return self._load(data)
+        return self._load(data, number)
 
-    def _load(self, data: bytes) -> T:
+    def _load(self, data: bytes, number: int) -> T:
         try:
             return cast("T", pickling.loads(data))
-        except Exception as error:
+        except BaseException as error:
+            try:
+                own = not struck(error, pickling.loads, data)
+            except BaseException:
+                self._thing.undo(number)
+                raise
+            if not own:
+                self._thing.undo(number)
+                raise
             self._thing.ask("drop")
             message = (
                 f"an item of {len(data)} bytes cannot be unpickled in this process: {error}. It is out of the queue "
@@ -162,7 +179,7 @@ class EngineQueue(Queue[T]):
     @override
     def reclaim(self) -> Iterator[T]:
         while (data := self._thing.ask("take_over")) is not None:
-            yield self._load(data)
+            yield self._load(data, _TAKEN_OVER)
 
     @override
     def qsize(self) -> int:

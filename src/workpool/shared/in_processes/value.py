@@ -18,6 +18,7 @@ from workpool.errors import NotPicklable, brief
 from workpool.ipc import memory, pickling
 from workpool.ipc.memory import SPARE_LIMIT
 from workpool.ipc.robust_lock import LOCK_SIZE, RobustLock, locked
+from workpool.ipc.strikes import struck
 
 if TYPE_CHECKING:
     from workpool.ipc.memory import Region
@@ -151,6 +152,8 @@ def _dump(value: Any) -> bytes:
     try:
         return pickling.dumps(value)
     except Exception as error:
+        if struck(error, pickling.dumps, value):
+            raise
         message = (
             f'a Shared with scope="process" cannot hold a {type(value).__name__} that cannot be pickled '
             f"({brief(error)}). Share the data it is made from."
@@ -162,6 +165,8 @@ def _load(data: bytes) -> Any:
     try:
         return pickling.loads(data)
     except Exception as error:
+        if struck(error, pickling.loads, data):
+            raise
         message = (
             f"the value of a Shared cannot be unpickled in this process ({brief(error)}). "
             "Its type must be importable here; what was shared stays as it is."

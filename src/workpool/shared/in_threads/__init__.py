@@ -250,6 +250,10 @@ def _copied(value: T) -> T:
     try:
         return copy.deepcopy(value)
     except Exception as error:
+        from workpool.ipc.strikes import struck
+
+        if struck(error, copy.deepcopy, value):
+            raise
         message = (
             f"a Shared cannot hold a {type(value).__name__} that cannot be copied ({brief(error)}). "
             "Share the data it is made from, or guard the object itself with a Lock."
