@@ -253,15 +253,20 @@ def test_an_item_that_exits_costs_one_get(queue: Queue[Any]) -> None:
     assert drained(queue) == [2]
 
 
-def shut_down_and_fail(queue: Queue[Any]) -> NoReturn:
+def shut_down_and_fail(queue: Queue[Any], *again: bool) -> NoReturn:
     queue.shutdown(immediate=True)
+    for immediate in again:
+        queue.shutdown(immediate)
     raise KeyboardInterrupt
 
 
-def test_what_is_put_back_after_all_was_thrown_away_is_thrown_away(queue: Queue[Any]) -> None:
-    """A get that is struck as the queue is shut down leaves nothing to take or to wait for."""
+@pytest.mark.parametrize("again", [(), (False,), (True,)])
+def test_what_is_put_back_after_all_was_thrown_away_is_thrown_away(
+    queue: Queue[Any], again: tuple[bool, ...]
+) -> None:
+    """A get that is struck as the queue is shut down, once or more, leaves nothing to take or to wait for."""
     queue.put(Eventful())
-    Eventful.events.append(partial(shut_down_and_fail, queue))
+    Eventful.events.append(partial(shut_down_and_fail, queue, *again))
     with pytest.raises(KeyboardInterrupt):
         queue.get()
     assert queue.qsize() == queue.unfinished == in_hand(queue) == 0

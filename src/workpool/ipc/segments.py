@@ -263,7 +263,7 @@ class Segments:
         """Let nothing be put any more, for good; both ends are held."""
         # In this order: the first alone means nothing, and is mended by the next `prepare`.
         self._words[_WRITTEN] = 0  # sends every `append` to where it looks whether we are closed
-        self._words[_CLOSED] = 1
+        self._words[_CLOSED] = self._words[_CLOSED] or 1  # what was thrown away stays so
 
     @property
     def closed(self) -> int:
