@@ -8,11 +8,13 @@ from collections.abc import Iterator
 
 import pytest
 
+from tests.support.queues import inner
 from workpool.errors import SharedStateLost
 from workpool.ipc import lives, memory
 from workpool.ipc.chain import Segment
 from workpool.ipc.memory import Region
 from workpool.ipc.segments import BASE_SIZE, RESERVE, Mark, Record, Segments, _first_record
+from workpool.queues import Queue
 
 UNIT = 1 << 16
 OURS, PID = 1 << 61, 4711
@@ -194,6 +196,20 @@ def test_a_count_that_runs_over_begins_again(region: Region) -> None:
         assert segments.queued() == 1
         assert take_done(segments) == bytes([number])
         assert segments.empty()
+
+
+def test_a_put_that_is_seen_after_its_get_leaves_none_queued() -> None:
+    """Where a core may see the writes of another in another order, a look without a lock gives no huge number."""
+    queue: Queue[str] = Queue(scope="process")
+    words = inner(queue)._segments._words
+    before = words[2]  # TAIL
+    queue.put("x")
+    queue.get()
+    queue.task_done()
+    after, words[2] = words[2], before
+    assert queue.qsize() == 0
+    assert queue.empty()
+    words[2] = after
 
 
 def test_a_tail_that_went_ahead_shows_nothing_to_take(region: Region) -> None:

@@ -286,8 +286,10 @@ class SharedQueue:
             self._joiners.look()
 
     def queued(self) -> int:
-        """Count the records that were not taken."""
-        return self._segments.queued()
+        """Count the records that were not taken, at a look without a lock."""
+        count = self._segments.queued()
+        # Less than none, which is huge: this core has seen a taker's write, and not yet the putter's.
+        return 0 if count >> 32 else count
 
     @property
     def closed(self) -> bool:
