@@ -139,7 +139,8 @@ class Array(Handle[ArrayHome]):
         """The numbers as a memoryview of their type and shape; as bytes, if only numpy has the type."""
         kind = _TYPES.get(self.dtype)
         memory = self._home.memory
-        return memory if kind is None else cast("Any", memory).cast(kind[0], list(self.shape))
+        # Each time another, which whoever asked may release.
+        return memory[:] if kind is None else cast("Any", memory).cast(kind[0], list(self.shape))
 
     @property
     def view(self) -> Any:
@@ -284,10 +285,17 @@ def _numpys_name(dtype: Any) -> str:
     return str(found.name) if found.isnative else ""
 
 
+_missing = False
+
+
 def _numpy() -> Any:
-    """Give numpy, or None where it is not installed."""
+    """Give numpy, or None where it is not installed; that is found out once, for it takes long."""
+    global _missing  # noqa: PLW0603 - of this process
+    if _missing and "numpy" not in sys.modules:
+        return None
     try:
         import numpy  # noqa: ICN001 - it is looked for, not used here
     except ImportError:
+        _missing = "numpy" not in sys.modules  # else somebody has it be refused
         return None
     return numpy
