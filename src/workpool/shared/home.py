@@ -11,6 +11,7 @@ import importlib
 from operator import index
 from typing import (
     TYPE_CHECKING,
+    ClassVar,
     Generic,
     Literal,
     NoReturn,
@@ -106,6 +107,7 @@ class Handle(Generic[H_co]):
 
     _home: H_co
     _scope: Scope
+    _adds: ClassVar[bool]  # whether it may have attributes besides these two: one of ours has none
 
     @property
     def scope(self) -> Scope:
@@ -113,7 +115,19 @@ class Handle(Generic[H_co]):
         return self._scope
 
     def __reduce__(self) -> tuple[object, ...]:
-        return _rebuild, (type(self), self._home, self._scope)
+        made = _rebuild, (type(self), self._home, self._scope)
+        return (*made, self.__getstate__()) if self._adds else made
+
+    def __init_subclass__(cls, **options: object) -> None:
+        super().__init_subclass__(**options)
+        cls._adds = cls.__dictoffset__ != 0 or cls.__basicsize__ != Handle.__basicsize__
+
+    def __getstate__(self) -> object:
+        """Give what a subclass adds, in the form that pickle has for it; None where that is nothing."""
+        # All slots that are filled, two of which are ours.
+        own, slots = cast("tuple[object, dict[str, object]]", super().__getstate__())
+        del slots["_home"], slots["_scope"]
+        return (own, slots) if slots else own
 
     def __copy__(self) -> Self:
         return self  # it is shared: a copy would have to be the same
@@ -134,8 +148,9 @@ class StaysInProcess:
 
     def __reduce__(self) -> NoReturn:
         name = type(self).__name__.removeprefix("Thread")
+        article = "an" if name[0] in "AE" else "a"
         message = (
-            f'a {name} with scope="thread" cannot leave its process. '
+            f'{article} {name} with scope="thread" cannot leave its process. '
             f'Make it with scope="process", or by the pool that uses it.'
         )
         raise NotPicklable(message, part="argument")
