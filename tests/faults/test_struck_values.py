@@ -20,7 +20,7 @@ import pytest
 from tests.support import tasks
 from tests.support.gates import DEADLINE
 from workpool import Pool, Queue, Shared, TimeLimitExceeded
-from workpool.ipc import arenas, block, depot, memory, nameless, pickling, pieces
+from workpool.ipc import arenas, block, borrowing, depot, memory, nameless, pickling, pieces
 from workpool.ipc.available import available
 from workpool.ipc.chain import Chain, Segment
 from workpool.ipc.segments import BASE_SIZE, RESERVE, Segments
@@ -214,6 +214,16 @@ def _borrowed_arena(monkeypatch: pytest.MonkeyPatch, strikes: Callable[..., obje
     arenas._find("1-abc", 1, 0, 1)
 
 
+def _mapped(monkeypatch: pytest.MonkeyPatch, strikes: Callable[..., object]) -> None:
+    """Open what was lent, whose room is to be used again all the same."""
+    monkeypatch.setattr(mmap, "mmap", strikes)
+    slots = Mock()
+    try:
+        borrowing._map(0, 0, 1, slots, 7)
+    finally:
+        slots.clear.assert_called_once_with(7)
+
+
 SYSTEMS: list[Callable[[pytest.MonkeyPatch, Callable[..., object]], None]] = [
     _copied,
     _written,
@@ -221,6 +231,7 @@ SYSTEMS: list[Callable[[pytest.MonkeyPatch, Callable[..., object]], None]] = [
     _looked_for,
     _looked_for_in_group,
     _grown,
+    _mapped,
     _released,
     _extended,
     _borrowed,

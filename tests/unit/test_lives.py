@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import fcntl
 import multiprocessing
 
 import pytest
 
 from tests.support.gates import DEADLINE, Gate, stop
+from workpool.errors import TimeLimitExceeded
 from workpool.ipc import lives, memory
 from workpool.ipc.memory import Region
 
@@ -58,6 +60,26 @@ def test_a_kernel_that_does_not_answer_tells_all_the_same(
     assert process.exitcode == 0
     process.close()
     assert lives.ended(region.arena, first)
+
+
+@pytest.mark.skipif(not lives._ASKS, reason="who has a lock is asked here")
+@pytest.mark.parametrize("kind", [KeyboardInterrupt, TimeLimitExceeded])
+def test_who_is_struck_while_it_tries_keeps_no_lock(
+    monkeypatch: pytest.MonkeyPatch, kind: type[BaseException]
+) -> None:
+    """What strikes comes out, and the number is not taken for one that lives."""
+    region, lockf = memory.allocate(1), fcntl.lockf
+
+    def strike(fd: int, operation: int, length: int, start: int) -> None:
+        lockf(fd, operation, length, start)
+        if operation != fcntl.LOCK_UN:
+            raise kind
+
+    monkeypatch.setattr(lives, "_ASKS", False)
+    monkeypatch.setattr(fcntl, "lockf", strike)
+    with pytest.raises(kind):
+        lives.ended(region.arena, lives.NOBODY)
+    assert not lives._held(region.arena.locks_fd, lives.NOBODY)
 
 
 def test_nobody_has_ended() -> None:

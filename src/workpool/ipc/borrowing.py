@@ -95,9 +95,12 @@ def _map(fd: int, offset: int, size: int, slots: Slots, slot: int) -> memoryview
                 offset=offset,
                 **_PRIVATE,
             )
-        except (OSError, MemoryError) as error:
-            if isinstance(error, OSError) and error.errno is None:
-                raise  # what strikes from outside, as the end of a time limit does
+        except BaseException as error:
+            from workpool.ipc.strikes import outside
+
+            if not isinstance(error, (OSError, MemoryError)) or outside(error):
+                slots.clear(slot)
+                raise
             # Else no descriptor or no addresses are left.
         else:
             number = id(mapping)
