@@ -18,6 +18,7 @@ import sys
 import threading
 import weakref
 from contextvars import copy_context
+from types import FunctionType
 from typing import TYPE_CHECKING, Any, Protocol
 
 from workpool._compat import RLock, daemon_threads_allowed
@@ -33,6 +34,7 @@ __all__ = [
     "in_asyncio",
     "is_cancellation",
     "runs_a_loop",
+    "tells_asyncio",
     "turn",
     "wakeup",
 ]
@@ -73,6 +75,13 @@ def in_asyncio() -> bool:
     events = sys.modules.get("asyncio.events")
     running = getattr(events, "_get_running_loop", None)  # while it is being imported there is none
     return running is not None and running() is not None
+
+
+def tells_asyncio(callback: object) -> bool:
+    """Tell whether a callback left in this thread may wake a loop: one that runs here, or is yet to begin."""
+    return in_asyncio() or (
+        type(callback) is FunctionType and callback.__module__ == "asyncio.futures"
+    )
 
 
 def runs_a_loop() -> bool:

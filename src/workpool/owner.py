@@ -48,7 +48,7 @@ class Owner(Protocol):
         """Hear that some thread is about to wait for ``task`` by the standard library's means."""
 
     def before_callback(self, task: Any) -> None:
-        """Hear that a callback was left with ``task`` where an event loop runs, which may wait for what that tells."""
+        """Hear that a callback was left with ``task`` for an event loop, which may wait in this thread for it."""
 
     def listen(self) -> None:
         """Have outcomes noticed as soon as they come."""

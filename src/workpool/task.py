@@ -36,7 +36,7 @@ from workpool._compat import RLock, across_forks
 from workpool.calm import is_strike
 from workpool.cancelling import cancel
 from workpool.errors import Midway, NotPicklable
-from workpool.eventloops import in_asyncio
+from workpool.eventloops import tells_asyncio
 from workpool.facts import Facts
 from workpool.foreign import Condition, Waiters, noted
 from workpool.midway import known
@@ -242,7 +242,7 @@ class Task(Facts, Future[R]):
             flatly(partial(self._call_back, fn))
         elif self._owner is not None:
             self._owner.listen()
-            if here.worker is not None and in_asyncio():
+            if here.worker is not None and tells_asyncio(fn):
                 self._owner.before_callback(self)
 
     def set_running_or_notify_cancel(self) -> bool:

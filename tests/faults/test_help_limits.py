@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import threading
+from collections.abc import Callable
 from typing import Any
 
 import pytest
@@ -140,6 +141,29 @@ def test_a_task_may_wait_for_what_its_event_loop_runs_in_its_own_pool(made: list
         return await asyncio.get_running_loop().run_in_executor(pool, tasks.double, 1)
 
     assert pool.submit(lambda: asyncio.run(main())).result(DEADLINE) == 2
+    until(lambda: pool._scheduler._extra == 0)
+
+
+AHEAD: dict[str, Callable[[Pool, asyncio.AbstractEventLoop], Any]] = {
+    "run_in_executor": lambda pool, loop: loop.run_in_executor(pool, tasks.double, 1),
+    "wrap_future": lambda pool, loop: asyncio.wrap_future(pool.submit(tasks.double, 1), loop=loop),
+}
+
+
+@pytest.mark.parametrize("how", AHEAD)
+def test_a_loop_may_begin_after_the_task_that_it_waits_for(made: list[Pool], how: str) -> None:
+    """No loop runs yet when its callback is left with the task."""
+    pool = Pool(1)
+    made.append(pool)
+
+    def waits() -> Any:
+        loop = asyncio.new_event_loop()
+        try:
+            return loop.run_until_complete(AHEAD[how](pool, loop))
+        finally:
+            loop.close()
+
+    assert pool.submit(waits).result(DEADLINE) == 2
     until(lambda: pool._scheduler._extra == 0)
 
 
