@@ -84,8 +84,8 @@ class _Here(threading.local):
     below: tuple[Any, ...] = ()
     # The map calls whose input this thread is pulling.
     pulls_for: tuple[Any, ...] = ()
-    # The scheduler of a task whose callbacks are run, and which is not counted yet.
-    calls_back: Any = None
+    # The schedulers of tasks whose callbacks are run, one inside another, and which are not counted yet.
+    calls_back: tuple[Any, ...] = ()
 
 
 here = _Here()

@@ -64,7 +64,8 @@ class Extras:
 
     def _call_back(self, task: Any, then: Callable[[Any], object] | None) -> None:
         heard: BaseException | None = None
-        before, here.calls_back = here.calls_back, task._owner
+        before = here.calls_back
+        here.calls_back = (*before, task._owner)
         try:
             for fn in self.callbacks:
                 try:

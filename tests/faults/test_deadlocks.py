@@ -223,6 +223,34 @@ def test_a_callback_in_the_thread_that_cancels_may_do_anything(backend: Any, wha
     assert pool.unfinished == 0
 
 
+@pytest.mark.parametrize("what", ["joins", "shuts down"])
+@pytest.mark.parametrize("inner", ["of another pool", "of no pool"])
+def test_a_callback_inside_a_callback_knows_of_the_outer_one(inner: str, what: str) -> None:
+    """The task of the outer one is not counted before the inner one has returned."""
+    with Pool(1) as pool, Pool(1) as other:
+        seen: list[Any] = []
+
+        def within(_: Future[Any]) -> None:
+            try:
+                CALLBACKS[what](pool)
+            except WouldDeadlock as error:
+                seen.append(error)
+
+        with Gate() as gate, Gate() as second:
+            for each, its in ((pool, gate), (other, second)):
+                each.submit(tasks.hold, its.path, 1)
+                its.arrival()
+            outer = pool.submit(tasks.double, 1)
+            nested: Task[Any] = other.submit(tasks.double, 1) if "another" in inner else Task()
+            nested.add_done_callback(within)
+            outer.add_done_callback(lambda _: nested.cancel())
+            cancelled = in_background(outer.cancel)
+            gate.open()
+            assert cancelled.result()
+        assert len(seen) == 1
+        in_background(pool.join).result()
+
+
 # ---------------------------------------------------------------------------- nested pools
 
 

@@ -23,8 +23,8 @@ _replaced: list[Any] = []
 
 def shed() -> None:
     """Let go of what belongs to the threads and the children of the program; at the start of the worker."""
-    here.worker = here.situation = here.calls_back = None  # of the thread that forked
-    here.below = ()
+    here.worker = here.situation = None  # of the thread that forked
+    here.below = here.calls_back = ()
     printing: Any = sys.modules.get("workpool.printing")
     for name in ("stdout", "stderr"):
         stream: Any = getattr(sys, name)

@@ -119,7 +119,7 @@ class Waiting(Lending):
 
     def is_inside(self) -> bool:
         """Tell whether the caller is a task or a callback of this very pool, in whatever thread."""
-        return self.own_worker_here() is not None or here.calls_back is self
+        return self.own_worker_here() is not None or self in here.calls_back
 
     # ----------------------------------------------- waiting for one task (task.Owner)
 
