@@ -325,6 +325,29 @@ def test_what_is_waited_for_with_a_timeout_runs_next() -> None:
         assert sorted(order) == [0, 1, 2]
 
 
+def test_a_worker_that_is_ready_after_the_wait_does_what_it_was_lent_for() -> None:
+    """One task, and then it leaves: else a task that waits again and again would hire for ever."""
+    begun, looked_up, ran = (threading.Event() for _ in range(3))
+
+    def begin() -> None:
+        if begun.is_set():
+            assert looked_up.wait(DEADLINE)
+        begun.set()
+
+    with Pool(1, initializer=begin) as pool:
+
+        def waits() -> bool:
+            task, other = pool.submit(ran.set), pool.submit(int)
+            with pytest.raises(TimeoutError):
+                task.result(timeout=0.01)
+            looked_up.set()
+            assert ran.wait(DEADLINE / 4)
+            until(lambda: len(pool._scheduler.workers) == 1)
+            return other.done()
+
+        assert pool.submit(waits).result(DEADLINE) is False
+
+
 def test_without_a_thread_to_lend_a_task_runs_inside_the_one_that_waits(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:

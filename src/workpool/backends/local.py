@@ -48,6 +48,7 @@ class LocalRunner(Told):
         self.taken: Any = None
         self.took = False  # what is taken is looked for there, and in no hand yet; guarded by the scheduler's lock
         self.lent = self.leaving = self.looks_again = False
+        self.fresh = True
         self.sets_up = False  # in its initializer, or on the way into its context
         self.waits_on: Awaited | None = None  # in other pools
         self.lends_for: Awaited | None = None  # in its own

@@ -44,8 +44,8 @@ class Taking(SlowChunks):
         """Take from the queue, or become idle; lock held."""
         if worker.lent:
             self._return_loan(worker)
-        if worker.index >= self.max_workers and len(self.workers) > self.max_workers + self._extra:
-            worker.leaving = True  # it was lent, and is needed no more
+        surplus = worker.index >= self.max_workers and self._is_surplus(worker)
+        if surplus and worker.leaving:
             return None
         if self.queue.head and not self.killed:
             unit = self.queue.pop(self.max_workers)
@@ -53,6 +53,9 @@ class Taking(SlowChunks):
                 self._room()
             if unit is not None:
                 return unit
+        if surplus:
+            worker.leaving = True
+            return None
         if self._putters:
             self._room()  # who was woken for a place may have gone to an idle worker, past the queue
         if worker.can_nest and not self.killed:
@@ -62,6 +65,18 @@ class Taking(SlowChunks):
         if not self.should_leave() and worker not in self.idle:
             self.idle.append(worker)
         return None
+
+    def _is_surplus(self, worker: Worker) -> bool:
+        """Tell whether a worker that was lent is needed no more, and have it leave; lock held.
+
+        But one that has only just come does what it was hired for. Who waits with a timeout, again and again,
+        would have each that comes too late leave, and the next one hired.
+        """
+        surplus = len(self.workers) > self.max_workers + self._extra
+        fresh, worker.fresh = worker.fresh, False
+        if surplus and not fresh:
+            worker.leaving = True
+        return surplus
 
     def take_ready(self, worker: Worker) -> Any | None:
         """Give the next task or chunk if there is one and it is known to be short; for keeping a worker busy."""

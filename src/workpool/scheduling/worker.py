@@ -35,6 +35,7 @@ class Worker(Protocol):
     leaving: (
         bool  # it is one too many, and to leave when it has nothing more to do; guarded likewise
     )
+    fresh: bool  # one that was lent, and has not asked for anything yet; guarded likewise
     inbox: Any  # a task or chunk handed over; guarded by the scheduler's lock
 
     @property

@@ -50,8 +50,8 @@ class Books:
         self.scheduler = scheduler
         self.index = index
         self.inbox: Any = None
-        self.lent = False
-        self.leaving = False
+        self.lent = self.leaving = False
+        self.fresh = True
         self.waits_on = self.lends_for = None  # its callbacks wait at their own risk
         self.written_off = False
         self._backend = backend
