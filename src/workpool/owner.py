@@ -30,6 +30,9 @@ class Owner(Protocol):
     def without_lock(self, call: Callable[[], object]) -> None:
         """Make a call that takes the lock, or have it made when this very thread has let go of that."""
 
+    def aside(self, call: Callable[[], object]) -> None:
+        """Have a call that runs user code made by a thread of its own."""
+
     def kill_task(self, task: Any) -> bool:
         """End a running task, if this backend can."""
         ...

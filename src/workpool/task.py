@@ -225,7 +225,8 @@ class Task(Facts, Future[R]):
         ----------
         fn : callable
             Runs in the thread that settles the task, before :meth:`Pool.join` counts
-            the task done; that of a thread's task past its time limit, in a thread of its own.
+            the task done; that of a thread's task past its time limit, and of one that a finalizer
+            cancels in the middle of a step, in a thread of its own.
             What it raises is logged.
         """
         try:
@@ -236,7 +237,9 @@ class Task(Facts, Future[R]):
         except Midway:
             if self._owner is None:
                 raise
-            self._owner.without_lock(partial(self.add_done_callback, fn))
+            # It may be called at once there, and wait for what is put off behind this.
+            call = partial(self.add_done_callback, fn)
+            self._owner.without_lock(partial(self._owner.aside, call))
             return
         if done:
             flatly(partial(self._call_back, fn))

@@ -3,15 +3,16 @@
 from __future__ import annotations
 
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Generator
 from concurrent.futures import CancelledError, wait
-from contextlib import suppress
+from contextlib import contextmanager, suppress
 from typing import Any
 
 import pytest
 
 from tests.support import tasks
 from tests.support.gates import DEADLINE, Gate, in_background, stop
+from tests.support.holding import held_elsewhere
 from tests.support.queues import until
 from workpool import Pool, Task, WorkerLost
 
@@ -177,3 +178,46 @@ def test_a_worker_that_was_woken_once_too_often_sweeps(made: list[Pool]) -> None
         assert over.wait(DEADLINE)
     assert pool.submit(tasks.double, 1).result(DEADLINE) == 2
     in_background(pool.join, DEADLINE).result()
+
+
+# ------------------------------------------------------------ behind what was put off
+
+
+@pytest.mark.parametrize("left", ["before", "by the finalizer"])
+def test_what_was_put_off_does_not_wait_behind_a_callback(made: list[Pool], left: str) -> None:
+    """The callback of what a finalizer cancels may wait for what the same finalizer submits."""
+    pool, other = Pool(1), Pool(1)
+    made += [pool, other]
+    submitted: list[Task[int]] = []
+    known, over = threading.Event(), threading.Event()
+    seen: list[int] = []
+
+    def waits(_: Task[Any]) -> None:
+        assert known.wait(DEADLINE)
+        seen.append(submitted[0].result(DEADLINE / 4))
+        over.set()
+
+    with Gate() as gate:
+        pool.submit(stop, gate.path)
+        gate.arrival()
+        task = pool.submit(tasks.double, 1)
+        if left == "before":
+            task.add_done_callback(waits)
+        # A finalizer does no more than what is done here, in a step.
+        with pool._scheduler.lock if left == "before" else _held_crosswise(pool, other):
+            task.cancel()
+            if left != "before":
+                task.add_done_callback(waits)
+            submitted.append(pool.submit(tasks.double, 2))
+        known.set()
+        gate.open()
+        assert over.wait(DEADLINE / 2)
+    assert seen == [4]
+    in_background(pool.join, DEADLINE).result()
+
+
+@contextmanager
+def _held_crosswise(pool: Pool, other: Pool) -> Generator[None]:
+    """Be in a step of another pool, while some thread makes one of this."""
+    with held_elsewhere(pool._scheduler.lock), other._scheduler.lock:
+        yield

@@ -10,6 +10,8 @@ Guarantees
 - A call is made once, without the lock, and in the order in which they were noted.
 - To note one takes no lock that anybody waits for, so it can be done anywhere.
 - Where the system has no thread to give, whoever sweeps next makes the calls.
+- None of them waits behind user code: ``is_this_thread`` is for callbacks, which run in threads of
+  their own there (``State.tell``). One may wait for what was put off behind its task.
 """
 
 from __future__ import annotations
@@ -28,6 +30,13 @@ if TYPE_CHECKING:
 __all__ = ["Later"]
 
 _log = SafeLog("workpool")
+
+
+class _Here(threading.local):
+    makes_calls = False
+
+
+_here = _Here()
 
 
 class Later:
@@ -53,6 +62,11 @@ class Later:
             except RuntimeError:
                 self._running.release()
 
+    @property
+    def is_this_thread(self) -> bool:
+        """Whether the caller is one of these calls, or of those of another pool."""
+        return _here.makes_calls
+
     def __bool__(self) -> bool:
         """Tell whether there are calls that nobody has begun."""
         return bool(self._calls)
@@ -64,10 +78,15 @@ class Later:
 
     def _catch_up(self) -> None:
         if self._running.acquire(blocking=False):
-            self._make()
+            before = _here.makes_calls
+            try:
+                self._make()
+            finally:
+                _here.makes_calls = before
 
     def _make(self) -> None:
         """Make the calls that there are; ``_running`` is held, and let go of."""
+        _here.makes_calls = True
         while True:
             try:
                 call = self._calls.popleft()

@@ -303,7 +303,7 @@ class State:
 
     def tell(self, task: Task[Any], extras: Extras) -> None:
         """Tell who waits for a task that is over, and count it done when they know; without the lock (task.Owner)."""
-        if extras.callbacks and self.timers.is_this_thread:
+        if extras.callbacks and (self.timers.is_this_thread or self.later.is_this_thread):
             extras.wake(task)  # first, so that a limit is known of in time
             self.aside(partial(extras.call_back, task, self.told))
         else:
@@ -315,10 +315,11 @@ class State:
             self.count_done(task)
 
     def aside(self, call: Callable[[], object]) -> None:
-        """Have a call of user code made by a thread that lives only for that, and not by the timers' thread.
+        """Have a call of user code made by a thread that lives only for that (task.Owner).
 
-        There it would keep all time limits waiting; and for ever, if it waits for what only a
-        limit would end. Nor does one such call wait behind another: each has a thread to itself.
+        In the timers' thread it would keep all time limits waiting; and for ever, if it waits for what only a
+        limit would end. Where calls are made that were put off, it would keep those behind it. Nor does one
+        such call wait behind another: each has a thread to itself.
         """
         thread = threading.Thread(
             target=call, name=f"{self.name}-aside", daemon=daemon_threads_allowed()
