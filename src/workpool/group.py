@@ -14,6 +14,7 @@ What strikes while the block waits, or ends it
 from __future__ import annotations
 
 from concurrent.futures import CancelledError
+from contextlib import nullcontext
 from typing import TYPE_CHECKING, Any, Self, cast
 
 from workpool.errors import ForkedPool, Unsupported, WouldDeadlock
@@ -216,7 +217,9 @@ class Group(Members):
                     if arriving:
                         self._quiet.clear()  # under the lock: whoever arrives after this puts it up
                 if arriving:
-                    self._quiet.wait(_LOOK_AGAIN)
+                    # A submit on its way may wait for room, which this thread may be the one to make.
+                    with self._scheduler.waiting_for_room():
+                        self._quiet.wait(_LOOK_AGAIN)
             except BaseException as raised:
                 if struck is not None or isinstance(
                     raised, (KeyboardInterrupt, WouldDeadlock, ForkedPool)
@@ -240,10 +243,13 @@ class Group(Members):
                     return stopped
                 self._listener = partial(loop.call_soon_threadsafe, quiet.set)
                 one = next(iter(self._tasks), None)
+                arriving = bool(self._arriving)
             if one is not None and one._owner is not None:
                 one._owner.before_foreign_wait(one)  # this loop may run in a worker of that pool
+            room = self._scheduler.waiting_for_room(in_loop=True) if arriving else nullcontext()
             try:
-                await quiet.wait()
+                with room:  # as in _wait
+                    await quiet.wait()
             except asyncio.CancelledError as raised:
                 stopped = raised
                 self.cancel()
@@ -295,7 +301,7 @@ class Group(Members):
             self._state = "ended"
             self._calls = None
         if self._ends_tasks:
-            self._timers.after(0.0, self._kill)
+            self._scheduler.timers.after(0.0, self._kill)
 
     def _cancel_from_outside(self) -> None:
         self._from_outside = True

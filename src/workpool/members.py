@@ -67,7 +67,7 @@ class Members:
     ) -> None:
         self._calls: Submits | None = calls  # let go at the end: tasks keep their group
         self._name = scheduler.name
-        self._timers = scheduler.timers
+        self._scheduler = scheduler
         self._kill_after = kill_after
         self._ends_tasks = ends_tasks
         # Guards all below. A finalizer that strikes in the middle of a step may settle a task of ours.
@@ -202,7 +202,7 @@ class Members:
         for task in tasks:
             task.cancel()
         if self._kill_after is not None and tasks:
-            self._timers.after(self._kill_after, self._kill)
+            self._scheduler.timers.after(self._kill_after, self._kill)
 
     def _kill(self) -> None:
         for task in self._left():

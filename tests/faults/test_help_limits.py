@@ -10,9 +10,10 @@ from typing import Any
 import pytest
 
 from tests.support import tasks
-from tests.support.gates import DEADLINE, Gate, in_background, stop
+from tests.support.gates import DEADLINE, Gate, Running, in_background, stop
 from tests.support.queues import until
 from workpool import (
+    Group,
     InitializerFailed,
     Pool,
     Task,
@@ -141,6 +142,31 @@ def test_a_task_may_wait_for_what_its_event_loop_runs_in_its_own_pool(made: list
         return await asyncio.get_running_loop().run_in_executor(pool, tasks.double, 1)
 
     assert pool.submit(lambda: asyncio.run(main())).result(DEADLINE) == 2
+    until(lambda: pool._scheduler._extra == 0)
+
+
+@pytest.mark.parametrize("kind", ["with", "async with"])
+def test_a_group_may_wait_for_a_submit_that_waits_for_room(made: list[Pool], kind: str) -> None:
+    """Another thread submits to the group, and only the worker that waits for that could make room."""
+    pool = Pool(1, queue_size=1)
+    made.append(pool)
+
+    def begin(group: Group) -> Running[Task[int]]:
+        pool.submit(tasks.double, 0)  # behind the task that waits
+        submits = in_background(group.submit, tasks.double, 1)
+        until(lambda: bool(pool._scheduler._putters))
+        return submits
+
+    def waits() -> Running[Task[int]]:
+        with pool.group() as group:
+            return begin(group)
+
+    async def awaits() -> Running[Task[int]]:
+        async with pool.group() as group:
+            return begin(group)
+
+    waiting = pool.submit(waits if kind == "with" else lambda: asyncio.run(awaits()))
+    assert waiting.result(DEADLINE).result().result(0) == 2
     until(lambda: pool._scheduler._extra == 0)
 
 

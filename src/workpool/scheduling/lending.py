@@ -74,7 +74,10 @@ class Lending(Hiring):
 
     @contextmanager
     def waiting_for_room(self, *, in_loop: bool = False) -> Generator[None]:
-        """Have help in a worker that waits for room in this pool's queue; in a loop others may wait meanwhile."""
+        """Have help in a worker that waits for room in this pool's queue, or for a thread that does.
+
+        In a loop others may wait meanwhile.
+        """
         from workpool.scheduling.awaited import Wait
 
         wait = Wait()
