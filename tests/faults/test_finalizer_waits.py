@@ -15,6 +15,7 @@ from tests.support.gates import DEADLINE, Gate, in_background, stop
 from tests.support.holding import held_elsewhere
 from tests.support.queues import until
 from workpool import Pool, Task, WorkerLost
+from workpool.scheduling import later
 
 
 def _by_way_of_another(pool: Pool) -> None:
@@ -221,3 +222,50 @@ def _held_crosswise(pool: Pool, other: Pool) -> Generator[None]:
     """Be in a step of another pool, while some thread makes one of this."""
     with held_elsewhere(pool._scheduler.lock), other._scheduler.lock:
         yield
+
+
+SWEEPS: dict[str, Callable[[Pool, Task[int]], object]] = {
+    "a join": lambda pool, _: pool.join(DEADLINE / 4),
+    "who waits for it": lambda _, task: task.result(DEADLINE / 4),
+    "who waits for another": lambda pool, _: pool.submit(tasks.double, 2).result(DEADLINE / 4),
+}
+
+
+@pytest.mark.parametrize("backend", ["thread", "process", "inline"])
+@pytest.mark.parametrize("how", SWEEPS)
+def test_what_no_thread_could_be_had_for_is_done_by_who_waits(
+    made: list[Pool], monkeypatch: pytest.MonkeyPatch, backend: Any, how: str
+) -> None:
+    """What a finalizer submits is not lost because the system had no thread to give just then."""
+    pool = Pool(1, backend=backend)
+    made.append(pool)
+    pool.submit(tasks.double, 1).result(DEADLINE)
+    with monkeypatch.context() as patch:
+        patch.setattr(later, "start_new_thread", _no_more_threads)
+        with pool._scheduler.lock:  # a finalizer does no more than what is done here, in a step
+            task = pool.submit(tasks.double, 2)
+    in_background(SWEEPS[how], pool, task).result()
+    in_background(pool.join, DEADLINE / 4).result()
+    assert task.result(0) == 4
+
+
+def test_what_no_thread_could_be_had_for_is_done_by_a_thread_that_rests(
+    made: list[Pool], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Though nobody asks for it."""
+    pool, over = Pool(1), threading.Event()
+    made.append(pool)
+
+    def struck() -> None:
+        with pool._scheduler.lock:
+            pool.submit(over.set)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(later, "start_new_thread", _no_more_threads)
+        pool.submit(struck)
+        assert over.wait(DEADLINE / 4)
+
+
+def _no_more_threads(*_: object) -> int:
+    message = "can't start new thread"
+    raise RuntimeError(message)

@@ -71,7 +71,12 @@ class Hiring(Settling):
                     return
 
     def attend(self) -> None:
-        """Hire for what an interrupted call left without a worker; by whoever is about to wait."""
+        """Hire for what an interrupted call left without a worker; by whoever is about to wait.
+
+        What was put off, and no thread could be had for, is done as well.
+        """
+        if self.later and not self.busy_here():
+            self.later.catch_up()
         # With a worker there, what is queued has one; it may be starting still.
         if self.queue.head and not self.workers:
             self.hire()

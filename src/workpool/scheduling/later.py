@@ -9,7 +9,8 @@ noted here, and done by a thread that lives only for that, as soon as the step i
 Guarantees
 - A call is made once, without the lock, and in the order in which they were noted.
 - To note one takes no lock that anybody waits for, so it can be done anywhere.
-- Where the system has no thread to give, whoever sweeps next makes the calls.
+- Where the system has no thread to give, whoever sweeps next makes the calls, or is about to wait
+  for the pool.
 - None of them waits behind user code: ``is_this_thread`` is for callbacks, which run in threads of
   their own there (``State.tell``). One may wait for what was put off behind its task.
 """
@@ -68,8 +69,8 @@ class Later:
         return _here.makes_calls
 
     def __bool__(self) -> bool:
-        """Tell whether there are calls that nobody has begun."""
-        return bool(self._calls)
+        """Tell whether there are calls, and nobody is at it."""
+        return bool(self._calls) and not self._running.locked()
 
     def catch_up(self) -> None:
         """Make the calls in this very thread, which holds nothing, unless somebody is at it."""

@@ -64,7 +64,7 @@ class Feeding(Seizing):
             if not flights:
                 unit = scheduler.next_unit(self)
                 if unit is None:
-                    if scheduler.litter:
+                    if scheduler.litter or scheduler.later:
                         scheduler.sweep()
                     return not (self.leaving or scheduler.should_leave())
             elif flights.outstanding > self._batch:
