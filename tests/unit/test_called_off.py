@@ -1,8 +1,11 @@
-"""What is on its way back from a worker when all that has not begun is cancelled: it never begins."""
+"""What is on its way when all that has not begun is cancelled, or when a map call is cut off.
+
+On its way back from a worker it never begins; on its way from the input it runs, and counts.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Generator
+from collections.abc import Callable, Generator, Iterator
 from concurrent.futures import CancelledError
 from functools import partial
 from typing import Any
@@ -10,9 +13,10 @@ from typing import Any
 import pytest
 
 from tests.support import tasks
-from tests.support.gates import DEADLINE, Gate
+from tests.support.gates import DEADLINE, Gate, Running, in_background, stop
 from tests.support.on_the_way import stopped_before
-from workpool import Pool
+from tests.support.queues import until
+from workpool import JoinTimeout, Pool, Task
 
 
 @pytest.fixture
@@ -65,4 +69,49 @@ def test_tasks_that_come_back_are_cancelled(pool: Pool, gate: Gate) -> None:
     assert first.result(DEADLINE) == 0
     pool.join(DEADLINE)
     assert [task.cancelled() for task in others] == [True, True]
+    assert pool.unfinished == 0
+
+
+class _CutOff(Pool):
+    """Is closed, and joined by others, while the submit of an item is on its way back."""
+
+    joining: Running[None]
+
+    def submit(self, fn: Callable[..., Any], /, *args: Any, **kwargs: Any) -> Task[Any]:
+        """Submit, and end the pool after item 2."""
+        task: Task[Any] = super().submit(fn, *args, **kwargs)
+        if args == (2,):
+            self.close()
+            self.joining.result()  # nothing more is pulled
+            with pytest.raises(JoinTimeout):
+                in_background(self.join, 0).result()
+        return task
+
+
+def test_an_item_that_is_submitted_as_its_map_call_is_cut_off_is_counted() -> None:
+    """It runs, and a join waits for it."""
+    pool = _CutOff(1)
+    with Gate() as gate:
+
+        def source() -> Iterator[int]:
+            yield from range(2)
+            pool.joining = in_background(pool.join, DEADLINE)
+            until(lambda: pool._scheduler.ledger._joins == 1)
+            yield 2
+
+        def run(n: int) -> None:
+            if n == 2:
+                stop(gate.path)
+
+        results = pool.map(run, source(), chunksize=1, buffersize=1)
+        consuming = in_background(list, results)
+        gate.arrival()
+        until(lambda: results._job.pulled == 3)
+        assert pool.unfinished == 1
+        with pytest.raises(JoinTimeout):
+            in_background(pool.join, 0).result()
+        gate.open()
+    with pytest.raises(CancelledError):
+        consuming.result()
+    in_background(pool.shutdown).result()
     assert pool.unfinished == 0

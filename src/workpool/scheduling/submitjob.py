@@ -140,8 +140,10 @@ class SubmitJob(Pulling):
         """Count a task with the map call it belongs to, not with what was submitted last; lock held.
 
         Else a join that pulls would not wait for what it pulled itself: it waits
-        for the epochs before it.
+        for the epochs before it. Cut off meanwhile, the map call may be in no epoch that anybody knows.
         """
+        if self.exhausted:
+            return
         theirs = getattr(task, "_epoch", None)
         if theirs is not None and theirs is not self.epoch and not task.done():
             task._epoch = self.epoch
