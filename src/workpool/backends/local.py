@@ -63,6 +63,7 @@ class LocalRunner(Told):
         self._ran: list[Any] = []  # all of them
         self._mark: Mark | None = None  # of an item
         self._errors: dict[int, BaseException] = {}
+        self._kept: list[Any] | None = None  # its items, where they may run again
         self.handed_out = 0  # of them, delivered already; guarded by the scheduler's lock
         self._item: Item | None = None  # what runs now, or ran last, of a chunk under a time limit
         self.written_off = False  # settled from outside: whatever comes out is dropped
@@ -195,7 +196,7 @@ class LocalRunner(Told):
         lock = self.scheduler.lock
         with lock:
             self._ran = self._out = out
-            self._errors, self._upto, self.handed_out = errors, None, 0
+            self._errors, self._kept, self._upto, self.handed_out = errors, kept, None, 0
         error: BaseException | None = None
         in_c = is_in_c(fn)
         while True:
@@ -253,15 +254,28 @@ class LocalRunner(Told):
     def _deliver(
         self, chunk: Chunk, out: list[Any], errors: dict[int, BaseException], kept: list[Any] | None
     ) -> None:
-        """Deliver results in one piece, or in several around the items that run again."""
+        """Deliver what is not handed out."""
         with self.scheduler.lock:
             start, self._out, self._errors, self._ran = self.handed_out, [], {}, []
-            self._upto = None
-            self._mark = None  # before anybody sees the results: the calls are over
+            # Before anybody sees the results: the calls are over.
+            self._upto = self._kept = self._mark = None
             self.handed_out = chunk.size  # from here on it is this thread's to deliver
+        self._deliver_from(start, chunk, out, errors, kept)
+
+    def _deliver_from(
+        self,
+        start: int,
+        chunk: Chunk,
+        out: list[Any],
+        errors: dict[int, BaseException],
+        kept: Any,
+    ) -> None:
+        """Deliver results in one piece, or in several around the items that run again, which are ``kept``."""
         if kept is not None:
             for offset in sorted(errors):
-                if self.scheduler.fail_item(chunk, offset, kept[offset], errors[offset]):
+                if offset >= start and self.scheduler.fail_item(
+                    chunk, offset, kept[offset], errors[offset]
+                ):
                     self._deliver_part(chunk, out, errors, start, offset)
                     start = offset + 1
         self._deliver_part(chunk, out, errors, start, len(out))

@@ -19,14 +19,13 @@ from typing import TYPE_CHECKING, Any
 from workpool._compat import gil_enabled
 from workpool.backends.base import Capabilities
 from workpool.backends.local import LocalRunner
-from workpool.backends.losing import lose_all
+from workpool.backends.losing import lose_all, lose_item
 from workpool.backends.reports import begin_reports, end_reports
 from workpool.backends.told import too_long
 from workpool.calm import calmly
 from workpool.errors import TimeLimitExceeded, WorkerLost, could_not_begin
 from workpool.ipc.onlookers import looked_at
 from workpool.safelog import SafeLog
-from workpool.scheduling.chunk import Item, Piece
 from workpool.scheduling.worker import WorkerThread, describe, describe_item
 from workpool.situation import here
 from workpool.target import Target, send_into
@@ -36,6 +35,7 @@ from workpool.waits import Event, make_sleeper
 if TYPE_CHECKING:
     from contextlib import AbstractContextManager
 
+    from workpool.scheduling.chunk import Item
     from workpool.scheduling.scheduler import Scheduler
     from workpool.situation import Setup
 
@@ -235,24 +235,17 @@ class ThreadWorker(LocalRunner):
 
     def overdue_item(self, item: Item) -> None:
         """Give up an item that ran past its limit (in the timers' thread)."""
-        job = item.chunk.job
+        what = describe_item(item.chunk, item.offset)
+        error = too_long(what, item.chunk.job.terms.time_limit, self._task_name())
         with self.scheduler.lock:
             if item.settled:
                 return
-            item.settled = True
             self.written_off = True
-            now = monotonic()
-            self.scheduler.tally.ran(*item.ran(self.index, now, failed=True))
-            rest = item.chunk.take_back(item.chunk.size)
             others = self._others(None)
+            hand_on = lose_item(self, item.chunk, error)
             self._strike()
-        what = describe_item(item.chunk, item.offset)
-        error = too_long(what, job.terms.time_limit, self._task_name())
         self._abandon()
-        if not self.scheduler.fail_item(item.chunk, item.offset, item.value, error):
-            self.scheduler.deliver(job, Piece(item.chunk.start + item.offset, [None], {0: error}))
-        if rest is not None:
-            self.scheduler.give_back([rest])
+        hand_on()
         for other in others:  # it waited for them, and they ran in its thread
             self.scheduler.fail(other, self._lost_with(None, other))
 
@@ -291,7 +284,11 @@ class ThreadWorker(LocalRunner):
 
     def _lost_with(self, given_up: Task[Any] | None, task: Task[Any] | None = None) -> WorkerLost:
         cause = "an item" if given_up is None else describe(given_up)
-        what = "a map call" if task is None else describe(task)
+        chunk = self.chunk
+        if task is not None:
+            what = describe(task)
+        else:
+            what = "an item" if chunk is None else describe_item(chunk, self._place())
         return WorkerLost(
             f"{what} was lost with thread {self.index} of {self.scheduler.name}, in which it ran together with {cause} "
             "that was given up: one waited for the other.",
@@ -333,9 +330,11 @@ class ThreadWorker(LocalRunner):
             if cancelled:  # in the same step: whoever asks next sees that it is done
                 self.scheduler.cut(task)
             others = self._others(task)
-            if self.chunk is not None:  # an item of it waits for the task
-                self.drop_chunk(self.chunk, self._lost_with(task))
+            chunk = self.chunk
+            hand_on = None if chunk is None else lose_item(self, chunk, self._lost_with(task))
         self._abandon()
+        if hand_on is not None:  # an item of it waits for the task
+            hand_on()
         for other in others:
             self.scheduler.fail(other, self._lost_with(task, other))
         for tell in task._heed:
