@@ -70,7 +70,8 @@ class Pool(Calls, Sharing, Observing, Entering, Executor):  # type: ignore[misc]
     time_limit, grace, retries, retry_on, backoff, priority, context, seed, resources : as in options
         Terms for all calls; see :meth:`options`.
     max_tasks_per_worker : int or None, tasks
-        After so many a worker ends in order and is replaced.
+        After so many a worker ends in order and is replaced. One that a thread runs inside of another, which
+        waits for it, counts as well; the other is run to its end.
     start_method : {"forkserver", "spawn", "fork"} or None
         How processes start. ``None``: forkserver where there is one, else spawn.
         ``"fork"`` forks this very process, whatever threads it has.

@@ -1,12 +1,15 @@
-"""Threads of workers, whose end may be waited for before they begin."""
+"""Threads of workers, whose end may be waited for before they begin, and comes when they have run enough."""
 
 from __future__ import annotations
 
 import threading
+from typing import Any
 
 import pytest
 
-from tests.support.gates import DEADLINE, in_background
+from tests.support.gates import DEADLINE, Gate, in_background
+from tests.support.tasks import holding
+from workpool import Pool
 from workpool.scheduling.worker import WorkerThread
 
 
@@ -40,3 +43,34 @@ def test_a_thread_that_could_not_start_has_ended(monkeypatch: pytest.MonkeyPatch
         with pytest.raises(RuntimeError):
             thread.start()
     assert waiting.result()
+
+
+# --------------------------------------------------------------- max_tasks_per_worker
+
+
+@pytest.mark.parametrize("backend", ["thread", "inline"])
+def test_what_runs_inside_a_task_that_waits_for_it_counts(backend: Any) -> None:
+    """A worker is replaced for all that it has run."""
+    begun: list[None] = []
+    terms: Any = {"initializer": begun.append, "initargs": (None,), "max_tasks_per_worker": 3}
+    with Pool(1, backend=backend, **terms) as pool:
+
+        def waits() -> None:
+            for _ in range(2):
+                pool.submit(int).result()
+
+        pool.submit(waits).result(DEADLINE)
+        pool.submit(int).result(DEADLINE)
+    assert len(begun) == 2
+
+
+def test_items_that_a_thread_does_not_run_do_not_count() -> None:
+    """They were taken back, as the map call was closed."""
+    with Pool(1, max_tasks_per_worker=3) as pool, Gate() as gate:
+        results = pool.map(holding(gate.path, 0), range(3), chunksize=3)
+        gate.arrival()
+        thread: Any = pool._scheduler.workers[0]
+        results.close()
+        gate.open()
+        ran_in = [pool.submit(threading.current_thread).result(DEADLINE) for _ in range(3)]
+    assert [each is thread._thread for each in ran_in] == [True, True, False]

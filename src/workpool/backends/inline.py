@@ -215,6 +215,11 @@ class InlineWorker(LocalRunner):
             with self.scheduler.lock:
                 self._backend.ran += ran
 
+    def run_nested(self, task: Task[Any]) -> None:
+        """Run a task that the task running here waits for; it counts."""
+        self._count(1)
+        super().run_nested(task)
+
     def _is_alone(self) -> bool:
         """Tell whether nothing else runs, in this thread or another; nor will it, before this worker asks for more."""
         scheduler = self.scheduler

@@ -90,6 +90,7 @@ class ThreadWorker(LocalRunner):
         self._strikes = not backend.opened_traced
         self.captures = backend.settings.capture
         self._most = backend.settings.max_tasks_per_worker
+        self._nested = 0  # tasks that have run inside of others, which waited for them
         self._target = Target()
         self._asleep = make_sleeper()  # held, but for the moment of a wake-up
         self.wake = self._asleep.release
@@ -186,16 +187,16 @@ class ThreadWorker(LocalRunner):
                 done += 1
             else:
                 if self._most is not None:
+                    left = self._most - done - self._nested
                     with scheduler.lock:  # a kill counts what is taken, as large as it is then
-                        rest = None if self.written_off else unit.cut(self._most - done)
+                        rest = None if self.written_off else unit.cut(left)
                     scheduler.give_back([] if rest is None else [rest])
-                count = unit.size
                 self.run_chunk(unit)
-                done += count
+                done += unit.size  # without what was taken back
             del unit
             if self.written_off:
                 return False
-            if self._most is not None and done >= self._most:
+            if self._most is not None and done + self._nested >= self._most:
                 return True
 
     def _rest(self) -> bool:
@@ -256,6 +257,7 @@ class ThreadWorker(LocalRunner):
             if claimed:
                 self._outer.append(self.task)
         if claimed:
+            self._nested += 1
             self._run_inside(task)
         with self.scheduler.lock:
             pass  # who writes it off has seen that it popped, or is seen here
