@@ -301,7 +301,7 @@ class Group(Members):
             self._state = "ended"
             self._calls = None
         if self._ends_tasks:
-            self._scheduler.timers.after(0.0, self._kill)
+            self._kill_in(0.0)
 
     def _cancel_from_outside(self) -> None:
         self._from_outside = True

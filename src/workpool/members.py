@@ -31,6 +31,7 @@ from typing import TYPE_CHECKING, Any, Literal, ParamSpec, Protocol, TypeVar, ca
 from workpool._compat import RLock
 from workpool.calm import calmly
 from workpool.errors import GroupClosed
+from workpool.safelog import SafeLog
 from workpool.waits import Event
 
 if TYPE_CHECKING:
@@ -38,6 +39,8 @@ if TYPE_CHECKING:
     from workpool.task import Task
 
 __all__ = ["CONSEQUENCES", "Members", "Submits", "is_async_cancellation"]
+
+_log = SafeLog("workpool")
 
 P = ParamSpec("P")
 R = TypeVar("R")
@@ -202,7 +205,19 @@ class Members:
         for task in tasks:
             task.cancel()
         if self._kill_after is not None and tasks:
-            self._scheduler.timers.after(self._kill_after, self._kill)
+            self._kill_in(self._kill_after)
+
+    def _kill_in(self, seconds: float) -> None:
+        """Kill what is left in so many seconds; without a thread that could, it is waited for."""
+        try:
+            self._scheduler.timers.after(seconds, self._kill)
+        except RuntimeError as error:  # not raised: it would hide why the group is cancelled
+            _log.warning(
+                "tasks of a cancelled group of %s run on: there is no thread that would end them in %s s: %s",
+                self._name,
+                seconds,
+                error,
+            )
 
     def _kill(self) -> None:
         for task in self._left():

@@ -10,6 +10,7 @@ import pytest
 from tests.support import tasks
 from tests.support.gates import DEADLINE, Gate, in_background
 from tests.support.lying import LyingLock
+from tests.support.queues import until
 from workpool import Group, GroupClosed, Pool, Task
 
 
@@ -151,3 +152,31 @@ def test_an_exception_in_the_wait_cancels_the_rest_and_goes_on_waiting() -> None
             patch.setattr(Task, "_wait", strike)
         assert waited[0].result(0) is True
         assert waited[1].cancelled()
+
+
+def test_without_a_thread_that_would_end_it_what_runs_is_waited_for(
+    monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    """It is said that tasks run on, and the block raises what it had to raise."""
+
+    def no_more_threads(*_: object) -> None:
+        message = "can't start new thread"
+        raise RuntimeError(message)
+
+    with Gate() as gate, Pool(1, backend="process") as pool:
+        monkeypatch.setattr(pool._scheduler.timers, "after", no_more_threads)
+        running: list[Task[int]] = []
+
+        def block() -> None:
+            with pool.group(kill_after=0.0) as group:
+                running.append(group.submit(tasks.hold, gate.path, 1))
+                gate.arrival()
+                raise LookupError
+
+        left = in_background(block)
+        until(lambda: "run on" in caplog.text or left.ended)
+        gate.open()
+        with pytest.raises(ExceptionGroup) as told:
+            left.result()
+        assert [type(error) for error in told.value.exceptions] == [LookupError]
+        assert running[0].result(0) == 1
