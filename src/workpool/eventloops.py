@@ -33,6 +33,7 @@ __all__ = [
     "cancelled_error",
     "in_asyncio",
     "is_cancellation",
+    "needs_the_loop",
     "runs_a_loop",
     "tells_asyncio",
     "turn",
@@ -87,6 +88,14 @@ def tells_asyncio(callback: object) -> bool:
 def runs_a_loop() -> bool:
     """Tell whether this thread runs an event loop."""
     return _trio_of_caller() is not None or in_asyncio()
+
+
+def needs_the_loop(callback: object) -> bool:
+    """Tell whether a callback is ``asyncio.wait``'s own, which may run in its loop's thread only.
+
+    Everything else there wraps what it is given, before it adds a callback to it.
+    """
+    return type(callback) is FunctionType and callback.__module__ == "asyncio.tasks"
 
 
 async def turn() -> None:

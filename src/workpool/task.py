@@ -36,7 +36,7 @@ from workpool._compat import RLock, across_forks
 from workpool.calm import is_strike
 from workpool.cancelling import cancel
 from workpool.errors import Midway, NotPicklable
-from workpool.eventloops import tells_asyncio
+from workpool.eventloops import needs_the_loop, tells_asyncio
 from workpool.facts import Facts
 from workpool.foreign import Condition, Waiters, noted
 from workpool.midway import known
@@ -228,7 +228,18 @@ class Task(Facts, Future[R]):
             the task done; that of a thread's task past its time limit, and of one that a finalizer
             cancels in the middle of a step, in a thread of its own.
             What it raises is logged.
+
+        Raises
+        ------
+        TypeError
+            It is the callback of ``asyncio.wait``, which takes futures of asyncio only.
         """
+        if needs_the_loop(fn):
+            message = (
+                f"asyncio.wait() cannot wait for task {self.id} ({self._name}) itself: what calls back is a worker's "
+                "thread. Give it asyncio.ensure_future(task), or take asyncio.gather(), which does so."
+            )
+            raise TypeError(message)
         try:
             with self._lock:
                 done = self.done()

@@ -68,6 +68,21 @@ def test_standard_bridges_work(pool: Pool) -> None:
     assert run(main()) == (2, 4)
 
 
+def test_asyncio_wait_says_what_it_takes(pool: Pool) -> None:
+    """asyncio.wait(), which is called back in the loop's thread only, refuses a task and takes a future made of it."""
+
+    async def main() -> int:
+        task = pool.submit(tasks.double, 1)
+        with pytest.raises(TypeError, match=r"asyncio\.ensure_future\(task\)"):
+            await asyncio.wait([task])  # type: ignore[type-var]
+        of_both = [asyncio.ensure_future(task), asyncio.wrap_future(pool.submit(tasks.double, 2))]
+        done, pending = await asyncio.wait(of_both)
+        assert not pending
+        return sum(each.result() for each in done)
+
+    assert run(main()) == 6
+
+
 @pytest.mark.parametrize("chunksize", [None, 1])
 @pytest.mark.parametrize("kind_of_error", [StopIteration, StopAsyncIteration])
 def test_no_error_of_an_item_looks_like_the_end(
