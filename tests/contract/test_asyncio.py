@@ -74,7 +74,7 @@ def test_asyncio_wait_says_what_it_takes(pool: Pool) -> None:
     async def main() -> int:
         task = pool.submit(tasks.double, 1)
         with pytest.raises(TypeError, match=r"asyncio\.ensure_future\(task\)"):
-            await asyncio.wait([task])  # type: ignore[type-var]
+            await asyncio.wait([task])  # type: ignore[type-var]  # checkers refuse it, too
         of_both = [asyncio.ensure_future(task), asyncio.wrap_future(pool.submit(tasks.double, 2))]
         done, pending = await asyncio.wait(of_both)
         assert not pending
