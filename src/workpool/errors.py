@@ -341,11 +341,14 @@ def could_not_begin(
     pool: str, worker: int, cause: BaseException, *, importing: bool = False
 ) -> InitializerFailed:
     """Make the error that all tasks of a pool get whose workers cannot begin; why comes last: it may be long."""
-    what = "its initializer or worker_context"
+    what, way_out = "its initializer or worker_context", ""
     if importing:
         what = "the import of __main__, or of what the initializer needs,"
+        if type(cause) is AttributeError and "main__'" in str(cause):
+            way_out = ". Define it in __main__ above the guard, or in a module"
     failed = InitializerFailed(
-        f"worker {worker} of {pool} could not begin, and the pool takes no more tasks: {what} raised {brief(cause)}"
+        f"worker {worker} of {pool} could not begin, and the pool takes no more tasks: {what} raised "
+        f"{brief(cause)}{way_out}"
     )
     failed.__cause__ = cause
     return failed

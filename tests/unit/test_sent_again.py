@@ -65,3 +65,33 @@ def test_a_call_that_is_sent_again_is_the_one_that_was_submitted(tmp_path: Path)
         ["[1]", "(1, 0)", "(1, 1000000)", "(1, 0)", "(1, 1000000)", "NotPicklable argument"],
         "",
     )
+
+
+SETS_UP = """
+from workpool import InitializerFailed, Pool
+
+if __name__ == "__main__":
+    def below():
+        pass
+
+    with Pool(1, backend="process", initializer=below) as pool:
+        try:
+            pool.submit(abs, -1).result(30)
+        except InitializerFailed as error:
+            print(error)
+"""
+
+
+def test_an_initializer_below_the_guard_is_told_where_to_stand(tmp_path: Path) -> None:
+    """Setups are not sent again: the error says that workers do not have it, and where they would."""
+    script = tmp_path / "script.py"
+    script.write_text(SETS_UP)
+    done = subprocess.run(
+        [sys.executable, str(script)],
+        capture_output=True,
+        text=True,
+        timeout=3 * DEADLINE,
+        check=False,
+    )
+    assert "'below'" in done.stdout
+    assert done.stdout.endswith(". Define it in __main__ above the guard, or in a module\n")

@@ -1,39 +1,91 @@
-"""The program's ``__main__``, for an interpreter that is a worker: imported when something of it is asked for.
+"""The program's ``__main__``, for workers that do not import it at their start: when something of it is asked for.
 
 A function or class of the program is pickled as "that name in ``__main__``". A worker has
 a ``__main__`` of its own, which stands in for the program's: at the first name it does not have,
 the program is run once more, as ``__mp_main__``, so that what is under ``if __name__ ==
 "__main__":`` is left out. A worker that is never sent anything of ``__main__`` never does so.
+
+Such workers are interpreters; and processes, where the program is the ``__main__.py`` of a package, a folder or
+an archive. ``multiprocessing`` loads none of these, as most have no guard. One without is run in no worker
+here either: what is of it goes by value.
 """
 
 from __future__ import annotations
 
 import os
 import sys
+from functools import cache
 from typing import Any
 
 from workpool._compat import RLock, across_forks
 
-__all__ = ["Main", "being_imported", "know_what_comes_back", "ours", "stand_in"]
+__all__ = [
+    "Main",
+    "being_imported",
+    "know_what_comes_back",
+    "left_to_us",
+    "of_a_folder",
+    "ours",
+    "stand_in",
+    "under_a_guard",
+]
 
 Main = tuple[str, str] | None  # ("name" or "path", and which): how to find it; None for a prompt
 
 _ALIAS = "__mp_main__"  # multiprocessing's name for it, which pickles from there mention
 _lock = across_forks(RLock())  # guards the import
 _importing = False
+_for: Main = (
+    None  # in a worker: the program whose __main__ is stood in for, also for workers of its own
+)
 
 
 def ours() -> Main:
     """Tell how others can find this program's ``__main__``."""
     main = sys.modules.get("__main__")
     know_what_comes_back()
-    name = getattr(getattr(main, "__spec__", None), "name", None)
+    if _for is not None:
+        return _for
+    spec = getattr(main, "__spec__", None)
+    name = getattr(spec, "name", None)
+    path = getattr(main, "__file__", None)
+    if of_a_folder(spec):
+        if not under_a_guard(spec):
+            return None
+        if name == "__main__" and path is not None:
+            return "path", os.path.abspath(os.path.dirname(path))
     if name is not None:
         return "name", name
-    path = getattr(main, "__file__", None)
     if path is None or not os.path.exists(path):
         return None
     return "path", os.path.abspath(path)
+
+
+def left_to_us() -> Main:
+    """Tell how a process can find ``__main__``, where ``multiprocessing`` does not load it there."""
+    if _for is not None or of_a_folder(getattr(sys.modules.get("__main__"), "__spec__", None)):
+        return ours()
+    return None
+
+
+def of_a_folder(spec: object) -> bool:
+    """Tell whether a module is the ``__main__.py`` of a package, a folder or an archive."""
+    name = getattr(spec, "name", None)
+    return name is not None and (name == "__main__" or name.endswith(".__main__"))
+
+
+def under_a_guard(spec: Any) -> bool:
+    """Tell whether such a module means to be imported, too: whether it looks at its name."""
+    return _has_a_guard(spec.loader, spec.name)
+
+
+@cache
+def _has_a_guard(loader: Any, name: str) -> bool:
+    try:
+        lines = loader.get_source(name).splitlines()
+    except Exception:  # no source, or no loader: other tools run programs, too
+        return False
+    return any(line.startswith("if") and "__name__" in line for line in lines)
 
 
 def know_what_comes_back() -> None:
@@ -52,7 +104,9 @@ def being_imported() -> bool:
 
 
 def stand_in(main: Main) -> None:
-    """Have this interpreter's ``__main__`` stand in for the program's."""
+    """Have this worker's ``__main__`` stand in for the program's."""
+    global _for  # noqa: PLW0603 - one __main__ a worker
+    _for = main
     module = sys.modules["__main__"]
 
     def find(name: str) -> Any:

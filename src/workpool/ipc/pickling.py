@@ -19,7 +19,7 @@ from collections import ChainMap
 from functools import cache, partial
 from typing import TYPE_CHECKING, Any, cast
 
-from workpool.ipc import views
+from workpool.ipc import mainmodule, views
 from workpool.traces import set_args, set_cause, trace_of
 
 if TYPE_CHECKING:
@@ -347,6 +347,6 @@ def main_is_importable() -> bool:
         return False
     spec = getattr(main, "__spec__", None)
     if getattr(spec, "name", None) is not None:
-        return True
+        return not mainmodule.of_a_folder(spec) or mainmodule.under_a_guard(spec)
     path = getattr(main, "__file__", None)
     return path is not None and not str(path).startswith("<")

@@ -12,7 +12,7 @@ from contextlib import suppress
 from types import FunctionType, SimpleNamespace
 from typing import Any
 
-from workpool.ipc.mainmodule import know_what_comes_back
+from workpool.ipc.mainmodule import know_what_comes_back, left_to_us
 from workpool.plain import paths, plain, words
 
 __all__ = ["settle_in", "surroundings"]
@@ -37,6 +37,7 @@ def surroundings(name: str, method: str, blas_threads: int | None) -> dict[str, 
         "cpus": sorted(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else None,
         # What is loaded here is loaded in a fork, and has looked at the environment already.
         "blas": (blas_threads, share) if method == "fork" else (None, {}),
+        "main": left_to_us() if method != "fork" else None,
         "preparation": {
             key: _AS_THEY_TRAVEL.get(key, plain)(value)
             for key, value in _preparation(name).items()

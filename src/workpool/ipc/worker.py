@@ -14,7 +14,7 @@ from contextlib import AbstractContextManager, suppress
 from typing import TYPE_CHECKING, Any
 
 from workpool import _compat
-from workpool.ipc import inheritance, memory, pickling
+from workpool.ipc import inheritance, mainmodule, memory, pickling
 from workpool.ipc.copies import end_copies
 from workpool.ipc.family import end_children
 from workpool.ipc.journal import Journal
@@ -128,6 +128,8 @@ class WorkerProcess(Serving):
         process.current_process()._inheriting = True  # type: ignore[attr-defined]  # private
         try:
             spawn.prepare(preparation)
+            if plain["main"] is not None:
+                mainmodule.stand_in(plain["main"])
             if reporter is not None:
                 reporter.set_levels(plain["reporting"])  # __main__, imported, may have set its own
             inheritance.inherited[:] = inherited
