@@ -318,8 +318,11 @@ def without_frames(error: BaseException) -> BaseException:
 
 
 def brief(error: BaseException) -> str:
-    """Give an error's type and text for a message, whatever its ``__str__`` does and however long it is."""
-    text = text_of(error)
+    """Give an error's type and text for a message, whatever its ``__str__`` does and however long it is.
+
+    Without a full stop: the sentence goes on, or ends with its own.
+    """
+    text = text_of(error).removesuffix(".")
     if len(text) > _LONGEST_TEXT:
         text = f"{text[:_LONGEST_TEXT]}... ({len(text)} characters)"
     return f"{type(error).__name__}: {text}"

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Callable, Generator
+from functools import partial
 from typing import Any
 
 import pytest
@@ -59,6 +60,99 @@ def test_the_way_to_what_cannot_travel_is_shown(pool: Pool, value: Any, path: st
     assert isinstance(error, NotPicklable)
     assert f"holds a lock at {path}: " in str(error)
     assert (error.part, error.path) == ("argument", path)
+
+
+class Holder(tasks.Locked):
+    """What can be called, and has a method."""
+
+    def look(self, n: int) -> int:
+        return n
+
+    __call__ = look
+
+
+def closed_over(held: Any) -> Callable[[int], object]:
+    def look(n: int) -> object:
+        return held, n
+
+    return look
+
+
+def with_default(held: Any) -> Callable[[int], object]:
+    def look(n: int, used: Any = held) -> object:
+        return used, n
+
+    return look
+
+
+def with_global(held: Any) -> Callable[[int], object]:
+    """Make a function of a module that nobody else has, as at a prompt."""
+    made: dict[str, Any] = {"__name__": "nowhere", "held": held}
+    exec("def look(n):\n    return [held for _ in [n]]", made)
+    look: Callable[[int], object] = made["look"]
+    return look
+
+
+IN_THE_OBJECT = "Make it in the worker, or leave it out of the object's pickle (__getstate__)"
+
+
+@pytest.mark.parametrize(
+    ("fn", "path", "way_out"),
+    [
+        (Holder().look, "__self__.cache['lock']", IN_THE_OBJECT),
+        (lock().acquire, "__self__", IN_THE_OBJECT),
+        (Holder(), "cache['lock']", IN_THE_OBJECT),
+        (partial(tasks.echo, [lock()]), "args[0][0]", "Pass pool.lock()"),
+        (
+            partial(tasks.echo, value=tasks.Locked()),
+            "keywords['value'].cache['lock']",
+            "Pass what the task",
+        ),
+        (partial(Holder().look), "func.__self__.cache['lock']", IN_THE_OBJECT),
+        (closed_over(lock()), "held", "Pass pool.lock()"),
+        (closed_over([iter, count_up(1)]), "held[1]", "as an argument, or make it in the"),
+        (closed_over(with_global(lock())), "held.held", "as an argument, or make it in the"),
+        (with_default(lock()), "__defaults__[0]", "Pass pool.lock()"),
+        (with_global(lock()), "held", "Pass pool.lock()"),
+    ],
+    ids=[
+        "method",
+        "method of a lock",
+        "callable object",
+        "argument of a partial",
+        "keyword of a partial",
+        "method in a partial",
+        "closure",
+        "item in a closure",
+        "function in a closure",
+        "default",
+        "global",
+    ],
+)
+def test_what_a_function_holds_is_named_with_the_way_out(
+    pool: Pool, fn: Callable[..., Any], path: str, way_out: str
+) -> None:
+    """To define it elsewhere would not help: what it is bound to, closes over or reads is what cannot travel."""
+    error = pool.submit(fn, 1).exception(DEADLINE)
+    assert isinstance(error, NotPicklable)
+    assert f" at {path}: " in str(error)
+    assert (error.part, error.path) == ("function", path)
+    assert way_out in str(error)
+    assert "module level" not in str(error)
+
+
+def test_a_setup_ends_its_sentences_once() -> None:
+    """What was raised may end with a full stop of its own."""
+    with pytest.raises(NotPicklable, match=r"at all\. Give what can be pickled") as caught:
+        Pool(1, backend="process", initializer=print, initargs=(Stops(),))
+    assert caught.value.part == "initargs"
+
+
+class Stops:
+    """Refuses to be pickled in a whole sentence."""
+
+    def __reduce__(self) -> str:
+        raise TypeError("not at all.")
 
 
 class Node:

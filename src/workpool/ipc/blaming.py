@@ -5,8 +5,12 @@ Loaded when that happens, and not before.
 
 from __future__ import annotations
 
+import _thread
+import dis
 import types
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import suppress
+from functools import partial
 from inspect import Parameter, signature
 from typing import Any, cast
 
@@ -22,10 +26,17 @@ _DEEPEST = 50
 _LONGEST_KEY = 100  # characters of a key that are shown
 
 _WAY_OUT = {
-    "function": 'Define it at module level, or use backend="thread".',
-    "argument": 'Pass what the task needs of it, or use backend="thread".',
-    "result": 'Return what the caller needs of it, or use backend="thread".',
+    "function": "Define it at module level",
+    "argument": "Pass what the task needs of it",
+    "result": "Return what the caller needs of it",
 }
+# Where a function is at module level already, or would take the same along from there.
+_OF_AN_OBJECT = "Make it in the worker, or leave it out of the object's pickle (__getstate__)"
+_OF_A_FUNCTION = (
+    "Pass what the task needs of it as an argument, or make it in the worker (worker_context)"
+)
+_OF_A_LOCK = "Pass pool.lock(), which all workers share, as an argument"
+_LOCKS = (_thread.LockType, _thread.RLock)
 # What runs only where somebody goes through it, or waits for it: in no worker, if it is returned.
 _TO_BE_RUN: dict[type, str] = {
     types.GeneratorType: "Return a list of its items.",
@@ -57,8 +68,20 @@ def blame(
         why = str(error)  # a thing of ours, which says itself what to do instead
     else:
         way_out = _TO_BE_RUN.get(type(culprit)) if part == "result" else None
-        why = f"{brief(error)}. {way_out or _WAY_OUT[part]}"
+        if way_out is None:
+            found = _way_out_of(value, path, culprit) if path and part == "function" else None
+            way_out = f'{found or _WAY_OUT[part]}, or use backend="thread".'
+        why = f"{brief(error)}. {way_out}"
     return NotPicklable(f"{task} cannot {direction}: {what}{where}: {why}", part=part, path=path)
+
+
+def _way_out_of(fn: object, path: str, culprit: object) -> str:
+    """Say what to do about what a function has with it."""
+    if "__self__" in path or not isinstance(fn, (types.FunctionType, partial)):
+        return _OF_AN_OBJECT
+    if isinstance(culprit, _LOCKS) and "." not in path:  # else it is some object's own
+        return _OF_A_LOCK
+    return _OF_A_FUNCTION if isinstance(fn, types.FunctionType) else _WAY_OUT["argument"]
 
 
 def parameter(fn: Callable[..., Any], at: int) -> str:
@@ -137,11 +160,43 @@ def _parts_of(value: Any) -> list[tuple[str, Any]]:
     if isinstance(value, (list, tuple, set, frozenset)):
         several = cast("Iterable[Any]", value)
         return [(f"[{i}]", inner) for i, inner in enumerate(list(several)[:_MOST_LOOKED_AT])]
+    parts = list(_bound_to(value))
     inner = getattr(value, "__dict__", None)
-    if isinstance(inner, dict) and not isinstance(value, type) and not callable(value):
+    if isinstance(inner, dict) and not isinstance(value, type):
         attributes = cast("dict[str, Any]", inner)
-        return [(f".{name}", attribute) for name, attribute in attributes.items()]
-    return []
+        parts += [(f".{name}", attribute) for name, attribute in attributes.items()]
+    return parts
+
+
+def _bound_to(value: Any) -> Iterator[tuple[str, Any]]:
+    """Give what a callable takes along: what it is bound to, closes over, or reads of the globals around it."""
+    if isinstance(value, partial):
+        yield from ((".func", value.func), (".args", value.args), (".keywords", value.keywords))
+    elif isinstance(value, types.FunctionType):
+        for name, cell in zip(value.__code__.co_freevars, value.__closure__ or (), strict=True):
+            with suppress(ValueError):  # it has no value yet
+                yield f".{name}", cell.cell_contents
+        yield from (
+            (".__defaults__", value.__defaults__),
+            (".__kwdefaults__", value.__kwdefaults__),
+        )
+        for name in _globals_in(value.__code__):
+            if name in value.__globals__:
+                yield f".{name}", value.__globals__[name]
+    elif isinstance(value, (types.MethodType, types.BuiltinMethodType)):
+        yield ".__self__", value.__self__
+        yield ".__func__", getattr(value, "__func__", None)
+
+
+def _globals_in(code: types.CodeType) -> dict[str, None]:
+    """Give the names of the globals that a function reads, and functions within it."""
+    found = dict.fromkeys(
+        step.argval for step in dis.get_instructions(code) if step.opname == "LOAD_GLOBAL"
+    )
+    for constant in code.co_consts:
+        if isinstance(constant, types.CodeType):
+            found.update(_globals_in(constant))
+    return found
 
 
 def _shown(key: object) -> str:
