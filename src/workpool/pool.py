@@ -32,8 +32,8 @@ if TYPE_CHECKING:
 
 __all__ = ["Options", "Pool"]
 
-# An initializer's arguments: initargs has to fit them. That there are none by default is what no
-# variable can say, and what a call without initargs never meets.
+# An initializer's arguments: initargs has to fit them. One that needs none is named beside it, as mypy
+# makes no variable of parameters that are optional. Not overloads: each wrong setting would be told by them.
 Ts = TypeVarTuple("Ts")
 
 _numbers = count()
@@ -122,7 +122,7 @@ class Pool(Calls, Sharing, Observing, Entering, Executor):  # type: ignore[misc]
         max_workers: int | None = None,
         *,
         backend: BackendName = "thread",
-        initializer: Callable[[*Ts], object] | None = None,
+        initializer: Callable[[], object] | Callable[[*Ts], object] | None = None,
         initargs: tuple[*Ts] = (),  # type: ignore[assignment]  # pyright: ignore[reportArgumentType] - see Ts
         worker_context: Callable[[], AbstractContextManager[Any]] | None = None,
         queue_size: int = 0,

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import logging
 import multiprocessing
+import random
 from collections.abc import Callable, Generator
 from concurrent.futures import BrokenExecutor, Executor
 from contextlib import contextmanager
@@ -188,6 +190,20 @@ def settings(backend: BackendName) -> None:
     Pool(initializer=Image.formats)
     Pool(initializer=lambda lock, n: None, initargs=(multiprocessing.Lock(), 2))
     Pool(initializer=None, initargs=())
+    Pool(initializer=logging.basicConfig)
+    Pool(initializer=random.seed)
+    Pool(initializer=level_of, initargs=(3,))
+    Pool(initializer=level_of)
+    Pool(initializer=named)
+    Pool(initializer=total)
+
+
+def level_of(level: int = 3, *, name: str = "") -> None:
+    """Be one that needs no argument."""
+
+
+def named(*, name: str = "") -> None:
+    """Be one that takes none by position."""
 
 
 def open_initializer(
@@ -197,6 +213,8 @@ def open_initializer(
 ) -> None:
     """What is passed through untyped is accepted."""
     Pool(initializer=initializer, initargs=initargs)
+    Pool(initializer=level_of, initargs=initargs)
+    Pool(initializer=total, initargs=initargs)
     Pool(initializer=maybe, initargs=(1,))
 
 

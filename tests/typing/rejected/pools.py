@@ -117,6 +117,7 @@ def initializers() -> None:
     Pool(initializer=setup, initargs=(80,))  # E
     Pool(initializer=setup, initargs=("localhost", "80"))  # E
     Pool(initializer=setup, initargs=("localhost", 80, 1))  # E
+    Pool(initializer=lone)  # E
     Pool(initializer=lone, initargs=())  # E
     Pool(initializer=lone, initargs="localhost")  # E
     Pool(initializer=lone, initargs=["localhost"])  # E
