@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import os
 import pickle
+from concurrent.futures import BrokenExecutor
 from functools import partial
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -90,6 +92,27 @@ def test_with_retries_it_runs_again(pool: Pool, tmp_path: Path) -> None:
     ]
     assert started(starts) == {str(n): 2 for n in [1, *range(10, 15)]}
     assert (pool.stats().lost, pool.stats().retried) == (6, 6)
+
+
+def test_what_is_said_of_retries_is_so(pool: Pool, tmp_path: Path) -> None:
+    """They are named as the way out where there were none; else how many attempts there were, or why no more."""
+    path = str(tmp_path / "starts")
+    said: list[tuple[dict[str, Any], str]] = [
+        ({}, "retries=1 would run this one again"),
+        ({"retry_on": OSError}, "retries=1, with WorkerLost in retry_on, would run this one again"),
+        ({"retries": 2}, "that was attempt 3 of at most 3"),
+        (
+            {"retries": 2, "retry_on": OSError},
+            "retry_on leaves WorkerLost out, so it is not run again",
+        ),
+        ({"retries": 1, "retry_on": (OSError, BrokenExecutor)}, "that was attempt 2 of at most 2"),
+    ]
+    for terms, text in said:
+        view = pool.options(**terms)
+        [item] = view.map(partial(die_if, path, 1, "SIGKILL"), [1], return_exceptions=True)
+        for error in (view.submit(die_if, path, 1, "SIGKILL", 1).exception(DEADLINE), item):
+            assert isinstance(error, WorkerLost)
+            assert str(error).endswith(f"Other tasks are not affected; {text}.")
 
 
 def test_a_replacement_starts_at_once(make_pool: MakePool, gate: Gate) -> None:

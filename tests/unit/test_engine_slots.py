@@ -62,6 +62,19 @@ def test_retries_run_a_lost_task_again(pool: Pool, gate: Gate) -> None:
     assert task.attempts == 2
 
 
+def test_retries_that_are_used_up_are_not_advised(pool: Pool, gate: Gate) -> None:
+    """The error says how many attempts there were, of a task and of an item."""
+    view = pool.options(retries=1)
+    task = view.submit(tasks.hold, gate.path, "lost")
+    results = view.map(tasks.holding(gate.path, held=0), [0], return_exceptions=True)
+    for _ in range(4):
+        gate.arrival()
+        strike(pool)
+    for error in (task.exception(DEADLINE), *results):
+        assert isinstance(error, WorkerLost)
+        assert str(error).endswith("Other tasks are not affected; that was attempt 2 of at most 2.")
+
+
 def test_what_a_dead_far_end_brings_later_is_dropped(pool: Pool, gate: Gate) -> None:
     """An outcome for a flight that is settled changes nothing."""
     task = pool.options(retries=1).submit(tasks.hold, gate.path, 1)

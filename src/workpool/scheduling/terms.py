@@ -208,6 +208,16 @@ class Terms:
             _note_failure(error, failure)
             return False
 
+    def said_of_a_death(self, attempts: int) -> str:
+        """Say of a call whose worker died at its ``attempts``-th attempt what retries would do for it, or have done."""
+        left_out = not any(kind in self.retry_on for kind in WorkerLost.__mro__)
+        if not self.retries:
+            terms = "retries=1, with WorkerLost in retry_on," if left_out else "retries=1"
+            return f"{terms} would run this one again"
+        if left_out:
+            return "retry_on leaves WorkerLost out, so it is not run again"
+        return f"that was attempt {attempts} of at most {self.retries + 1}"
+
     def pause_before(self, attempt: int) -> float:
         """Give the seconds to wait before the next attempt: backoff, doubled each time."""
         return self.backoff * 2.0 ** min(attempt - 1, _MOST_DOUBLINGS) if self.backoff else 0.0

@@ -10,13 +10,13 @@ from workpool._compat import daemon_threads_allowed
 from workpool.calm import calmly
 from workpool.errors import WorkerLost
 from workpool.naming import function_name
+from workpool.task import Task
 from workpool.waits import Event
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
     from workpool.scheduling.mapjob import Chunk, MapJob
-    from workpool.task import Task
 
 __all__ = [
     "Worker",
@@ -24,6 +24,7 @@ __all__ = [
     "describe",
     "describe_item",
     "no_clock",
+    "not_affected",
 ]
 
 
@@ -145,6 +146,15 @@ def describe_item(chunk: Chunk, offset: int) -> str:
     """Name an item of a map call for messages: position and function."""
     name = chunk.job.terms.name or function_name(chunk.job.fn)
     return f"item {chunk.start + offset} of map({name})"
+
+
+def not_affected(unit: Any) -> str:
+    """Say whom the death of a worker leaves alone, and what retries are to the task or items that it ran."""
+    if unit.__class__ is Task:
+        terms, attempts = unit._terms, unit._attempts
+    else:
+        terms, attempts = unit.job.terms, unit.attempts + 1
+    return f"Other tasks are not affected; {terms.said_of_a_death(attempts)}."
 
 
 def no_clock(name: str, error: RuntimeError) -> WorkerLost:

@@ -12,7 +12,7 @@ from workpool.errors import (
     could_not_begin,
 )
 from workpool.ipc import pickling
-from workpool.scheduling.worker import describe, describe_item
+from workpool.scheduling.worker import describe, describe_item, not_affected
 from workpool.task import Task
 
 if TYPE_CHECKING:
@@ -50,8 +50,7 @@ def lost(slot: Slot, unit: Any, why: str, exitcode: int | None) -> WorkerLost:
     if unit.__class__ is not Task and unit.size > 1:
         name = f"{name}, with {unit.size - 1} short ones that travelled with it"
     return WorkerLost(
-        f"worker {slot.index} of {slot.scheduler.name} died of {why} while it ran {name}. "
-        "Other tasks are not affected; retries=1 would run this one again.",
+        f"worker {slot.index} of {slot.scheduler.name} died of {why} while it ran {name}. {not_affected(unit)}",
         task=unit._name if unit.__class__ is Task else name,
         worker=slot.index,
         exitcode=exitcode,

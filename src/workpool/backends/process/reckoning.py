@@ -26,6 +26,7 @@ from workpool.errors import (
 )
 from workpool.scheduling.chunk import Alike
 from workpool.scheduling.mapjob import Piece
+from workpool.scheduling.worker import not_affected
 from workpool.task import Task
 
 if TYPE_CHECKING:
@@ -167,7 +168,7 @@ class Reckoning(Feeding):
             lost.task = flight.task._name if flight.task is not None else name
             message = (
                 f"worker {self.index} of {self.scheduler.name} died of {why} while it ran {name}. "
-                "Other tasks are not affected; retries=1 would run this one again."
+                f"{not_affected(flight.task or flight.chunk)}"
             )
             lost.args = (message,)
             error = lost
