@@ -36,7 +36,7 @@ _OF_A_FUNCTION = (
     "Pass what the task needs of it as an argument, or make it in the worker (worker_context)"
 )
 _OF_A_LOCK = "Pass pool.lock(), which all workers share, as an argument"
-_LOCKS = (_thread.LockType, _thread.RLock)
+_LOCKS = (_thread.LockType, _thread.RLock)  # house: lock - kinds of those that users have
 # What runs only where somebody goes through it, or waits for it: in no worker, if it is returned.
 _TO_BE_RUN: dict[type, str] = {
     types.GeneratorType: "Return a list of its items.",
