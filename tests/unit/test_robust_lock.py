@@ -368,11 +368,15 @@ def test_an_exception_inside_acquire_leaves_it_free(
 ) -> None:
     """An interrupt that strikes after the lock was taken gives it back."""
 
-    def strike() -> int:
-        raise KeyboardInterrupt
+    class Struck:
+        owned = 0
+
+        @property
+        def identity(self) -> int:
+            raise KeyboardInterrupt
 
     with monkeypatch.context() as patch:
-        patch.setattr(robust_lock, "_thread_identity", strike)
+        patch.setattr(robust_lock._here, "me", Struck())
         with pytest.raises(KeyboardInterrupt):
             lock.acquire()
     assert lock.acquire(0)

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import errno
 import threading
 from collections.abc import Callable
 
 import pytest
 
 from workpool.errors import WouldDeadlock
+from workpool.ipc import mutex
 from workpool.shared import Lock, Scope
 
 pytestmark = pytest.mark.usefixtures("arena")
@@ -196,3 +198,48 @@ def test_its_repr_tells_its_state(lock: Lock, scope: Scope) -> None:
     assert repr(lock) == f"<Lock unlocked, scope={scope!r}>"
     with lock:
         assert repr(lock) == f"<Lock locked, scope={scope!r}>"
+
+
+def test_an_ended_thread_is_not_taken_for_the_next_one(lock: Lock) -> None:
+    """A thread that has the number of one that ended as owner does not own its lock."""
+    owners: list[int] = []
+
+    def own() -> None:
+        lock.acquire()
+        owners.append(threading.get_ident())
+
+    def look() -> str:
+        owners.append(threading.get_ident())
+        try:
+            lock.release()
+        except RuntimeError as error:
+            return str(error)
+        return "released"
+
+    in_thread(own)
+    for _ in range(200):  # the first one, as a rule
+        assert "cannot release" in str(in_thread(look))
+        if owners[0] == owners[-1]:
+            return
+    pytest.fail("no thread has that number again")
+
+
+@pytest.mark.skipif(not mutex.AVAILABLE, reason="counts what the kernel has to look through")
+def test_a_thread_owns_no_more_than_its_death_releases() -> None:
+    """One lock too many is refused, and stays free; all that a thread owned are free when it ends."""
+    locks = [Lock(scope="process") for _ in range(2_100)]
+
+    def own() -> int:
+        for lock in locks[:2_000]:
+            lock.acquire()
+        with pytest.raises(OSError, match="releases no more") as refused:
+            locks[2_000].acquire()
+        assert not locks[2_000].locked()
+        locks[0].release()
+        locks[2_000].acquire()
+        return refused.value.errno or 0
+
+    assert in_thread(own) == errno.ENOLCK
+    for lock in locks:
+        assert lock.acquire(blocking=False)
+        lock.release()

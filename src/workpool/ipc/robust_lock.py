@@ -14,6 +14,8 @@ Guarantees
       not come to anything yet, or had done all and was about to leave.
     * Only the thread that owns it can release it; a thread that would wait for
       itself is refused (`WouldDeadlock`), not left hanging.
+    * A thread owns no more of them than the kernel looks through at its death: the next
+      one is refused (OSError), rather than left locked for ever.
     * Ctrl-C is heard while waiting, within `SLICE` seconds, and an exception
       that strikes inside `acquire` leaves the lock free.
 
@@ -55,9 +57,44 @@ LOCK_SIZE: Final = 64  # bytes of the region that a lock takes
 _KIND, _OWNER = MUTEX_SIZE, MUTEX_SIZE + 8
 _MUTEX, _RECORD = 1, 2
 
+_NUMBER_BITS: Final = 40  # of the owner's name; above them is a process id, which has 22 at most
+
+# The kernel looks through the first 2,048 of what a dead thread owned. The rest is for locks that are
+# taken with `take`: those are not counted, and no thread has more than a few of them at a time.
+_MOST_OWNED: Final = 2_000
+
 # For tests, and for a system whose robust mutexes turn out not to be.
 _USE_RECORD_LOCKS = bool(os.environ.get("WORKPOOL_RECORD_LOCKS")) or not mutex.AVAILABLE
-_pid = os.getpid()  # asking costs a system call each time; renewed in a forked child
+
+
+class _Owner:
+    """A thread.
+
+    Attributes
+    ----------
+    identity : int
+        Names it among all of the machine, and among those that have ended: process id, and a number drawn
+        below it. What Python or the kernel calls a thread is used again when that has ended.
+    owned : int
+        How many locks it has acquired.
+    """
+
+    __slots__ = ("identity", "owned")
+
+    def __init__(self) -> None:
+        drawn = int.from_bytes(os.urandom(_NUMBER_BITS // 8), "little")
+        self.identity = os.getpid() << _NUMBER_BITS | drawn
+        self.owned = 0
+
+
+class _Here(threading.local):
+    """The thread that looks at it; one look costs as much as several at what it gives."""
+
+    def __init__(self) -> None:
+        self.me = _Owner()
+
+
+_here = _Here()
 
 
 class RobustLock:
@@ -140,11 +177,11 @@ class RobustLock:
     @property
     def owner(self) -> int:
         """Process id of who acquired it, dead or alive; 0 when it is free."""
-        return self._owner[0] >> 32
+        return self._owner[0] >> _NUMBER_BITS
 
     def mine(self) -> bool:
         """Tell whether this thread acquired it."""
-        return self._owner[0] == _thread_identity()
+        return self._owner[0] == _here.me.identity
 
     def locked(self) -> bool:
         """Tell whether someone living acquired it."""
@@ -184,7 +221,12 @@ class RobustLock:
         ------
         WouldDeadlock
             This thread owns it already and would wait for itself for ever.
+        OSError
+            This thread owns so many locks that its death would not release another.
         """
+        me = _here.me
+        if me.owned >= _MOST_OWNED:
+            self._refuse_more()
         code = 0
         try:
             code = self.take()
@@ -192,8 +234,9 @@ class RobustLock:
                 code = self.settle(code, timeout)
                 if code not in {0, OWNER_DIED}:
                     return False
-            identity = _thread_identity()
+            identity = me.identity
             self.owner_died = code == OWNER_DIED or self._owner[0] != 0
+            me.owned += 1
             self._owner[0] = identity  # the last step: nothing after it can fail
             return True
         except BaseException:
@@ -208,10 +251,12 @@ class RobustLock:
         RuntimeError
             This thread did not acquire it.
         """
-        if not self.mine():
+        me = _here.me
+        if self._owner[0] != me.identity:
             message = "cannot release a lock that this thread did not acquire"
             raise RuntimeError(message)
         self.owner_died = False
+        me.owned -= 1
         self._owner[0] = 0
         self.give()
 
@@ -251,6 +296,15 @@ class RobustLock:
             raise WouldDeadlock(message)
         return code
 
+    def _refuse_more(self) -> None:
+        """Own no more than the kernel would release; a record lock is counted by nobody."""
+        if isinstance(self._latch, Mutex):
+            message = (
+                f"this thread has {_MOST_OWNED} locks between processes already, and the kernel releases no more at "
+                "the death of a thread; release some first, or guard several things with one lock"
+            )
+            raise OSError(errno.ENOLCK, message)
+
     def undo(self, code: int) -> None:
         """Give the lock back if `code`, from `take` or `settle`, means that it may be ours."""
         self._latch.undo(code)
@@ -271,16 +325,8 @@ def locked(lock: RobustLock, act: Callable[[], R]) -> R:
     return value
 
 
-def _thread_identity() -> int:
-    """Name this thread, among all of the machine: process id, and a number of the thread below it."""
-    # Where the C library keeps a thread's data tells it from the others of its process; unlike the
-    # kernel's number, it is known without a system call.
-    return _pid << 32 | threading.get_ident() >> 12 & 0xFFFFFFFF
-
-
 def _after_fork_in_child() -> None:
-    global _pid  # noqa: PLW0603 - one a process
-    _pid = os.getpid()
+    _here.me = _Owner()  # of another process, and of no lock
 
 
 if hasattr(os, "register_at_fork"):
