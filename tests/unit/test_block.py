@@ -1,11 +1,13 @@
-"""A block that cannot be mapped: its file is closed at once, and once."""
+"""A block: who can still give it, and that its file is closed once where it cannot be mapped."""
 
 from __future__ import annotations
 
 import errno
 import gc
 import os
+import pickle
 from collections.abc import Callable
+from multiprocessing import get_context
 from typing import NoReturn
 
 import pytest
@@ -25,7 +27,8 @@ def find() -> object:
     theirs = nameless.make("workpool-theirs")
     try:
         nameless.grow(theirs, 0, 4096)
-        return block._find("theirs", os.getpid(), theirs, 4096)
+        place = os.getpid(), theirs
+        return block._find("theirs", place, 4096, place)
     finally:
         os.close(theirs)
 
@@ -56,3 +59,27 @@ def test_it_closes_its_file_once(
     finally:
         for fd in {null, mine}:
             os.close(fd)
+
+
+def test_its_maker_gives_it_when_who_passed_it_on_has_ended() -> None:
+    """What a worker has put into a queue or a shared value is there as long as its maker keeps it."""
+    fork = get_context("fork")
+    made = block.make(4096)
+    made.view[0] = 42
+    answers = fork.SimpleQueue()
+
+    def pass_on(pickled: bytes) -> None:
+        block._blocks.clear()  # as a process that was not forked from its maker
+        passed = pickle.loads(pickled)
+        answers.put((passed is not made, passed.view[0], pickle.dumps(passed)))
+
+    pickled = pickle.dumps(made)
+    for _ in range(3):  # each has it from the one before, which has ended
+        process = fork.Process(target=pass_on, args=(pickled,))
+        process.start()
+        process.join(30)
+        assert process.exitcode == 0
+        another, first, pickled = answers.get()
+        assert another
+        assert first == 42
+    answers.close()

@@ -73,7 +73,8 @@ def lend_block() -> Callable[[], Any]:
     """Make the file of a block; each call unpickles it."""
     fd = nameless.make("workpool-lent")
     nameless.grow(fd, 0, 4096)
-    return lambda: block._find("lent", os.getpid(), fd, 4096)
+    place = os.getpid(), fd
+    return lambda: block._find("lent", place, 4096, place)
 
 
 @pytest.mark.leaks_expected("the files that are lent stay open")

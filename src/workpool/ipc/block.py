@@ -5,10 +5,11 @@ for the few bytes of a lock, wrong for the data of an array. So a block is a fil
 its own, without a name. The kernel counts who has it open or mapped, also those that are killed.
 
 How it reaches another process
-    Its pickle names the process that made the pickle, and the descriptor there. Who
-    unpickles it opens that one, so the sender must hold the block until then; a pool holds
-    the arguments of a task until the task is done. A process that is being started takes the
-    descriptor along; a fork inherits it.
+    Its pickle names the process that made the pickle, and the descriptor there; and the same of the
+    process that made the block. Who unpickles it opens either, so one of the two must hold the block
+    until then: a pool holds the arguments of a task until the task is done, but what has got
+    into a queue or a shared value may outlive whoever put it there. A process that is being
+    started takes the descriptor along; a fork inherits it.
 
 Where a process cannot lend its open files, a block is a region of the arena, and stays.
 
@@ -20,7 +21,7 @@ from __future__ import annotations
 import errno
 import os
 import sys
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypeAlias
 from weakref import WeakValueDictionary
 
 from workpool._compat import RLock, across_forks
@@ -33,6 +34,8 @@ if TYPE_CHECKING:
     from workpool.ipc.memory import Region
 
 __all__ = ["Block", "make"]
+
+Place: TypeAlias = "tuple[int, int]"  # a process, and a descriptor there
 
 _lock = across_forks(
     RLock()
@@ -51,6 +54,8 @@ class Block:
         Its file, which belongs to this object from now on, also if it cannot be made.
     size : int
         Its bytes.
+    maker : (int, int) or None
+        Where it was made: process, and descriptor there. None: it is being made, here.
 
     Attributes
     ----------
@@ -58,11 +63,12 @@ class Block:
         Its bytes, zero at first; mapped as long as it is referenced, longer than the block itself.
     """
 
-    __slots__ = ("__weakref__", "_file", "size", "token", "view")
+    __slots__ = ("__weakref__", "_file", "_maker", "size", "token", "view")
 
-    def __init__(self, token: str, fd: int, size: int) -> None:
+    def __init__(self, token: str, fd: int, size: int, maker: Place | None = None) -> None:
         self.token = token
         self.size = size
+        self._maker = maker or (os.getpid(), fd)
         self._file = _File(fd)
         try:
             self.view = nameless.map_part(fd, 0, size)
@@ -84,8 +90,8 @@ class Block:
             # A process is being started and takes this pickle along: the descriptor goes with it.
             from multiprocessing.reduction import DupFd
 
-            return _receive, (self.token, DupFd(self.fd), self.size)
-        return _find, (self.token, os.getpid(), self.fd, self.size)
+            return _receive, (self.token, DupFd(self.fd), self.size, self._maker)
+        return _find, (self.token, (os.getpid(), self.fd), self.size, self._maker)
 
 
 class _File:
@@ -142,9 +148,9 @@ def make(size: int) -> Block | Region:
     return _known(token, fd, size)
 
 
-def _known(token: str, fd: int, size: int) -> Block:
+def _known(token: str, fd: int, size: int, maker: Place | None = None) -> Block:
     """Make a block that is found by its token; the file is the block's, whatever becomes of that."""
-    block = Block(token, fd, size)
+    block = Block(token, fd, size, maker)
     with _lock:
         _blocks[token] = block
     return block
@@ -155,31 +161,36 @@ def _lookup(token: str) -> Block | None:
         return _blocks.get(token)
 
 
-def _receive(token: str, file: Any, size: int) -> Block:
+def _receive(token: str, file: Any, size: int, maker: Place) -> Block:
     """Unpickle a block in a process that has just been started."""
     fd = file.detach()
     block = _lookup(token)
     if block is None:
         os.set_inheritable(fd, False)
-        return _known(token, fd, size)
+        return _known(token, fd, size, maker)
     if fd != block.fd:  # in a forked worker it is the very one
         os.close(fd)
     return block
 
 
-def _find(token: str, sender: int, fd: int, size: int) -> Block:
-    """Unpickle a block: one that is known here, or else the sender's."""
+def _find(token: str, sender: Place, size: int, maker: Place) -> Block:
+    """Unpickle a block: one that is known here, or else the sender's, or the maker's."""
     block = _lookup(token)
     if block is not None:
         return block
-    try:
-        mine = nameless.borrow(sender, fd, f"workpool-{token}")
-    except OSError as error:
-        if is_shortage(error) or error.errno is None:
-            raise  # later it may do; what has struck from outside has no number
-        message = (
-            f"the memory {token} is not there any more: process {sender}, which sent it, does not lend it to process "
-            f"{os.getpid()} ({error}). Keep the array in the process that made it as long as others are to get it."
-        )
-        raise SharedStateLost(message) from None
-    return _known(token, mine, size)
+    refused = None
+    for place in dict.fromkeys((sender, maker)):
+        try:
+            fd = nameless.borrow(*place, f"workpool-{token}")
+        except OSError as error:
+            if is_shortage(error) or error.errno is None:
+                raise  # later it may do; what has struck from outside has no number
+            refused = refused or str(error)
+        else:
+            return _known(token, fd, size, maker)
+    nor = "" if maker == sender else f", nor does process {maker[0]}, which made it"
+    message = (
+        f"the memory {token} is not there any more: process {sender[0]}, which sent it, does not lend it to process "
+        f"{os.getpid()} ({refused}){nor}. Keep the array in the process that made it as long as others are to get it."
+    )
+    raise SharedStateLost(message)
