@@ -97,3 +97,36 @@ for room in (0, 1, 3, 5):
     )
     refused = "b'f' 0 True True 1"
     assert printed_by(PROCESS, script) == [refused] * 3 + ["b'f' 6 False False 0"]
+
+
+def test_a_setup_holds_any_number_of_arrays() -> None:
+    """More arrays in initargs than a worker can be given descriptors: it opens the others for itself."""
+    script = """
+from workpool import Array
+
+def keep(arrays):
+    tasks.kept = arrays
+
+def total():
+    return sum(int(array[0]) for array in tasks.kept)
+
+arrays = [Array(4, scope="process") for _ in range(300)]
+for array in arrays:
+    array[0] = 1
+with Pool(1, backend="process", initializer=keep, initargs=(arrays,)) as pool:
+    print(pool.submit(total).result(DEADLINE))
+"""
+    assert printed_by(PROCESS, LIMITS + script) == ["300"]
+
+
+def test_a_setup_of_too_many_descriptors_is_told_what_to_do() -> None:
+    """What has no other way into a worker than a descriptor is named, and nobody is sent to free memory."""
+    script = """
+from multiprocessing import Pipe
+
+pipes = [Pipe() for _ in range(150)]
+with Pool(1, backend="process", initializer=print, initargs=(pipes,)) as pool:
+    said = str(pool.submit(tasks.double, 1).exception(DEADLINE))
+    print("hold fewer pipes and queues of multiprocessing" in said, "Free" in said)
+"""
+    assert printed_by(PROCESS, LIMITS + script) == ["True False"]

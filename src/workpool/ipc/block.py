@@ -9,7 +9,7 @@ How it reaches another process
     process that made the block. Who unpickles it opens either, so one of the two must hold the block
     until then: a pool holds the arguments of a task until the task is done, but what has got
     into a queue or a shared value may outlive whoever put it there. A process that is being
-    started takes the descriptor along; a fork inherits it.
+    started takes the descriptor along, unless it is a worker that has many already; a fork inherits it.
 
 Where a process cannot lend its open files, a block is a region of the arena, and stays.
 
@@ -86,7 +86,9 @@ class Block:
 
     def __reduce__(self) -> tuple[object, ...]:
         context = sys.modules.get("multiprocessing.context")
-        if context is not None and context.get_spawning_popen() is not None:
+        popen = None if context is None else context.get_spawning_popen()
+        # Whoever starts a worker of ours lives as long as that, and so may lend it.
+        if popen is not None and not getattr(popen, "crowded", False):
             # A process is being started and takes this pickle along: the descriptor goes with it.
             from multiprocessing.reduction import DupFd
 

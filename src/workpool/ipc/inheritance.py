@@ -16,6 +16,8 @@ if TYPE_CHECKING:
 
 __all__ = ["Inherited", "Launch", "inherited", "spawning"]
 
+_MANY = 100  # descriptors; a worker can be given 250 at once, and needs some itself
+
 inherited: list[int] = []  # in a worker: the descriptors that came along
 
 
@@ -37,6 +39,11 @@ class Launch:
 
     def __init__(self) -> None:
         self.fds: list[int] = []
+
+    @property
+    def crowded(self) -> bool:
+        """Whether what can reach the worker without a descriptor should."""
+        return len(self.fds) >= _MANY
 
     def duplicate_for_child(self, fd: int) -> int:
         """Note that a descriptor must come along; gives its position there."""

@@ -21,6 +21,7 @@ What it promises
 from __future__ import annotations
 
 import _socket  # what is behind ``socket``, which takes a twentieth of the time until the first worker runs
+import errno
 import os
 import select
 import signal
@@ -93,8 +94,11 @@ class Keeper:
             No keeper or no process could be started, or too many descriptors are open.
         """
         if len(fds) >= requests.MOST_FDS:
-            message = f"a worker can be given {requests.MOST_FDS} file descriptors at most, not {len(fds)}"
-            raise OSError(message)
+            message = (
+                f"a worker can be given {requests.MOST_FDS} file descriptors at most, not {len(fds)}; hold fewer pipes "
+                "and queues of multiprocessing in initargs"
+            )
+            raise OSError(errno.E2BIG, message)
         status_r, status_w = os.pipe()
         try:
             with self._lock:

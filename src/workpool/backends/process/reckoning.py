@@ -9,6 +9,7 @@ Every call here is made by the driver, which has the turn.
 
 from __future__ import annotations
 
+import errno
 import select
 from time import monotonic, monotonic_ns
 from typing import TYPE_CHECKING
@@ -191,11 +192,10 @@ class Reckoning(Feeding):
         """The system gave no process: leave it to the other workers, or fail what waits."""
         scheduler = self.scheduler
         unit = scheduler.stay_out(self)
-        lost = WorkerLost(
-            f"{scheduler.name} could start no worker {self.KIND}: {error}. "
-            f"Free {self.NEEDS}, memory or file descriptors, and submit again.",
-            worker=self.index,
-        )
+        message = f"{scheduler.name} could start no worker {self.KIND}: {error}."
+        if error.errno != errno.E2BIG:  # it is not for want of anything
+            message += f" Free {self.NEEDS}, memory or file descriptors, and submit again."
+        lost = WorkerLost(message, worker=self.index)
         lost.__cause__ = error
         with scheduler.lock:
             others = any(other is not self for other in scheduler.workers.values())
