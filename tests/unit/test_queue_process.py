@@ -53,6 +53,13 @@ def start(target: Callable[..., object], *args: object, method: str = "fork") ->
     return process
 
 
+def in_a_new_thread(call: Callable[[], object]) -> None:
+    """Call in a thread that has ended when this returns."""
+    thread = threading.Thread(target=call)
+    thread.start()
+    thread.join(DEADLINE)
+
+
 def double_all(source: Queue[int], sink: Queue[int]) -> None:
     """Take until the end, and put twice as much."""
     for number in source:
@@ -276,6 +283,33 @@ def test_a_thread_marks_its_own_first(queue: Queue[Any]) -> None:
     assert queue.unfinished == 1
     with pytest.raises(ValueError, match="task_done"):
         queue.task_done()
+
+
+def test_a_thread_does_not_mark_what_an_ended_one_had(queue: Queue[Any]) -> None:
+    """Though it has the number of that one: what the ended one left is known as not done."""
+    idents: list[int] = []
+
+    def take(*, done: bool) -> None:
+        idents.append(threading.get_ident())
+        queue.get()
+        if done:
+            queue.task_done()
+
+    def child() -> None:
+        in_a_new_thread(lambda: take(done=False))
+        for _ in range(200):  # the first one, as a rule
+            in_a_new_thread(lambda: take(done=True))
+            if idents[0] == idents[-1]:
+                break
+        assert idents[0] == idents[-1]
+        os._exit(0)  # at which what is left is abandoned
+
+    queue.put("left")
+    for number in range(200):
+        queue.put(number)
+    run(start(child))
+    assert list(queue.reclaim()) == ["left"]
+    queue.task_done()
 
 
 def test_nothing_is_abandoned_while_its_taker_lives(queue: Queue[Any]) -> None:

@@ -29,7 +29,8 @@ if TYPE_CHECKING:
 
 __all__ = ["Hands", "Ledger"]
 
-#: What each thread has, by its number; under 0, what no thread of now has taken.
+#: What each thread has, by its number; under 0, what no thread of now has taken; and below that, what
+#: ended threads had whose numbers are others' now.
 Ledger: TypeAlias = "dict[int, deque[Mark]]"
 
 _NOBODYS: Final = 0
@@ -60,7 +61,14 @@ class Hands(threading.local):
 
     def __init__(self, ledger: Ledger) -> None:
         self._ledger = ledger
-        self.held: deque[Mark] = ledger.setdefault(get_ident(), deque())
+        me = get_ident()
+        left = ledger.get(me)
+        if left:  # by a thread that has ended: what it had is not the oldest of this one's
+            ledger[-id(left)] = left
+        self.held: deque[Mark] = deque()
+        ledger[me] = self.held
+        for number in [number for number, held in list(ledger.items()) if number < 0 and not held]:
+            ledger.pop(number, None)
         self.marking = _marking(deque[Any].popleft, repeat(self.held))
         self.opening: deque[Mark] = deque()
         # First noted there, then taken off here: without memory for the first it stays as it is.
