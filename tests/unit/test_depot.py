@@ -12,7 +12,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from workpool.ipc import borrowing, depot, nameless, pickling
+from workpool.ipc import available, borrowing, depot, nameless, pickling
 from workpool.ipc.borrowing import Borrowed
 from workpool.ipc.depot import Depot, Slots
 
@@ -200,24 +200,63 @@ def test_too_many_mappings_become_copies(
     array[0] = 1
 
 
-def test_what_is_mapped_at_a_fork_stays_reserved(lender: Depot, slots: Slots) -> None:
-    """A child that was forked meanwhile never sees the memory change."""
+@pytest.fixture
+def at_forks(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> str:
+    """What becomes of what is mapped: the kernel copies it, or cannot, or has no room to."""
+    monkeypatch.setattr(borrowing, "_reserved", 0)
+    if request.param == "old kernel":
+        monkeypatch.setattr(borrowing, "_POPULATE_WRITE", 9_999)
+    if request.param == "no room":
+        monkeypatch.setattr(available, "available", lambda: 1_000)
+    return str(request.param)
+
+
+@pytest.mark.parametrize("at_forks", ["copied", "old kernel", "no room"], indirect=True)
+def test_a_forked_child_never_sees_the_memory_change(
+    lender: Depot, slots: Slots, at_forks: str
+) -> None:
+    """What was mapped at a fork is the child's, too; its room is used again if it was copied, else not."""
     note = note_of(lender, slots, an_array())
     array = borrowing.loads(Borrowed(lender.fd, slots, note))
+    array[0] = 7
     read, write = os.pipe()
     done, go = os.pipe()
     child = os.fork()
     if child == 0:  # pragma: no cover - in another process
         try:
             os.read(done, 1)
-            os.write(write, b"0" if not array.any() else b"1")
+            os.write(write, bytes([int(array[0]), int(array[1:].any())]))
         finally:
             os._exit(0)
+    other = note_of(lender, slots, np.ones(1 << 19, dtype="u1"))
+    if at_forks == "copied":
+        assert other[0] == note[0]
+        assert array[0] == 7
+        assert not array[1:].any()
     del array
-    other = note_of(lender, slots, an_array())
-    assert other[0] != note[0]
+    again = note_of(lender, slots, np.ones(1 << 19, dtype="u1"))
+    assert again[0] != note[0]
     os.write(go, b"!")
-    assert os.read(read, 1) == b"0"
+    assert os.read(read, 2) == b"\7\0"
     os.waitpid(child, 0)
     for fd in (read, write, done, go):
         os.close(fd)
+
+
+@pytest.mark.parametrize("at_forks", ["old kernel", "no room"], indirect=True)
+def test_what_forks_leave_reserved_is_bounded(
+    lender: Depot, slots: Slots, at_forks: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A process that has left as much behind copies what it is sent, and so has nothing that a fork could keep."""
+    del at_forks
+    monkeypatch.setattr(borrowing, "_MOST_RESERVED", 3 << 19)
+    places = []
+    for _ in range(10):
+        note = note_of(lender, slots, an_array())
+        array = borrowing.loads(Borrowed(lender.fd, slots, note))
+        places.append(note[0])
+        if (child := os.fork()) == 0:  # pragma: no cover - in another process
+            os._exit(0)
+        os.waitpid(child, 0)
+        del array
+    assert len(set(places)) == 4

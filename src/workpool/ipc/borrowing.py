@@ -7,8 +7,10 @@ room is free (see ``depot.py``).
 
 A fork while something is mapped
     The child has the same mapping, and would see what a sender lays into the room
-    when the parent has let go of it. So all that is mapped when a process forks stays
-    reserved: its room is not used again while its sender lives.
+    when the parent has let go of it. So before a fork the kernel copies all that is mapped, as
+    if each page were written to: it is the process's own then, and its room free. Where that
+    cannot be, the room stays reserved while its sender lives. There are not many
+    such: a process that has left so much behind copies what it is sent.
 """
 
 from __future__ import annotations
@@ -33,8 +35,13 @@ _PRIVATE: dict[str, Any] = {"trackfd": False} if sys.version_info >= (3, 13) els
 # Before Python 3.13 each mapping keeps a descriptor of its own, of which there are few.
 _MOST_MAPPED = 4_096 if _PRIVATE else 64
 
-# What is mapped here, by number: the mapping, weakly, with a callback that clears its slot.
-_mapped: dict[int, weakref.ref[mmap.mmap]] = {}
+# Of Linux 5.14; the module has no name for it. Pages of a private mapping become the process's own.
+_POPULATE_WRITE = 23
+_MOST_RESERVED = 64 << 20  # bytes
+
+# What is mapped here, by number: the mapping, weakly, with a callback that clears its slot; and that.
+_mapped: dict[int, tuple[weakref.ref[mmap.mmap], Slots, int]] = {}
+_reserved = 0  # bytes that were mapped at a fork and could not be copied
 
 
 class Borrowed:
@@ -85,7 +92,7 @@ def loads(data: Any) -> Any:
 
 def _map(fd: int, offset: int, size: int, slots: Slots, slot: int) -> memoryview:
     """Map the room, or copy it where too much is mapped already, or it cannot be."""
-    if len(_mapped) < _MOST_MAPPED:
+    if len(_mapped) < _MOST_MAPPED and _reserved < _MOST_RESERVED:
         try:
             mapping = mmap.mmap(
                 fd,
@@ -110,7 +117,7 @@ def _map(fd: int, offset: int, size: int, slots: Slots, slot: int) -> memoryview
                 if _mapped.pop(number, None) is not None:
                     slots.clear(slot)
 
-            _mapped[number] = weakref.ref(mapping, gone)
+            _mapped[number] = weakref.ref(mapping, gone), slots, slot
             return memoryview(mapping)
     try:
         copy = bytearray(size)
@@ -120,6 +127,32 @@ def _map(fd: int, offset: int, size: int, slots: Slots, slot: int) -> memoryview
         slots.clear(slot)
 
 
+def _make_ours() -> None:
+    """Have what is mapped here be this process's own, before a child has it, too."""
+    global _reserved  # noqa: PLW0603 - one a process
+    if not _mapped:
+        return
+    from workpool.ipc.available import available  # slow to load, and few processes fork
+
+    free = available()
+    room = sys.maxsize if free is None else free // 2
+    for number, (reference, slots, slot) in list(_mapped.items()):
+        mapping = reference()
+        # From here on nobody else clears the slot: neither the last object in it nor the child.
+        if mapping is None or _mapped.pop(number, None) is None:
+            continue
+        size = len(mapping)
+        try:
+            if size > room:
+                raise MemoryError
+            mapping.madvise(_POPULATE_WRITE)
+        except (OSError, MemoryError):
+            _reserved += size
+        else:
+            room -= size
+            slots.clear(slot)
+
+
 if hasattr(os, "register_at_fork"):
-    # Their slots stay set from now on: neither the child nor this process clears them.
-    os.register_at_fork(before=_mapped.clear)
+    # What another thread maps meanwhile is the parent's to let go of.
+    os.register_at_fork(before=_make_ours, after_in_child=_mapped.clear)
