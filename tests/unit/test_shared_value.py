@@ -3,14 +3,18 @@
 from __future__ import annotations
 
 import copy
+import mmap
 import os
 import pickle
+import resource
 import threading
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import Any
 
 import pytest
 
+from workpool._compat import LINUX
 from workpool.errors import NotPicklable, WouldDeadlock
 from workpool.ipc import memory
 from workpool.queues import Queue
@@ -119,6 +123,24 @@ def test_memory_of_a_long_value_goes_back() -> None:
     assert _blocks(used) - before < 1_000_000 // 512
     shared.set(b"z" * 8_000_000)
     assert shared.get() == b"z" * 8_000_000
+
+
+@pytest.mark.skipif(not LINUX, reason="needs to know how much it has mapped")
+def test_memory_of_a_dropped_value_goes_back_though_little_may_be_mapped() -> None:
+    """Under a limit of addresses (ulimit -v) that is smaller than the reserve of a value."""
+    used = memory.allocate(1).arena.memory_fd
+    before = _blocks(used)
+    value = Shared(b"x" * 8_000_000, scope="process")
+    assert _blocks(used) - before > 7_000_000 // 512
+    soft, hard = resource.getrlimit(resource.RLIMIT_AS)
+    mapped = int(Path("/proc/self/statm").read_text().split()[0]) * mmap.PAGESIZE
+    resource.setrlimit(resource.RLIMIT_AS, (mapped + (512 << 20), hard))
+    try:
+        del value
+        memory.allocate(1)  # takes back what was dropped
+    finally:
+        resource.setrlimit(resource.RLIMIT_AS, (soft, hard))
+    assert _blocks(used) - before < 1_000_000 // 512
 
 
 def _blocks(fd: int) -> int:

@@ -20,6 +20,7 @@ __all__ = ["MEMFD", "borrow", "grow", "make", "map_part", "map_shared", "release
 MEMFD = LINUX and hasattr(os, "memfd_create")
 # Without this, every mapping keeps a descriptor of its own.
 _MAP_OPTIONS: dict[str, Any] = {"trackfd": False} if sys.version_info >= (3, 13) else {}
+_PIECE = 1 << 26  # bytes
 
 
 def make(name: str) -> int:
@@ -97,10 +98,20 @@ def map_part(fd: int, offset: int, size: int) -> memoryview[int]:
 def release(fd: int, offset: int, size: int) -> None:
     """Give memory back to the system, where it takes it: whole pages, which read as zero then."""
     size = min(size, os.fstat(fd).st_size - offset) // mmap.PAGESIZE * mmap.PAGESIZE
-    if size > 0 and hasattr(mmap, "MADV_REMOVE"):
-        try:
-            with mmap.mmap(fd, size, offset=offset, **_MAP_OPTIONS) as pages:
-                pages.madvise(mmap.MADV_REMOVE)
-        except OSError as error:
-            if error.errno is None:  # as above
-                raise
+    if size <= 0 or not hasattr(mmap, "MADV_REMOVE") or _remove(fd, offset, size):
+        return
+    # It may be more than this process may map (ulimit -v): a reserve is, mostly empty as it is.
+    end = offset + size
+    for start in range(offset, end, _PIECE):
+        _remove(fd, start, min(_PIECE, end - start))
+
+
+def _remove(fd: int, offset: int, size: int) -> bool:
+    try:
+        with mmap.mmap(fd, size, offset=offset, **_MAP_OPTIONS) as pages:
+            pages.madvise(mmap.MADV_REMOVE)
+    except OSError as error:
+        if error.errno is None:  # as above
+            raise
+        return False
+    return True
