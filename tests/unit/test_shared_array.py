@@ -21,7 +21,8 @@ from tests.support.gates import DEADLINE, Gate, stop
 from workpool import Pool
 from workpool._compat import LINUX
 from workpool.errors import NotPicklable, SharedStateLost, WorkerLost, WouldDeadlock
-from workpool.ipc import available
+from workpool.ipc import available, nameless
+from workpool.ipc.shortage import is_shortage
 from workpool.shared import Array, Scope
 from workpool.shared import array as array_module
 
@@ -303,6 +304,18 @@ def test_one_that_is_gone_says_so() -> None:
     gc.collect()
     with pytest.raises(SharedStateLost, match="is not there any more"):
         pickle.loads(data)
+
+
+def test_a_view_keeps_its_numbers_where_no_memory_is_lent(monkeypatch: pytest.MonkeyPatch) -> None:
+    """On other systems than Linux, too, it does not show the next array's when its own is gone."""
+    monkeypatch.setattr(nameless, "MEMFD", False)
+    array = Array(10, int, scope="process")
+    view = array.view
+    view[:] = 7
+    del array
+    gc.collect()
+    Array(10, int, scope="process").view[:] = 1
+    assert list(view) == [7] * 10
 
 
 # -------------------------------------------------------------------------- no room

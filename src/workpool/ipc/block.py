@@ -139,7 +139,9 @@ def make(size: int) -> Block | Region:
         message = f"no room for {size} more bytes of shared memory: about {room} are free"
         raise OSError(errno.ENOMEM, message)
     if not nameless.MEMFD:
-        return memory.allocate(size)
+        region = memory.allocate(size)
+        region.stay()  # a view of it may be kept, and nobody would know
+        return region
     token = f"{os.getpid()}-{os.urandom(6).hex()}"
     fd = nameless.make(f"workpool-{token}")
     try:
