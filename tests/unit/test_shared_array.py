@@ -345,8 +345,10 @@ def test_what_the_system_refuses_is_refused_at_the_call() -> None:
     def work() -> None:
         resource.setrlimit(resource.RLIMIT_FSIZE, (1 << 20, 1 << 20))
         before = len(os.listdir("/proc/self/fd"))
-        with pytest.raises(OSError, match="no room for 8388608 more bytes of shared memory"):
+        message = r"no room for 8388608 more bytes of shared memory: .* \(ulimit -f\)"
+        with pytest.raises(OSError, match=message) as refused:
             Array(1 << 20, scope="process")
+        assert is_shortage(refused.value)
         assert len(os.listdir("/proc/self/fd")) == before
 
     in_child(work)

@@ -82,6 +82,11 @@ def grow(fd: int, offset: int, size: int) -> None:
         if error.errno is None:  # what strikes from outside, as the end of a time limit does
             raise
         message = f"no room for {size} more bytes of shared memory: {error.strerror}"
+        if error.errno == errno.EFBIG:
+            message += (
+                ". A file may not be longer here (ulimit -f), and queues and shared values between processes take "
+                "many GiB of addresses in one, if not of memory"
+            )
         raise OSError(error.errno, message) from error
 
 
