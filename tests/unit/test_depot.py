@@ -250,7 +250,7 @@ def test_what_forks_leave_reserved_is_bounded(
     """A process that has left as much behind copies what it is sent, and so has nothing that a fork could keep."""
     del at_forks
     monkeypatch.setattr(borrowing, "_MOST_RESERVED", 3 << 19)
-    places = []
+    places: list[int] = []
     for _ in range(10):
         note = note_of(lender, slots, an_array())
         array = borrowing.loads(Borrowed(lender.fd, slots, note))
