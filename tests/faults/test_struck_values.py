@@ -145,7 +145,7 @@ def _copied(monkeypatch: pytest.MonkeyPatch, strikes: Callable[..., object]) -> 
     lender = depot.Depot(nameless.make("depot"))
     try:
         lender.dump(bytes(1 << 20))  # and let go of at once
-        monkeypatch.setattr(Windows, "_copy", strikes)
+        monkeypatch.setattr(Windows, "_copy", staticmethod(strikes))
         lender.dump(bytes(1 << 20))
     finally:
         lender.close()
@@ -206,7 +206,7 @@ def _extended(monkeypatch: pytest.MonkeyPatch, strikes: Callable[..., object]) -
 
 def _borrowed(monkeypatch: pytest.MonkeyPatch, strikes: Callable[..., object]) -> None:
     monkeypatch.setattr(nameless, "borrow", strikes)
-    block._find("1-abc", 1, 0, 1)
+    block._find("1-abc", (1, 0), 1, (1, 0))
 
 
 def _borrowed_arena(monkeypatch: pytest.MonkeyPatch, strikes: Callable[..., object]) -> None:
