@@ -25,7 +25,9 @@ __all__ = [
     "know_what_comes_back",
     "left_to_us",
     "of_a_folder",
+    "of_program",
     "ours",
+    "place",
     "stand_in",
     "under_a_guard",
 ]
@@ -35,35 +37,57 @@ Main = tuple[str, str] | None  # ("name" or "path", and which): how to find it; 
 _ALIAS = "__mp_main__"  # multiprocessing's name for it, which pickles from there mention
 _lock = across_forks(RLock())  # guards the import
 _importing = False
-_for: Main = (
-    None  # in a worker: the program whose __main__ is stood in for, also for workers of its own
-)
+# In a worker: the program whose __main__ its own stands in for, also for workers of its own; and that it failed to run.
+_stands_for: Main = None
+_failed = False
 
 
 def ours() -> Main:
     """Tell how others can find this program's ``__main__``."""
-    main = sys.modules.get("__main__")
     know_what_comes_back()
-    if _for is not None:
-        return _for
-    spec = getattr(main, "__spec__", None)
-    name = getattr(spec, "name", None)
+    main = place()
+    if main is None or _stands_for is not None:
+        return main
+    spec = sys.modules["__main__"].__spec__
+    if of_a_folder(spec) and not under_a_guard(spec):
+        return None
+    return None if main[0] == "path" and not os.path.exists(main[1]) else main
+
+
+def place() -> Main:
+    """Tell where the ``__main__`` of this process or interpreter comes from."""
+    if _stands_for is not None:
+        return _stands_for
+    main = sys.modules.get("__main__")
+    name = getattr(getattr(main, "__spec__", None), "name", None)
     path = getattr(main, "__file__", None)
-    if of_a_folder(spec):
-        if not under_a_guard(spec):
-            return None
-        if name == "__main__" and path is not None:
-            return "path", os.path.abspath(os.path.dirname(path))
+    if name == "__main__" and path is not None:
+        return "path", os.path.abspath(os.path.dirname(path))  # a folder, or an archive
     if name is not None:
         return "name", name
-    if path is None or not os.path.exists(path):
+    return None if path is None else ("path", os.path.abspath(path))
+
+
+def of_program(main: Main) -> Any:
+    """Give ``__main__``, and all that it defines, if it comes from there; else None."""
+    global _failed  # noqa: PLW0603 - one __main__ a worker
+    if main is None or place() != main:
         return None
-    return "path", os.path.abspath(path)
+    module = sys.modules["__main__"]
+    if _stands_for is not None:
+        if _failed:  # its prints, say, come once and not for each name
+            return None
+        try:
+            _import(module, _stands_for)
+        except Exception:  # user code of all kinds
+            _failed = True
+            return None
+    return module
 
 
 def left_to_us() -> Main:
     """Tell how a process can find ``__main__``, where ``multiprocessing`` does not load it there."""
-    if _for is not None or of_a_folder(getattr(sys.modules.get("__main__"), "__spec__", None)):
+    if _stands_for is not None or of_a_folder(getattr(sys.modules.get("__main__"), "__spec__", None)):
         return ours()
     return None
 
@@ -105,8 +129,8 @@ def being_imported() -> bool:
 
 def stand_in(main: Main) -> None:
     """Have this worker's ``__main__`` stand in for the program's."""
-    global _for  # noqa: PLW0603 - one __main__ a worker
-    _for = main
+    global _stands_for  # noqa: PLW0603 - one __main__ a worker
+    _stands_for = main
     module = sys.modules["__main__"]
 
     def find(name: str) -> Any:

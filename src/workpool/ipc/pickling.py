@@ -15,11 +15,10 @@ import pickle
 import sys
 import types
 import weakref
-from collections import ChainMap
-from functools import cache, partial
-from typing import TYPE_CHECKING, Any, cast
+from functools import partial
+from typing import TYPE_CHECKING, Any
 
-from workpool.ipc import mainmodule, views
+from workpool.ipc import mainmodule
 from workpool.traces import set_args, set_cause, trace_of
 
 if TYPE_CHECKING:
@@ -88,16 +87,14 @@ def dumps(value: Any, *, by_value: bool = False, buffers: list[memoryview] | Non
             # Not by "in": for bytes that costs ten times as much, for it tries a number first.
             if data.find(b"__main__") < 0 or main_is_importable():
                 return data
-    buffer = io.BytesIO()
-    if buffers is not None:
-        buffers.clear()
+    from workpool.ipc.by_value import dump_by_value
+
     try:
-        _by_value_pickler()(buffer, PROTOCOL, buffer_callback=apart).dump(value)
+        return dump_by_value(value, buffers, by_name=not by_value)
     except pickle.PicklingError as error:
         if isinstance(error.__cause__, RecursionError):
             raise error.__cause__ from None  # cloudpickle has another name for it
         raise
-    return buffer.getvalue()
 
 
 def _is_ours(error: Exception) -> bool:
@@ -111,26 +108,6 @@ def _was_sent(error: BaseException) -> bool:
     from workpool.ipc.strikes import sent
 
     return sent(error)
-
-
-@cache
-def _by_value_pickler() -> Any:
-    """Make cloudpickle send what multiprocessing knows how to send, too, and context variables by their names."""
-    from contextvars import ContextVar
-    from multiprocessing import reduction
-
-    import cloudpickle
-
-    from workpool.ipc.variables import reduce_variable
-
-    # Of the class: a pickler looks for its table when it is made, and there alone.
-    known = cast(
-        "Any", reduction.ForkingPickler
-    )._extra_reducers  # in no stub; grows as modules load
-    base: Any = cloudpickle.Pickler
-    ours = {memoryview: views.reduce_view, ContextVar: reduce_variable}
-    table = ChainMap(ours, known, base.dispatch_table)
-    return type("Pickler", (base,), {"dispatch_table": table})
 
 
 def put_apart(buffers: list[memoryview], buffer: pickle.PickleBuffer) -> bool:

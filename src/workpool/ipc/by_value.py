@@ -1,0 +1,202 @@
+"""Pickles by value: cloudpickle's, made to fit what travels beside them by name.
+
+Arguments of a program's classes go by plain pickle, as names, and a worker that imports the program has these
+classes, and functions that see what an initializer has set. A lambda beside them would bring copies:
+other classes, and globals of its own. So all that has a name in a program which workers can import
+travels as "your own, or else this copy"; and a function is made in its module, if that is there. `own.py`
+is the other side.
+
+Loaded when something has to travel so, and not before.
+"""
+
+from __future__ import annotations
+
+import builtins
+import functools
+import io
+import sys
+from collections import ChainMap
+from contextvars import ContextVar
+from multiprocessing import reduction
+from operator import attrgetter
+from types import BuiltinFunctionType, FunctionType, ModuleType
+from typing import TYPE_CHECKING, Any, cast
+
+import cloudpickle
+
+from workpool.ipc import mainmodule, own, pickling, views
+from workpool.ipc.variables import reduce_variable
+
+if TYPE_CHECKING:
+    import pickle
+    from collections.abc import Iterable
+
+__all__ = ["dump_by_value"]
+
+_cloudpickle: Any = cloudpickle  # without types
+_MAIN_NAMES = ("__main__", "__mp_main__")
+_Reduced = tuple[Any, ...]
+
+
+def dump_by_value(value: Any, buffers: list[memoryview] | None, *, by_name: bool) -> bytes:
+    """Pickle a value; what a worker has no own of arrives as a copy. Large buffers are put apart, where asked for.
+
+    What there is no copy of, as its globals hold a lock, a worker may have nevertheless: then, if allowed,
+    all that has a name goes by it.
+    """
+    pickler = _Pickler(buffers)
+    try:
+        return pickler.pickled(value)
+    except Exception:
+        if not by_name or not pickler.named:
+            raise
+        try:
+            return _Pickler(buffers, copies=False).pickled(value)
+        except Exception:  # noqa: S110 - the first one says what cannot be pickled
+            pass
+        raise
+
+
+if TYPE_CHECKING:
+    _Base = pickle.Pickler
+else:
+    _Base = cloudpickle.Pickler
+
+
+class _Pickler(_Base):
+    """Sends what multiprocessing knows how to send, too, and context variables by their names."""
+
+    # Of the class: a pickler looks for its table when it is made, and there alone.
+    dispatch_table: Any = ChainMap(  # noqa: RUF012 - never changed
+        {memoryview: views.reduce_view, ContextVar: reduce_variable},
+        cast("Any", reduction.ForkingPickler)._extra_reducers,  # grows as modules load
+        _cloudpickle.Pickler.dispatch_table,
+    )
+
+    def __init__(
+        self,
+        buffers: list[memoryview] | None = None,
+        *,
+        copies: bool = True,
+        travels: dict[int, bool] | None = None,
+    ) -> None:
+        self._into = io.BytesIO()
+        self._buffers = buffers
+        apart = None if buffers is None else functools.partial(pickling.put_apart, buffers)
+        super().__init__(self._into, pickling.PROTOCOL, buffer_callback=apart)
+        self._program = mainmodule.place() if pickling.main_is_importable() else None
+        self._copies = copies
+        self._travels: dict[int, bool] = {} if travels is None else travels  # by a global's id
+        self.named = False  # whether something in it may be a worker's own
+
+    def pickled(self, value: Any) -> bytes:
+        """Pickle a value; called once."""
+        if self._buffers is not None:
+            self._buffers.clear()
+        self.dump(value)
+        return self._into.getvalue()
+
+    def reducer_override(self, obj: Any) -> Any:
+        """Reduce functions and classes, and what stands for functions."""
+        kind = cast("Any", type(obj))
+        if kind is FunctionType or issubclass(kind, type):
+            if not self._of_program(obj):
+                return self._reduce(obj, kind)
+            self.named = True
+            if not self._copies:
+                return NotImplemented
+            return self._own_or(obj, kind, self._reduce(obj, kind))
+        return NotImplemented
+
+    def _reduce(self, obj: Any, kind: Any) -> Any:
+        reduced: Any = super().reducer_override(obj)
+        if kind is not FunctionType or reduced is NotImplemented:
+            return reduced
+        return self._in_its_module(obj, reduced)
+
+    def _of_program(self, obj: Any) -> bool:
+        """Tell whether an object is found under its name in a program that a worker can import."""
+        if self._program is None or getattr(obj, "__module__", None) != "__main__":
+            return False
+        return _found(sys.modules["__main__"], obj)
+
+    def _own_or(self, obj: Any, kind: Any, reduced: Any) -> Any:
+        """Have a worker take its own, if it has one."""
+        make, made_of, state, _, _, set_state = reduced
+        like = obj.__code__ if kind is FunctionType else type
+        place = self._program, obj.__qualname__, like
+        return own.own_or_made, (*place, make, made_of), (*place, set_state, state), *_SET
+
+    def _in_its_module(self, function: Any, reduced: _Reduced) -> _Reduced:
+        """Have a function made in the module of its globals, if one of these is more than a name for itself."""
+        home = self._home_of(function.__globals__)
+        if home is None:
+            return reduced
+        make, (code, private, _, _, cells), (attributes, parts), _, _, set_state = reduced
+        given = parts["__globals__"]
+        names = tuple(_cloudpickle.cloudpickle._extract_code_globals(code))
+        if all(
+            _names_itself(name, given[name]) if name in given else hasattr(builtins, name)
+            for name in names
+        ):
+            return reduced
+        self.named = True
+        looks = {name: own.look_of(value) for name, value in given.items()}
+        sent = given if self._copies else self._that_travel(given)
+        withheld = tuple(given.keys() - sent.keys())
+        parts = {**parts, "__globals__": sent}
+        made_of = home, make, code, private, cells, names, looks, withheld
+        return own.made_at_home, made_of, (private, set_state, attributes, parts), *_FILL
+
+    def _that_travel(self, given: dict[str, Any]) -> dict[str, Any]:
+        """Give those globals of which there are copies, or that have a name."""
+        travels = self._travels
+        for value in given.values():
+            if id(value) not in travels:
+                travels[id(value)] = True  # where it leads back to itself
+                try:
+                    _Pickler(copies=False, travels=travels).pickled(value)
+                except Exception:
+                    travels[id(value)] = False
+        return {name: value for name, value in given.items() if travels[id(value)]}
+
+    def _home_of(self, space: dict[str, Any]) -> tuple[str, str] | None:
+        """Tell whose globals these are, for a worker to find its own; None for those that travel whole."""
+        name = space.get("__name__")
+        main = sys.modules.get("__main__")
+        if name in _MAIN_NAMES and main is not None and space is own.space_of(main):
+            return self._program
+        module = sys.modules.get(str(name))
+        known = isinstance(module, ModuleType) and vars(module) is space
+        if not known or getattr(module, "__spec__", None) is None or _wanted_whole(str(name)):
+            return None
+        return own.MODULE, str(name)
+
+
+_SET = None, None, own.set_made
+_FILL = None, None, own.fill_made
+
+
+def _wanted_whole(name: str) -> bool:
+    """Tell whether cloudpickle was told to send what is of that module by value."""
+    whole: Iterable[str] = _cloudpickle.list_registry_pickle_by_value()
+    return any(f"{name}.".startswith(f"{each}.") for each in whole)
+
+
+def _names_itself(name: str, value: Any) -> bool:
+    """Tell whether a global is a module, or a function or class of that name: as it was defined or imported."""
+    kind = cast("Any", type(value))  # isinstance() would ask the value, which may be anything
+    if issubclass(kind, ModuleType):
+        return True
+    return issubclass(kind, (FunctionType, BuiltinFunctionType, type)) and value.__name__ == name
+
+
+def _found(module: Any, obj: Any) -> bool:
+    """Tell whether an object lies in a module under its own name."""
+    name = obj.__qualname__
+    if name.endswith("<lambda>") or "<locals>" in name:
+        return False
+    try:
+        return attrgetter(name)(module) is obj
+    except Exception:  # it lies nowhere, or below some proxy
+        return False
