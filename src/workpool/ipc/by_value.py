@@ -19,7 +19,7 @@ from collections import ChainMap
 from contextvars import ContextVar
 from multiprocessing import reduction
 from operator import attrgetter
-from types import BuiltinFunctionType, FunctionType, ModuleType
+from types import BuiltinFunctionType, FunctionType, MethodType, ModuleType
 from typing import TYPE_CHECKING, Any, cast
 
 import cloudpickle
@@ -106,6 +106,10 @@ class _Pickler(_Base):
             if not self._copies:
                 return NotImplemented
             return self._own_or(obj, kind, self._reduce(obj, kind))
+        if kind is MethodType or kind is BuiltinFunctionType:
+            module = _draws_from(obj)
+            if module is not None:
+                return getattr, (module, obj.__name__)
         return NotImplemented
 
     def _reduce(self, obj: Any, kind: Any) -> Any:
@@ -200,3 +204,18 @@ def _found(module: Any, obj: Any) -> bool:
         return attrgetter(name)(module) is obj
     except Exception:  # it lies nowhere, or below some proxy
         return False
+
+
+def _draws_from(method: Any) -> Any:
+    """Give the module whose common generator a method draws from: a copy of that would give each task the same."""
+    for name, hidden in (("random", "random._inst"), ("numpy.random", "numpy.random.mtrand._rand")):
+        module = sys.modules.get(name)
+        if module is None:
+            continue
+        try:
+            common = attrgetter(hidden.removeprefix(f"{name}."))(module)
+            if method.__self__ is common and getattr(module, method.__name__) == method:
+                return module
+        except AttributeError:
+            continue
+    return None

@@ -55,6 +55,7 @@ _ALWAYS_PICKLES = frozenset({int, float, bool, type(None)})
 loads = pickle.loads
 _APART = 1 << 18  # bytes: larger buffers do not go into the pickle, where asked for
 NO_ARGUMENTS = pickle.dumps(((), {}), PROTOCOL)
+_A_STATE = 2_000  # bytes: that of a generator of random numbers takes more
 _MOST_BY_NAME = 256
 # Pickles of functions that are found by name, by their identity. One step each to read and
 # to store, and a weak reference tells a function from another that came to lie at its place.
@@ -141,7 +142,7 @@ def dump_call(
     function = None if by_value else _by_name.get(id(fn))
     if function is None or function[0]() is not fn:
         try:
-            data: Any = dump(fn, by_value=by_value)
+            data = _dump_function(fn, dump, by_value=by_value)
         except BaseException as error:
             if _was_sent(error):
                 raise
@@ -171,6 +172,20 @@ def dump_call(
             if not can_pickle(value):
                 raise blame(task, "argument", value, label, error, to) from error
         raise blame(task, "argument", args, "", error, to) from error
+
+
+def _dump_function(fn: Callable[..., Any], dump: Callable[..., Any], *, by_value: bool) -> Any:
+    data = dump(fn, by_value=by_value)
+    if not by_value and _copies_a_generator(data):
+        return dump(fn, by_value=True)  # which leaves those behind that a module has
+    return data
+
+
+def _copies_a_generator(data: Any) -> bool:
+    """Tell whether a generator of random numbers is in a pickle, with its state: each task would draw the same."""
+    if data.__class__ is not bytes or len(data) < _A_STATE:
+        return False
+    return data.find(b"Random\x94\x93") >= 0 or data.find(b"__randomstate_ctor") >= 0
 
 
 def dump_item(
