@@ -34,6 +34,10 @@ if TYPE_CHECKING:
 __all__ = ["dump_by_value"]
 
 _cloudpickle: Any = cloudpickle  # without types
+_Cached: Any = type(functools.cache(len))
+# Of the function that singledispatch() gives.
+_DISPATCHER = cast("Any", functools.singledispatch(len)).__code__
+_MADE_ANEW = {*functools.WRAPPER_ASSIGNMENTS, "__wrapped__", "cache_parameters"}
 _MAIN_NAMES = ("__main__", "__mp_main__")
 _Reduced = tuple[Any, ...]
 
@@ -99,7 +103,7 @@ class _Pickler(_Base):
     def reducer_override(self, obj: Any) -> Any:
         """Reduce functions and classes, and what stands for functions."""
         kind = cast("Any", type(obj))
-        if kind is FunctionType or issubclass(kind, type):
+        if kind is FunctionType or issubclass(kind, type) or kind is _Cached:
             if not self._of_program(obj):
                 return self._reduce(obj, kind)
             self.named = True
@@ -113,9 +117,13 @@ class _Pickler(_Base):
         return NotImplemented
 
     def _reduce(self, obj: Any, kind: Any) -> Any:
+        if kind is _Cached:
+            return NotImplemented if _is_importable(obj) else _reduce_cached(obj)
         reduced: Any = super().reducer_override(obj)
         if kind is not FunctionType or reduced is NotImplemented:
             return reduced
+        if obj.__code__ is _DISPATCHER:
+            return _reduce_dispatcher(obj)
         return self._in_its_module(obj, reduced)
 
     def _of_program(self, obj: Any) -> bool:
@@ -127,7 +135,7 @@ class _Pickler(_Base):
     def _own_or(self, obj: Any, kind: Any, reduced: Any) -> Any:
         """Have a worker take its own, if it has one."""
         make, made_of, state, _, _, set_state = reduced
-        like = obj.__code__ if kind is FunctionType else type
+        like = obj.__code__ if kind is FunctionType else _Cached if kind is _Cached else type
         place = self._program, obj.__qualname__, like
         return own.own_or_made, (*place, make, made_of), (*place, set_state, state), *_SET
 
@@ -204,6 +212,27 @@ def _found(module: Any, obj: Any) -> bool:
         return attrgetter(name)(module) is obj
     except Exception:  # it lies nowhere, or below some proxy
         return False
+
+
+def _is_importable(obj: Any) -> bool:
+    """Tell whether this very object is found by its name in a module other than the program."""
+    name = getattr(obj, "__module__", None)
+    return name is not None and name != "__main__" and _found(sys.modules.get(name), obj)
+
+
+def _reduce_cached(cached: Any) -> _Reduced:
+    """Have a cache made anew, and empty, around the same function."""
+    known: dict[str, Any] = cached.__dict__
+    attributes = {name: value for name, value in known.items() if name not in _MADE_ANEW}
+    made_of = cached.cache_parameters(), cached.__wrapped__
+    return own.made_cached, made_of, attributes, None, None, own.set_attributes
+
+
+def _reduce_dispatcher(function: Any) -> _Reduced:
+    """Have a generic function made anew of the functions for each class."""
+    registry = dict(function.registry)
+    default = registry.pop(object)
+    return functools.singledispatch, (default,), registry, None, None, own.register
 
 
 def _draws_from(method: Any) -> Any:

@@ -8,6 +8,7 @@ sender has given it another value. Then the function has globals of its own, wit
 
 from __future__ import annotations
 
+import functools
 import importlib
 from operator import attrgetter
 from types import CodeType, FunctionType, ModuleType
@@ -24,7 +25,10 @@ __all__ = [
     "fill_made",
     "look_of",
     "made_at_home",
+    "made_cached",
     "own_or_made",
+    "register",
+    "set_attributes",
     "set_made",
     "space_of",
 ]
@@ -68,6 +72,22 @@ def _own(program: Home, name: str, like: Any) -> Any:
     if like.__class__ is CodeType:  # under the guard there may be another one of that name
         return found if type(found) is FunctionType and found.__code__ == like else None
     return found if isinstance(found, like) else None
+
+
+def made_cached(parameters: dict[str, Any], function: Any) -> Any:
+    """Make a cache around a function."""
+    return functools.lru_cache(**parameters)(function)
+
+
+def set_attributes(made: Any, attributes: dict[str, Any]) -> None:
+    """Give an object the attributes that it had where it was sent."""
+    made.__dict__.update(attributes)
+
+
+def register(made: Any, registry: dict[Any, Any]) -> None:
+    """Give a generic function its functions for each class."""
+    for kind, function in registry.items():
+        made.register(kind, function)
 
 
 # -------------------------------------------------------------------------- globals
