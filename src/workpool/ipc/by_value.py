@@ -25,6 +25,7 @@ from typing import TYPE_CHECKING, Any, cast
 import cloudpickle
 
 from workpool.ipc import mainmodule, own, pickling, views
+from workpool.ipc.strikes import sent
 from workpool.ipc.variables import reduce_variable
 
 if TYPE_CHECKING:
@@ -51,13 +52,15 @@ def dump_by_value(value: Any, buffers: list[memoryview] | None, *, by_name: bool
     pickler = _Pickler(buffers)
     try:
         return pickler.pickled(value)
-    except Exception:
-        if not by_name or not pickler.named:
+    except Exception as error:
+        if not by_name or not pickler.named or sent(error):
             raise
         try:
             return _Pickler(buffers, copies=False).pickled(value)
-        except Exception:  # noqa: S110 - the first one says what cannot be pickled
-            pass
+        except Exception as second:
+            if sent(second):
+                raise
+            # The first one says what cannot be pickled.
         raise
 
 

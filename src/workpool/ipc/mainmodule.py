@@ -87,7 +87,9 @@ def of_program(main: Main) -> Any:
 
 def left_to_us() -> Main:
     """Tell how a process can find ``__main__``, where ``multiprocessing`` does not load it there."""
-    if _stands_for is not None or of_a_folder(getattr(sys.modules.get("__main__"), "__spec__", None)):
+    if _stands_for is not None or of_a_folder(
+        getattr(sys.modules.get("__main__"), "__spec__", None)
+    ):
         return ours()
     return None
 
