@@ -3,20 +3,19 @@
 from __future__ import annotations
 
 import os
-import select
 import sys
 from collections.abc import Generator
+from typing import Any
 
 import pytest
 
 from tests.support.backends import Kind
 from tests.support.gates import in_background
-from tests.support.queues import until
 from tests.support.scripts import printed_by
 from workpool.ipc import serving
+from workpool.ipc.frames import FrameReader
 from workpool.ipc.journal import Journal, make_journal
 from workpool.ipc.launch import WorkerHandle
-from workpool.ipc.requests import write_status
 
 pytestmark = pytest.mark.skipif(sys.platform != "linux", reason="/proc tells who is dead")
 
@@ -111,21 +110,24 @@ def dead() -> Generator[tuple[WorkerHandle, int]]:
     handle.close()
 
 
-def test_who_tells_the_dead_something_does_not_wait_for_ever(
-    dead: tuple[WorkerHandle, int],
-) -> None:
-    """A pipe may be full that nobody reads any more; the status pipe tells who waits for room in it."""
+def test_who_tells_a_worker_something_never_waits(dead: tuple[WorkerHandle, int]) -> None:
+    """A pipe may be full that nobody reads; what finds no room there goes down later, whole and in order."""
     handle, status_w = dead
+    os.close(status_w)
 
     def tell_for_long() -> None:
-        for _ in range(1 << 16):
-            handle.control((serving.CANCEL, 0, 0))
+        for n in range(1 << 13):
+            handle.control((serving.CANCEL, n, n))
 
-    telling = in_background(tell_for_long)
-    room = select.poll()
-    room.register(handle._control_w, select.POLLOUT)
-    until(lambda: not room.poll(0))
-    assert not telling.ended
-    write_status(status_w, -9)
-    os.close(status_w)
-    telling.result()
+    in_background(tell_for_long).result()
+    assert handle.wants_room_on == [handle._control_w]
+    assert not handle.pending  # calls go another way
+    told: list[Any] = []
+    reader = FrameReader(handle.held[1])
+    while len(told) < 1 << 13:
+        reader.read_once()
+        handle.push()
+        while (frame := reader.next_frame()) is not None:
+            told.append(frame[0])
+    assert told == [(serving.CANCEL, n, n) for n in range(1 << 13)]
+    assert handle.wants_room_on == []

@@ -27,6 +27,7 @@ from tests.support.lives import handle_of, life_of
 from tests.support.queues import until
 from workpool import Pool, Task, WorkerLost
 from workpool.backends.process import feeding
+from workpool.ipc import serving
 
 pytestmark = pytest.mark.heavy
 
@@ -190,6 +191,50 @@ def test_one_behind_it_is_ended_at_once(make_pool: MakePool, gate: Gate, tmp_pat
     assert [task.result(DEADLINE) for task in batched[:-1]] == [2 * n for n in range(MANY - 1)]
     assert started(starts)[str(MANY - 1)] == 0
     assert pool.stats().lost == 0
+
+
+@pytest.mark.parametrize("how", ["one task", "each message"])
+def test_a_held_worker_can_be_told_much_and_killed(
+    make_pool: MakePool, gate: Gate, tmp_path: Path, how: str
+) -> None:
+    """It reads nothing of that. Who tells it does not wait for it, and so a kill still comes through."""
+    pool = make_pool(1)
+    batched = batch(pool, tmp_path / "starts", gate, 0)
+    life, handle = life_of(pool), handle_of(pool)
+    if how == "one task":
+        for _ in range(4_000):
+            batched[0].cancel()
+    else:
+
+        def tell() -> None:
+            with life._turn:
+                for n in range(4_000):
+                    handle.control((serving.CANCEL, n << 32, n << 32))
+
+        in_background(tell).result()
+    until(lambda: not life._orders)
+    assert in_background(batched[0].cancel, kill=True).result()
+    in_background(pool.kill).result()
+
+
+def test_a_held_worker_is_told_once(make_pool: MakePool, gate: Gate, tmp_path: Path) -> None:
+    """That a task is not wanted any more it hears once, however often that is said."""
+    pool = make_pool(1)
+    batched = batch(pool, tmp_path / "starts", gate, 0)
+    life, handle = life_of(pool), handle_of(pool)
+    told: list[Any] = []
+    control = handle.control
+
+    def note(message: Any) -> None:
+        told.append(message[0])
+        control(message)
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(handle, "control", note)
+        for _ in range(100):
+            batched[0].cancel()
+        until(lambda: not life._orders and not life._turn.locked())
+    assert told.count(serving.CANCEL) == 1
 
 
 def test_a_held_worker_that_is_killed_costs_one_task(

@@ -74,16 +74,17 @@ def test_a_recall_does_not_mean_what_was_sent_after_it() -> None:
     assert flights.outstanding == 3
 
 
-def test_a_task_is_found_by_its_number_until_it_is_answered() -> None:
+def test_a_task_is_found_until_it_is_answered() -> None:
     """Whoever wants a running task ended can name it to the worker."""
     flights = Flights()
     flights.add_chunk(chunk(0, 4), range(4))
     task: Task[int] = Task()
-    flights.add_task(task)
-    assert flights.number_of(task) == 4
+    flight = flights.add_task(task)
+    assert flight.first == 4
+    assert flights.of(task) is flight
     flights.answered(0, 4)
     flights.answered(4)
-    assert flights.number_of(task) is None
+    assert flights.of(task) is None
 
 
 def test_nothing_is_sent_while_something_may_come_back() -> None:

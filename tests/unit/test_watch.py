@@ -84,9 +84,9 @@ def test_room_to_write_is_waited_for_once(watched: Watch, pipes: list[tuple[int,
     with suppress(BlockingIOError):
         while True:
             os.write(w, b"x" * 65_536)
-    assert watched.wait(0.0, room_on=w) == set()
+    assert watched.wait(0.0, room_on=[w]) == set()
     os.read(r, 1 << 20)
-    assert watched.wait(20.0, room_on=w) == {w}
+    assert watched.wait(20.0, room_on=[w]) == {w}
     assert watched.wait(0.0) == set()
 
 

@@ -221,13 +221,23 @@ class Guest(Serving):
         while True:
             try:
                 with suppress(OSError):
-                    os.write(self._control_w, pack((END, 0))[0])
+                    self._write_end()
                 self._thread.join()
                 _breathe()
                 return
             except Exception:
                 if not self._given_up:
                     raise
+
+    def _write_end(self) -> None:
+        """Say the last word to the control thread; it makes room for that, where much was said before."""
+        room = select.poll()
+        room.register(self._control_w, select.POLLOUT)
+        while True:
+            room.poll()
+            with suppress(BlockingIOError):  # the driver was quicker
+                os.write(self._control_w, pack((END, 0))[0])
+                return
 
     def _forsaken(self) -> None:
         """Do nothing: tasks that were accepted still run, and the pipe for calls ends, too."""

@@ -10,8 +10,8 @@ from __future__ import annotations
 import errno
 import mmap
 import os
-import select
 import weakref
+from collections import deque
 from contextlib import ExitStack, suppress
 from typing import TYPE_CHECKING, Any
 
@@ -62,6 +62,9 @@ class WorkerHandle:
         self.journal = journal
         self.reader = FrameReader(self.result_r)
         self._outbox: list[Any] = []  # pieces of frames that did not fit into the pipe yet
+        self._untold: deque[memoryview] = (
+            deque()
+        )  # frames that did not fit into the control pipe yet
         # Second reading ends of the pipes that we write to. So a write to a dead worker, of whose end the status pipe
         # tells, breaks no pipe: that would be a SIGPIPE, which ends a program that does not ignore it.
         self.held: list[int] = []
@@ -78,19 +81,25 @@ class WorkerHandle:
         if control is not None:
             self.result_slots = Slots(control, 0)
             self.argument_slots = self.SLOTS(control, Slots.SIZE)
-        os.set_blocking(self._task_w, False)
-        os.set_blocking(self.result_r, False)
+        for fd in (self._task_w, self.result_r, self._control_w):
+            os.set_blocking(fd, False)
         _handles.add(self)
 
     @property
-    def task_w(self) -> int:
-        """The pipe that calls go down; wait for room on it while ``pending``."""
-        return self._task_w
+    def pending(self) -> bool:
+        """Whether part of a frame waits for room in the pipe that calls go down."""
+        return bool(self._outbox)
 
     @property
-    def pending(self) -> bool:
-        """Whether part of a frame waits for room in the pipe."""
-        return bool(self._outbox)
+    def unsent(self) -> bool:
+        """Whether anything waits for room in a pipe, and so for ``push``."""
+        return bool(self._outbox or self._untold)
+
+    @property
+    def wants_room_on(self) -> list[int]:
+        """The pipes in which something waits for room."""
+        both = (self._outbox, self._task_w), (self._untold, self._control_w)
+        return [fd for waiting, fd in both if waiting]
 
     def post(self, pieces: list[bytes]) -> None:
         """Send a frame, or as much as the pipe takes; the rest is for ``push``."""
@@ -101,10 +110,14 @@ class WorkerHandle:
                 self._outbox.append(memoryview(pieces[0]))
             return
         self._outbox.extend(memoryview(piece) for piece in pieces if piece)
-        self.push()
+        self._push_calls()
 
     def push(self) -> None:
-        """Write what waits, as much as the pipe takes; that nobody reads it, the status pipe tells."""
+        """Write what waits, as much as the pipes take; that nobody reads them, the status pipe tells."""
+        self._push_calls()
+        self._push_control()
+
+    def _push_calls(self) -> None:
         while self._outbox:
             try:
                 written = os.writev(self._task_w, self._outbox[:64])
@@ -119,14 +132,24 @@ class WorkerHandle:
         os.kill(self.pid, SIGNAL)
 
     def control(self, message: Any) -> None:
-        """Send a short message down the control pipe, unless the worker is dead."""
-        left = memoryview(pack(message)[0])
-        poller = select.poll()
-        poller.register(self._control_w, select.POLLOUT)
-        poller.register(self.status_r, select.POLLIN)
-        with suppress(OSError):
-            while left and [fd for fd, _ in poller.poll()] == [self._control_w]:
-                left = left[os.write(self._control_w, left[: select.PIPE_BUF]) :]
+        """Send a short message down the control pipe; one that finds no room there is for ``push``.
+
+        Nobody waits for that room: a worker that C code holds reads nothing, and is to be killed all the same.
+        """
+        self._untold.append(memoryview(pack(message)[0]))
+        self._push_control()
+
+    def _push_control(self) -> None:
+        while self._untold:
+            frame = self._untold[0]
+            try:
+                written = os.write(self._control_w, frame)
+            except BlockingIOError:
+                return
+            if written < len(frame):
+                self._untold[0] = frame[written:]
+            else:
+                self._untold.popleft()
 
     def receive(self) -> list[tuple[Any, memoryview]]:
         """Read the frames that are there, without waiting."""

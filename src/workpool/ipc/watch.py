@@ -13,6 +13,9 @@ from typing import TYPE_CHECKING
 
 from workpool._compat import LINUX
 
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
 if TYPE_CHECKING or LINUX:
     from workpool.ipc.alarm import Alarm, have_alarms
 
@@ -90,21 +93,21 @@ class Watch:
             self.heed(fd)
             self.resting = -1
 
-    def wait(self, seconds: float | None, *, room_on: int = -1) -> set[int]:
-        """Give the descriptors that are ready, none after so many seconds; ``room_on`` when it can be written to.
+    def wait(self, seconds: float | None, *, room_on: Sequence[int] = ()) -> set[int]:
+        """Give the descriptors that are ready, none after so many seconds; of ``room_on`` those with room in them.
 
         None is given, too, when the alarm has rung.
         """
         if seconds is not None:
             seconds = min(seconds, LONGEST)  # who waits looks at the clock, and comes again
         if self._epoll is not None:
-            if room_on >= 0:
-                self._epoll.register(room_on, select.EPOLLOUT)
+            for fd in room_on:
+                self._epoll.register(fd, select.EPOLLOUT)
             try:
                 ready = {fd for fd, _ in self._epoll.poll(seconds)}
             finally:
-                if room_on >= 0:
-                    self._epoll.unregister(room_on)
+                for fd in room_on:
+                    self._epoll.unregister(fd)
             assert self._alarm is not None
             if self._alarm.fd in ready:
                 # A rest that begins at this very moment has no alarm. The sleeper is awake, though.
@@ -112,13 +115,13 @@ class Watch:
                 ready.discard(self._alarm.fd)
             return ready
         assert self._poll is not None
-        if room_on >= 0:
-            self._poll.register(room_on, select.POLLOUT)
+        for fd in room_on:
+            self._poll.register(fd, select.POLLOUT)
         try:
             return {fd for fd, _ in self._poll.poll(None if seconds is None else seconds * 1000)}
         finally:
-            if room_on >= 0:
-                self._poll.unregister(room_on)
+            for fd in room_on:
+                self._poll.unregister(fd)
 
     def close(self) -> None:
         """Give back the descriptors this took."""

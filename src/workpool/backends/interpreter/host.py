@@ -12,6 +12,7 @@ from then on (`strays`), keeps its own descriptors and destroys its interpreter 
 
 from __future__ import annotations
 
+import errno
 import mmap
 import os
 import select
@@ -170,7 +171,12 @@ class InterpreterHandle(WorkerHandle):
         poller.register(self.result_r, select.POLLIN)
         poller.register(self.status_r, select.POLLIN)
         while (left := until - monotonic()) > 0:
+            if self._untold:
+                poller.register(self._control_w, select.POLLOUT)
             ready = [fd for fd, _ in poller.poll(left * 1000)]
+            if self._untold:
+                poller.unregister(self._control_w)
+                self._push_control()
             frames = super().receive()
             self._heard += [frame for frame in frames if frame[0][0] != guest.GIVEN_UP]
             if len(frames) > len(self._heard) or any(f[0][0] == guest.GIVEN_UP for f in frames):
@@ -179,7 +185,10 @@ class InterpreterHandle(WorkerHandle):
                 return
 
     def _ask_for_stacks(self) -> None:
-        self.control((guest.STACK, 0))
+        # By any thread: so what waits for room is left to whoever has the turn, and an OSError says so.
+        if self._untold:
+            raise BlockingIOError(errno.EAGAIN, os.strerror(errno.EAGAIN))
+        os.write(self._control_w, pack((guest.STACK, 0))[0])
 
     def close(self) -> None:
         """Close all ends."""

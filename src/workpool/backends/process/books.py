@@ -93,6 +93,7 @@ class Books:
         self._overdue_at, self._looked = 0.0, (-1, 0.0)
         self._asks = 0  # recalls that the worker has not answered; the rest is in ``seizing.py``
         self._asked_at = 0.0  # when the first of them was sent, or the latest answer came
+        self._asked_upto = -1  # the last number that the latest of them is about
         self._stopped_at: float | None = None  # since when the worker begins nothing
         self._seized = (
             False  # it was taken everything that it had not begun, and is sent nothing yet

@@ -61,7 +61,7 @@ class ProcessWorker(Leaving):
                 self.wake()
                 return
             self._in_doubt = True
-            if not self._feed(handle) or handle.pending or self._due(handle) is not None:
+            if not self._feed(handle) or handle.unsent or self._due(handle) is not None:
                 self.wake()
             self._in_doubt = False
             # Who has queued something may have looked for the hushed before this worker was one.
@@ -130,7 +130,7 @@ class ProcessWorker(Leaving):
                 else:
                     # Who calls next is likely to wait for that, too. Until then nothing can come.
                     self.scheduler.hushed.add(self)
-            if handle.pending or self._orders or self._due(handle) is not None:
+            if handle.unsent or self._orders or self._due(handle) is not None:
                 self.wake()
         finally:
             here.worker, here.below = before
@@ -144,7 +144,7 @@ class ProcessWorker(Leaving):
             self._serving
             and not self._in_doubt
             and self._doomed is None
-            and not handle.pending
+            and not handle.unsent
             and not handle.ended
             and self._hearing is None  # log handlers of this process run in the driver's thread
             and self._due(handle) is None
@@ -293,7 +293,7 @@ class ProcessWorker(Leaving):
         """Wait for something to happen, and let others have their turn meanwhile."""
         watch = self._watch
         assert watch is not None
-        room_on = handle.task_w if handle.pending else -1
+        room_on = handle.wants_room_on if handle.unsent else ()
         self._heed_results()
         self._turn.release()
         try:
@@ -302,7 +302,7 @@ class ProcessWorker(Leaving):
             )
         finally:
             self._turn.acquire()
-        if handle.pending:
+        if handle.unsent:
             handle.push()
         if self._wake_r in ready:
             self._woken()

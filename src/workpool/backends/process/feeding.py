@@ -249,6 +249,7 @@ class Feeding(Seizing):
     def _obey(self, handle: WorkerHandle) -> None:
         """Do what others have asked of this worker."""
         recall = False
+        told: list[Flight] = []
         while self._orders:
             order = self._orders.popleft()
             if isinstance(order, str):
@@ -260,25 +261,41 @@ class Feeding(Seizing):
                 self._tell_items(handle, order)
                 continue
             task = order if isinstance(order, Task) else order[0]
-            number = self._flights.number_of(task)
+            flight = self._flights.of(task)
             begun, _ = handle.journal.begun()
-            if number is None or begun > number:
+            if flight is None or begun > flight.first:
                 answer(order)  # it has ended
             elif self._doomed is not None:
                 self._put_off.append(order)  # with its worker, which is being ended
-            elif begun < number:
+            elif begun < flight.first:
                 # It is with the worker and has not begun: it comes back, or begins at this very moment.
                 recall = True
                 if isinstance(order, Task):
-                    handle.control((serving.CANCEL, number, number))
+                    told.append(flight)
                 else:
                     self._put_off.append(order)
             elif isinstance(order, Task):
-                handle.control((serving.CANCEL, number, number))
-            elif not self._end(handle, number, order):
+                told.append(flight)
+            elif not self._end(handle, flight.first, order):
                 answer(order)  # it has ended at this very moment
         if recall:
             self._recall(handle)
+        self._tell(handle, told)
+
+    def _tell(self, handle: WorkerHandle, flights: list[Flight]) -> None:
+        """Let calls see that they are not wanted: each once, and neighbours with one message."""
+        ranges: list[list[int]] = []
+        for flight in flights:
+            if flight.told:
+                continue
+            flight.told = True
+            last = flight.first + flight.size - 1
+            if ranges and ranges[-1][1] == flight.first - 1:
+                ranges[-1][1] = last
+            else:
+                ranges.append([flight.first, last])
+        for first, last in ranges:
+            handle.control((serving.CANCEL, first, last))
 
     def _end(self, handle: WorkerHandle, number: int, why: Order | BaseException) -> bool:
         """Kill the worker for the call that runs; False if that is over, and another has begun."""
@@ -304,8 +321,7 @@ class Feeding(Seizing):
         # First: an item that hears of it may end at once, and the next one begin.
         if waiting:
             self._recall(handle)
-        for flight in told:
-            handle.control((serving.CANCEL, flight.first, flight.first + flight.size - 1))
+        self._tell(handle, told)
         if job is None:
             for chunk in waiting:
                 calmly(self._call_off, chunk)
@@ -319,7 +335,9 @@ class Feeding(Seizing):
     def _recall(self, handle: WorkerHandle) -> None:
         """Have everything back that has not begun."""
         self._recall_at = None
-        self._ask(handle, self._flights.next_number - 1)
+        upto = self._flights.next_number - 1
+        if not self._asks or upto > self._asked_upto:  # else the answer that is to come will do
+            self._ask(handle, upto)
 
     def _obey_what_was_put_off(self, handle: WorkerHandle) -> None:
         """Look at orders again, now that it is known what has begun."""

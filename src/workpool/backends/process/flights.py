@@ -31,8 +31,8 @@ class Flight:
     """One task, or the items of one chunk, on its way."""
 
     __slots__ = (
-        "chunk", "done", "errors", "first", "items", "measured", "size", "task", "times", "upto", "values",
-        "worker",
+        "chunk", "done", "errors", "first", "items", "measured", "size", "task", "times", "told", "upto",
+        "values", "worker",
     )  # fmt: skip
 
     values: list[Any]
@@ -56,6 +56,7 @@ class Flight:
         self.items = items  # of the chunk: kept until their outcomes are here
         self.size = size
         self.done = 0  # outcomes that came
+        self.told = False  # the worker was told that it is not wanted
         if chunk is not None:
             self.values = []  # of them, those not delivered
             self.errors = {}  # by offset from the first item not delivered
@@ -215,9 +216,9 @@ class Flights:
         """Give the task that has this number; None if it is an item, or nobody's."""
         return next((f.task for f in self._flights if f.first == number), None)
 
-    def number_of(self, task: Task[Any]) -> int | None:
-        """Give the number of a task that was sent and not answered."""
-        return next((flight.first for flight in self._flights if flight.task is task), None)
+    def of(self, task: Task[Any]) -> Flight | None:
+        """Give the flight of a task that was sent and not answered."""
+        return next((flight for flight in self._flights if flight.task is task), None)
 
     def take_from(self, number: int, upto: int | None = None) -> list[Any]:
         """Take out every call from this number on, none of which has begun: tasks and chunks, in order.

@@ -44,6 +44,7 @@ class Seizing(Books):
         if not self._asks:
             self._asked_at = monotonic()
         self._asks += 1
+        self._asked_upto = upto
         handle.control((serving.RECALL, upto))
 
     def _probe(self, handle: WorkerHandle, first: int) -> None:
