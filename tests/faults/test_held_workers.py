@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import signal
 from collections.abc import Callable
+from contextlib import suppress
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -91,6 +92,37 @@ def test_items_of_a_slice_do_not_wait_either(
     assert list(results) == [type(nothing)(len(gate.path))]
     assert list(pool.map(fn, [""] * 400, chunksize=100)) == [nothing] * 400
     assert pool.stats().lost == 0
+
+
+class PausesOnArrival:
+    """A function of which one copy stops at a gate while it is unpickled; the others do not."""
+
+    def __init__(self, gate: str, armed: str) -> None:
+        self.gate, self.armed = gate, armed
+
+    def __setstate__(self, state: dict[str, str]) -> None:
+        self.__dict__.update(state)
+        with suppress(FileNotFoundError):
+            os.unlink(self.armed)
+            pause_at(self.gate)
+
+    def __call__(self, n: int) -> int:
+        return n
+
+
+def test_items_of_a_function_that_takes_long_to_arrive_do_not_wait(
+    make_pool: MakePool, gate: Gate, tmp_path: Path
+) -> None:
+    """Also where it has proved tiny: its first item has begun, and the others run elsewhere."""
+    pool, armed = make_pool(2), tmp_path / "armed"
+    fn = PausesOnArrival(gate.path, str(armed))
+    known_as_quick(pool, fn, 0)
+    armed.touch()
+    results = pool.map(fn, range(20), chunksize=20, ordered=False)
+    gate.arrival()
+    assert in_background(lambda: [next(results) for _ in range(19)]).result() == list(range(1, 20))
+    gate.open()
+    assert list(results) == [0]
 
 
 def known_as_slow(pool: Pool, fn: Callable[[Any], object]) -> None:

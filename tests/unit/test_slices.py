@@ -8,6 +8,7 @@ import threading
 from collections.abc import Callable, Generator
 from decimal import Decimal
 from functools import partial
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -134,6 +135,32 @@ def test_a_kill_changes_no_result(pool: Pool, kind: type, odd: object) -> None:
     assert isinstance(outcomes[ODD + 2], WorkerLost)
     assert (type(outcomes[ODD]), outcomes[ODD]) == (type(odd), odd)
     assert outcomes[ODD + 1] == kind(ODD + 1)
+
+
+class Needs:
+    """A function that needs a file wherever it arrives."""
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+
+    def __setstate__(self, state: dict[str, Any]) -> None:
+        state["path"].read_bytes()
+        self.__dict__.update(state)
+
+    def __call__(self, n: int) -> int:
+        return n
+
+
+def test_a_function_that_arrives_broken_costs_its_items(pool: Pool, tmp_path: Path) -> None:
+    """Also where it has proved tiny before it did: they fail with what it raised, and the worker lives on."""
+    needed = tmp_path / "needed"
+    needed.touch()
+    fn = Needs(needed)
+    assert list(pool.map(fn, range(1_000), chunksize=100)) == list(range(1_000))
+    needed.unlink()
+    errors = list(pool.map(fn, range(50), chunksize=10, return_exceptions=True))
+    assert {type(error) for error in errors} == {NotPicklable}
+    assert pool.stats().lost == 0
 
 
 def add(a: int, b: int) -> int:

@@ -53,6 +53,10 @@ class Batch:
         self._function: Callable[..., Any] | None = None
         self._error: BaseException | None = None
 
+    def at_hand(self, known: dict[bytes, Any]) -> bool:
+        """Tell whether the function is unpickled, here or among those that are known."""
+        return self._function is not None or (self.fn.__class__ is bytes and self.fn in known)
+
     def function(self, load: Callable[[Any], Callable[..., Any]]) -> Callable[..., Any]:
         """Give the function, unpickled once for all items; what that raised is each item's error."""
         if self._error is not None:

@@ -276,7 +276,9 @@ class Runner:
             if small and len(self._proofs) < _FNS_KEPT:
                 self._proofs[batch.fn] = proof
         while batch.items:
-            if batch.shape >= PLAIN_ITEM and proof.tiny and len(batch.items) > 1:
+            tiny = batch.shape >= PLAIN_ITEM and proof.tiny and len(batch.items) > 1
+            # Where the function is still to be unpickled, user code runs: so a call has begun by then.
+            if tiny and batch.at_hand(self._functions):
                 self._run_slice(batch, proof)
                 continue
             with self._lock:
@@ -294,7 +296,7 @@ class Runner:
             result_type = self._run_one(batch.first + offset, call, now)
             del call
             if result_type is not None:
-                proof.add(monotonic_ns() - now, result_type)
+                proof.add(monotonic_ns() - now - self._loading, result_type)
 
     def _run_slice(self, batch: Batch, proof: Proof) -> None:  # noqa: PLR0915 - one order of steps
         """Run some items in one C loop, each result kept before the next item begins."""
