@@ -14,6 +14,7 @@ import pytest
 
 from tests.support import tasks
 from tests.support.gates import DEADLINE, Gate, Running, in_background, stop
+from tests.support.gripping import pause_and_name, pause_at
 from tests.support.on_the_way import stopped_before
 from tests.support.queues import until
 from workpool import JoinTimeout, Pool, Task
@@ -48,6 +49,25 @@ def test_items_that_come_back_never_begin(pool: Pool, gate: Gate) -> None:
     assert pool.unfinished == 0
     with pytest.raises(CancelledError):
         next(results)
+
+
+@pytest.mark.parametrize("fn", [pause_at, pause_and_name])
+def test_the_last_item_that_runs_keeps_its_result(
+    pool: Pool, gate: Gate, fn: Callable[[str], Any]
+) -> None:
+    """Nothing of its map call is left to be cancelled, also where it runs in one loop with those before it."""
+    pace = pool._scheduler.pace
+    while (seconds := pace.of(fn)) is None or seconds > 0.0005:
+        list(pool.map(fn, [""] * 100, chunksize=100))
+    results = pool.map(fn, [*[""] * 50, gate.path], chunksize=51, ordered=False)
+    gate.arrival()
+    first = in_background(lambda: [next(results) for _ in range(50)])
+    assert first.result() == [fn("")] * 50
+    worker: Any = pool._scheduler.workers[0]
+    pool.shutdown(wait=False, cancel_futures=True)
+    until(lambda: not worker._orders and not worker._turn.locked())
+    gate.open()
+    assert list(results) == [type(fn(""))(len(gate.path))]
 
 
 def test_tasks_that_come_back_are_cancelled(pool: Pool, gate: Gate) -> None:

@@ -18,7 +18,6 @@ from workpool.backends.process.books import Order, answer, name_of
 from workpool.backends.process.outcomes import take_outcomes
 from workpool.backends.process.packing import pack_chunk, pack_tasks
 from workpool.backends.process.seizing import Seizing
-from workpool.calm import calmly
 from workpool.errors import TimeLimitExceeded
 from workpool.ipc import pickling, serving
 from workpool.ipc.borrowing import Borrowed
@@ -33,7 +32,6 @@ from workpool.task import Task
 if TYPE_CHECKING:
     from workpool.backends.process.flights import Flight
     from workpool.ipc.launch import WorkerHandle
-    from workpool.scheduling.chunk import Chunk
 
 __all__ = ["Feeding"]
 
@@ -313,24 +311,11 @@ class Feeding(Seizing):
             for flight in self._flights
             if job is None or (flight.chunk is not None and flight.chunk.job is job)
         ]
-        waiting = [
-            flight.chunk
-            for flight in told
-            if flight.chunk is not None and flight.first + flight.size - 1 > begun
-        ]
-        # First: an item that hears of it may end at once, and the next one begin.
-        if waiting:
+        # First: an item that hears of it may end at once, and the next one begin. What comes back closes its
+        # map call, if it is not closed (``give_back``). Of one whose last item runs, in a slice, nothing does.
+        if any(each.chunk is not None and each.first + each.size - 1 > begun for each in told):
             self._recall(handle)
         self._tell(handle, told)
-        if job is None:
-            for chunk in waiting:
-                calmly(self._call_off, chunk)
-
-    def _call_off(self, chunk: Chunk) -> None:
-        """Close the map call of a chunk of which something has not begun: that is one more order."""
-        with self.scheduler.lock:
-            if not self.scheduler.killed:
-                chunk.job.close()
 
     def _recall(self, handle: WorkerHandle) -> None:
         """Have everything back that has not begun."""
