@@ -24,7 +24,7 @@ from tests.support.gripping import (
     pause_at,
     pause_then_grip,
 )
-from tests.support.lives import handle_of, life_of
+from tests.support.lives import both_work, handle_of, life_of
 from tests.support.queues import until
 from workpool import Pool, Task, WorkerLost
 from workpool.backends.process import feeding
@@ -321,14 +321,6 @@ def test_a_worker_that_is_stopped_in_a_call_and_goes_on(
     assert pool.stats().lost == 0
 
 
-def both_work(pool: Pool) -> None:
-    """Have each of two workers run a task, at the same time."""
-    with Gate() as both:
-        pair = [pool.submit(tasks.hold, both.path, 0) for _ in range(2)]
-        both.arrivals(2)
-    assert [each.result(DEADLINE) for each in pair] == [0, 0]
-
-
 def freeze(pid: int) -> None:
     """Have the system stop a process, and wait until all of it stands: a busy machine takes its time."""
     os.kill(pid, signal.SIGSTOP)
@@ -377,7 +369,7 @@ def test_one_that_is_slow_to_answer_loses_nothing(pool: Pool) -> None:
     life, handle = life_of(pool), handle_of(pool)
     until(lambda: bool(life._flights) and not life._turn.locked())
     with life._turn:
-        life._probe(handle, life._flights.current.first)  # type: ignore[union-attr]  # there is one
+        life._probe(handle, life._flights.current)  # type: ignore[arg-type]  # there is one
     os.kill(pid, signal.SIGCONT)
     assert task.result(DEADLINE) == pid
     until(lambda: not life._asks)

@@ -41,6 +41,7 @@ __all__ = ["BACK", "DONE", "FAILED", "READY", "Serving"]
 BOOT, CALLS, ITEMS, LEAVE = 0, 1, 2, 3
 RECALL, CANCEL, TRIM, WARN = 4, 5, 6, 7  # on the control pipe
 SOFT_CALLS = 8  # as CALLS, of tasks that can be warned
+HELLO = 9  # to be answered with READY by the thread that runs calls
 # From the worker, beside DONE:
 READY, FAILED, BACK, GONE, ENTERING, LEFT = 10, 11, 13, 14, 15, 16
 
@@ -192,6 +193,9 @@ class Serving:
             frame = self._wait_for_frame()
             if frame is None or frame[0][0] == LEAVE:
                 return
+            if frame[0][0] == HELLO:
+                self._send((READY,))
+                continue
             self._accept(*frame)
             del frame
             self._runner.run_all()

@@ -13,6 +13,7 @@ from time import monotonic
 from typing import TYPE_CHECKING, Any, TypeAlias
 
 from workpool.backends.process.flights import Flight, Flights
+from workpool.backends.process.held import Held
 from workpool.calm import calmly
 from workpool.ipc.waker import Waker
 from workpool.scheduling.worker import WorkerThread, describe, describe_item
@@ -92,8 +93,8 @@ class Books:
         # When the latest batch is overdue by far. What had begun at the latest look, and when.
         self._overdue_at, self._looked = 0.0, (-1, 0.0)
         self._asks = 0  # recalls that the worker has not answered; the rest is in ``seizing.py``
-        self._asked_at = 0.0  # when the first of them was sent, or the latest answer came
-        self._asked_upto = -1  # the last number that the latest of them is about
+        # When the first of them was sent, or the latest answer came; the last number the latest is about.
+        self._asked_at, self._asked_upto = 0.0, -1
         self._stopped_at: float | None = None  # since when the worker begins nothing
         self._seized = (
             False  # it was taken everything that it had not begun, and is sent nothing yet
@@ -101,6 +102,7 @@ class Books:
         self._taken_upto = -1  # the last number that was taken so, while the worker looks for it
         self._hung_since: float | None = None  # since when it runs nothing, and does not answer
         self._hung_after = HUNG_AFTER  # seconds after which it is killed for that
+        self._held = Held()
         # Once it was told to leave; see ``leaving.py``.
         self._end_by: float | None = None  # when it is killed, if it has not ended
         self._left_at: float | None = None  # when it had left its context

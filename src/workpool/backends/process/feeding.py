@@ -164,6 +164,8 @@ class Feeding(Seizing):
                 self._ran += self._settle(handle, outcomes)
             elif kind == serving.BACK:
                 self._answered(handle, header[1], header[2])
+            elif kind == serving.READY:
+                self._be_back()
             elif kind == serving.GONE:
                 self._log_gone(header[1])
             elif kind == serving.LEFT:
@@ -217,7 +219,7 @@ class Feeding(Seizing):
                 expected, since = self._unbegun
                 if expected == flight.first + flight.done and now >= since + limit:
                     self._unbegun = expected, now
-                    self._probe(handle, flight.first)
+                    self._probe(handle, flight)
             elif now >= since + limit:
                 grace = flight.grace
                 if not grace or now >= since + limit + grace:
@@ -232,7 +234,7 @@ class Feeding(Seizing):
                 # On its way still, and large: recalled now it would be sent anew, and again, for ever.
                 self._patience *= 2
                 self._recall_at = now + self._patience
-                self._probe(handle, flight.first)
+                self._probe(handle, flight)
             elif now < self._overdue_at and not self._is_of_use(handle):
                 self._recall_at = now + _LONGEST_PATIENCE
             else:

@@ -7,6 +7,10 @@ what has begun is read there, with what is finished and not sent. All else runs 
 worker drops it when it wakes (see ``ipc/journal.py``). It gets no more to do until it has answered, and
 its call has ended.
 
+A worker that answers and still does not begin what it was sent whole is *held* between two calls, by a
+finalizer that takes long. What it was sent runs elsewhere (``held.py`` says when), and the worker gets no more
+until it says that it is ready. One task without a limit has no clock, and waits for the finalizer.
+
 A worker that runs nothing and does not answer within `HUNG_AFTER` seconds hangs, and is
 killed: what it was sent runs elsewhere. Each time in a row it is given twice as long, for it may be at work on
 what it was sent, and no other worker would be faster.
@@ -22,10 +26,12 @@ from typing import TYPE_CHECKING, Any
 from workpool.backends.process.books import HUNG_AFTER, Books
 from workpool.backends.process.outcomes import reset, take_outcomes
 from workpool.ipc import serving
+from workpool.ipc.frames import pack
 from workpool.ipc.outbox import VALUES
 from workpool.safelog import SafeLog
 
 if TYPE_CHECKING:
+    from workpool.backends.process.flights import Flight
     from workpool.ipc.launch import WorkerHandle
 
 __all__ = ["Seizing"]
@@ -47,10 +53,13 @@ class Seizing(Books):
         self._asked_upto = upto
         handle.control((serving.RECALL, upto))
 
-    def _probe(self, handle: WorkerHandle, first: int) -> None:
-        """Find out whether the worker is alive, that has not begun this call: it keeps what it has."""
-        if not self._asks:
-            self._ask(handle, first - 1)
+    def _probe(self, handle: WorkerHandle, flight: Flight) -> None:
+        """Find out whether the worker is alive, that has not begun this: it keeps what it has, the first times."""
+        if self._asks:
+            return
+        number, sent = flight.first + flight.done, not handle.pending
+        self._held.asked = self._held.look(number, self._ran, sent=sent)
+        self._ask(handle, self._flights.next_number - 1 if self._held.asked else flight.first - 1)
 
     def _answered(self, handle: WorkerHandle, begun: int, upto: int) -> None:
         """Take in that nothing up to a number is to begin any more but what has; it may have been seized before."""
@@ -67,7 +76,11 @@ class Seizing(Books):
             if sliced is not None:
                 self._ran += self._take_slice(*sliced)
         # What was sent since the recall has a moment of its own to be recalled at.
-        self.scheduler.share_out(reset(self._flights.take_from(begun + 1, upto)))
+        units = reset(self._flights.take_from(begun + 1, upto))
+        if self._held.asked and not self._flights:
+            self._be_away(handle)
+        self._held.asked = False
+        self.scheduler.share_out(units)
         if self._flights:
             # It runs something slow: nothing more is sent behind that. Else this worker would be quicker to take
             # what it gave back than the one that was woken for it, and so again and again.
@@ -75,9 +88,24 @@ class Seizing(Books):
         if self._put_off:
             self._obey_what_was_put_off(handle)
 
+    def _be_away(self, handle: WorkerHandle) -> None:
+        """Send the worker nothing until it says that it is ready; an end of the pool is heard meanwhile."""
+        self._seized = self._held.away = True
+        handle.post(pack((serving.HELLO,)))
+        with self.scheduler.lock:
+            self.scheduler.beginning.add(self)
+
+    def _be_back(self) -> None:
+        """Take in that the worker is ready, or dead."""
+        self._held.away = False
+        with self.scheduler.lock:
+            self.scheduler.beginning.discard(self)
+
     def _keeps_still(self, handle: WorkerHandle) -> bool:
         """Tell whether a worker whose calls were seized is to be sent nothing yet."""
         if self._flights or self._asks:
+            return True
+        if self._held.away and not (self.leaving or self.scheduler.should_leave()):
             return True
         # Its call has ended, and so has its slice; what it drops still it finds by its number.
         handle.journal.open_gates()
@@ -88,6 +116,9 @@ class Seizing(Books):
         """Forget what was asked of a worker that is dead."""
         self._asks, self._stopped_at, self._hung_since = 0, None, None
         self._seized, self._taken_upto = False, -1
+        self._held.asked = False
+        if self._held.away:
+            self._be_back()
 
     def _answer_due(self, handle: WorkerHandle) -> float | None:
         """Give the moment at which a missing answer has a consequence, or None."""
