@@ -1,10 +1,12 @@
-"""A worker that a finalizer holds between two calls: what it was sent runs elsewhere, and it is used again."""
+"""A worker between two calls: a finalizer holds it there, or it is asked whether it lives, and is not to blame."""
 
 from __future__ import annotations
 
 import os
+import select
 from collections.abc import Callable
 from functools import partial
+from time import monotonic
 from typing import TypeVar
 
 import pytest
@@ -16,8 +18,10 @@ from tests.support.lives import both_work, handle_of, life_of
 from tests.support.queues import until
 from workpool import Pool
 from workpool.backends.process import held
+from workpool.backends.process.books import HUNG_AFTER
 from workpool.backends.process.driver import ProcessWorker
 from workpool.backends.process.held import HELD_AFTER, Held
+from workpool.ipc.launch import WorkerHandle
 
 pytestmark = pytest.mark.heavy
 
@@ -84,6 +88,39 @@ def test_a_worker_that_a_finalizer_holds_is_told_to_leave(make_pool: MakePool, g
     assert task.result(DEADLINE) == 2
     assert life._held.away
     in_background(pool.shutdown).result()
+
+
+def asked(pool: Pool) -> tuple[ProcessWorker, WorkerHandle]:
+    """Have a worker that has done something, and runs nothing, asked; by whoever has the turn."""
+    life, handle = life_of(pool), handle_of(pool)
+    life._ask(handle, life._flights.next_number - 1)
+    return life, handle
+
+
+def test_an_answer_that_lies_in_the_pipe_is_no_missing_one(pool: Pool) -> None:
+    """It was the driver who was late: the worker is not killed for that."""
+    assert pool.submit(tasks.double, 1).result(DEADLINE) == 2
+    pool.join(DEADLINE)
+    with life_of(pool)._turn:
+        life, handle = asked(pool)
+        assert select.select([handle.result_r], [], [], DEADLINE)[0]
+        life._hung_since = -life._hung_after  # the clock's beginning is longer ago than that
+        life._look_for_the_answer(handle)
+        assert life._doomed is None
+        assert not life._asks
+    assert pool.submit(os.getpid).result(DEADLINE) == handle.pid
+
+
+def test_a_worker_that_has_worked_well_has_no_more_time_than_the_first(pool: Pool) -> None:
+    """It is given twice as long only for those before it that did nothing at all."""
+    assert pool.submit(tasks.double, 1).result(DEADLINE) == 2
+    pool.join(DEADLINE)
+    with life_of(pool)._turn:
+        life_of(pool)._hung_after = 64.0
+        life, handle = asked(pool)
+        due = life._answer_due(handle)
+        assert due is not None
+        assert due - monotonic() <= HUNG_AFTER
 
 
 @pytest.fixture

@@ -134,6 +134,8 @@ class Seizing(Books):
             return None
         if self._hung_since is None:
             self._hung_since = monotonic()
+            if self._ran:  # one that has worked well is no more in that row
+                self._hung_after = HUNG_AFTER
         return self._hung_since + self._hung_after
 
     def _look_for_the_answer(self, handle: WorkerHandle) -> None:
@@ -150,10 +152,18 @@ class Seizing(Books):
                 handle.journal.stop()
                 self._stopped_at = now
             return
-        if self._runs_something(handle) or self._hung_since is None:
+        since = self._hung_since
+        if self._runs_something(handle) or since is None or now < since + self._hung_after:
+            return
+        before = self._asked_at, self._ran
+        self._drain(handle)
+        if (self._asked_at, self._ran) != before:
+            self._hung_since = (
+                None  # it was the driver who was late: what it has said lay in the pipe
+            )
             return
         begun, _ = handle.journal.begun()
-        if now >= self._hung_since + self._hung_after and handle.journal.hold(begun):
+        if handle.journal.hold(begun):
             if self._runs_something(handle):
                 handle.journal.go_on()  # it began that at this very moment
                 return
@@ -188,9 +198,7 @@ class Seizing(Books):
         """Take in what is finished, and take all that has not begun, from a worker that was stopped a moment ago."""
         left = handle.journal.standing()
         # What it has sent before that is in the pipe; there may be an answer among it.
-        while frames := handle.receive():
-            self._hear(handle)
-            self._take_in(handle, frames)
+        self._drain(handle)
         if self._stopped_at is None:
             return
         if left is None:
@@ -211,6 +219,12 @@ class Seizing(Books):
         self._ask(handle, upto)
         self.scheduler.share_out(reset(self._flights.take_from(begun + 1)))
         self._obey_what_was_put_off(handle)
+
+    def _drain(self, handle: WorkerHandle) -> None:
+        """Take in all that the worker has said by now."""
+        while frames := handle.receive():
+            self._hear(handle)
+            self._take_in(handle, frames)
 
     def _spare_the_look(self, handle: WorkerHandle) -> None:
         """Have the worker look no more for what was seized, once it has begun something later."""
