@@ -21,6 +21,7 @@ import pytest
 from tests.support import tasks
 from tests.support.gates import DEADLINE, Gate
 from workpool import NotPicklable, Pool, TimeLimitExceeded, WorkerLost
+from workpool.backends.process import starts
 from workpool.ipc import keeper, launch, requests
 
 pytestmark = pytest.mark.skipif(not hasattr(os, "fork"), reason="keepers are of POSIX systems")
@@ -87,6 +88,37 @@ def test_those_that_are_there_do_the_work_of_those_that_are_not(
         gate.open()
         assert held.result(DEADLINE) == 1
         assert [task.result(DEADLINE) for task in queued] == [0, 2, 4]
+
+
+def test_what_waits_is_not_left_to_those_that_are_there(
+    monkeypatch: pytest.MonkeyPatch, gate: Gate
+) -> None:
+    """The one that is there may wait for that very task: the system is asked again, twice here, and nobody submits."""
+    monkeypatch.setattr(starts, "_HIRE_AGAIN", 0.01)
+    start, refused = keeper.Keeper.start_worker, list[int]()
+
+    def refuse_twice(*args: Any) -> Any:
+        if len(refused) < 2:
+            refused.append(1)
+            raise NONE_LEFT
+        return start(*args)
+
+    with Pool(2, backend="process") as pool:
+        held = pool.submit(tasks.hold, gate.path, 1)
+        gate.arrival()
+        monkeypatch.setattr(keeper.Keeper, "start_worker", refuse_twice)
+        assert pool.submit(tasks.double, 2).result(DEADLINE) == 4
+        gate.open()
+        assert held.result(DEADLINE) == 1
+    assert len(refused) == 2
+
+
+def test_the_system_is_asked_less_and_less_often() -> None:
+    """Until it has a process to give."""
+    asking = starts.Starts()
+    assert [asking.refused() for _ in range(6)] == [1.0, 2.0, 4.0, 8.0, 8.0, 8.0]
+    asking.started()
+    assert asking.refused() == 1.0
 
 
 @pytest.mark.parametrize("which", ["watcher", "worker"])

@@ -210,6 +210,8 @@ class ProcessWorker(Leaving):
             self._see_off()
             # Where others could start and this one could not, another would not fare better now.
             self.scheduler.left(self, hire=not self._starved)
+            if self._starved:
+                self._hire_later()
             answer(self._doomed)  # if a fault came before that was charged
             for order in self._put_off:
                 answer(order)
@@ -240,6 +242,7 @@ class ProcessWorker(Leaving):
         self._started_at = monotonic()
         try:
             self._handle = handle = self._launch()
+            self._backend.starts.started()
             self._watch = Watch([handle.result_r, handle.status_r, self._wake_r])
             if self._hearing is not None:
                 self._watch.heed(handle.reports.fd)

@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import errno
 import select
+from contextlib import suppress
 from time import monotonic, monotonic_ns
 from typing import TYPE_CHECKING
 
@@ -205,6 +206,11 @@ class Reckoning(Feeding):
         if not others:
             scheduler.fail_all(lost)
         return False
+
+    def _hire_later(self) -> None:
+        """Have the system asked again, if something waits still: what the others do may depend on that."""
+        with suppress(RuntimeError):  # no thread for that, either: who submits next asks
+            self.scheduler.timers.after(self._backend.starts.refused(), self.scheduler.hire)
 
     # ------------------------------------------------------------- when all else has failed
 

@@ -28,6 +28,7 @@ _MOST, _LONG_ENOUGH = (
 _MOST_KEEPERS, _LONG_FOR_KEEPERS = 20, 10.0  # the same of keepers that died
 _AT_ONCE = 2  # barren lives that are replaced without a pause
 _FIRST_PAUSE, _LONGEST_PAUSE = 0.05, 1.0  # seconds
+_HIRE_AGAIN, _LONGEST_WAIT = 1.0, 8.0  # seconds, where the system has no process to give
 
 
 class _Row:
@@ -69,6 +70,7 @@ class Starts:
         self._barren = _Row()
         self._keepers = _Row()
         self._keeper = 0  # the last one that died
+        self._refused = 0  # starts in a row for which the system had nothing
 
     @property
     def barren(self) -> int:
@@ -84,6 +86,18 @@ class Starts:
         """Note that a process was of use, or lived long."""
         with self._lock:
             self._barren.length = self._keepers.length = 0
+
+    def started(self) -> None:
+        """Note that the system had a process to give."""
+        with self._lock:
+            self._refused = 0
+
+    def refused(self) -> float:
+        """Note that it had none; gives the seconds until it is asked again."""
+        with self._lock:
+            self._refused += 1
+            doubled: float = _HIRE_AGAIN * 2.0 ** min(self._refused - 1, 10)
+            return min(_LONGEST_WAIT, doubled)
 
     def died(self, done: int) -> float | None:
         """Note a barren life, and what the pool has done so far; gives the pause before the next, None for no more."""
