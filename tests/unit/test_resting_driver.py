@@ -16,6 +16,7 @@ from tests.support.gates import DEADLINE, Gate, Running, in_background, stop
 from tests.support.on_the_way import Stopped, stopped_after
 from tests.support.queues import until
 from workpool import Pool, Task
+from workpool.backends.process import feeding
 from workpool.ipc import watch
 from workpool.ipc.watch import CAN_SHARE
 
@@ -113,6 +114,37 @@ def handing_over(pool: Pool) -> Generator[tuple[Task[Any], Gate, Stopped]]:
         if rests:
             return
         rest(pool)  # it had been woken by the result before, and came to its turn after the reader
+
+
+def test_who_reads_sees_to_the_memory_of_large_payloads(
+    pool: Pool, gate: Gate, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """It goes back while they wait for a task that takes long: the driver cannot see to it meanwhile."""
+    monkeypatch.setattr(feeding, "_TRIM_AFTER", 3.0)
+    worker: Any = pool._scheduler.workers[0]
+    reading, read_for = list[object](), worker._read_for
+
+    def read(*args: Any) -> None:
+        reading.append(args)
+        read_for(*args)
+
+    assert len(pool.submit(bytes, 10_000_000).result(DEADLINE)) == 10_000_000
+    task = pool.submit(stop, gate.path)
+    gate.arrival()
+    waiting: list[Running[Any]] = []
+    monkeypatch.setattr(worker, "_read_for", read)
+
+    def reads() -> bool:
+        if not reading:
+            waiting.append(in_background(task.result, DEADLINE))
+        return bool(reading)
+
+    until(reads)
+    until(lambda: worker._trim_at is None)
+    assert worker._turn.locked()
+    gate.open()
+    for each in waiting:
+        each.result()
 
 
 @pytest.mark.parametrize("how", HOW)

@@ -162,7 +162,15 @@ class ProcessWorker(Leaving):
             and listening.raised is None
         ):
             left = LOOK_AGAIN if until is None else min(max(0.0, until - monotonic()), LOOK_AGAIN)
+            if self._trim_at is not None:
+                left = min(left, max(0.0, self._trim_at - monotonic()) + 0.0005)
             ready = poll(left * 1000)
+            if not ready and self._trim_at is not None:
+                self._in_doubt = True
+                self._trim_if_due(handle)
+                self._in_doubt = False
+                if handle.unsent:
+                    return  # the driver waits for room
             if not ready and (until is None or monotonic() < until):
                 continue  # a signal that came as we fell asleep is heard now
             if len(ready) != 1 or ready[0][0] != result_r:
