@@ -10,6 +10,7 @@ import pytest
 
 from workpool.backends.process.feeding import Feeding
 from workpool.backends.process.flights import Flights
+from workpool.backends.process.held import Held
 from workpool.scheduling.mapjob import Chunk, MapJob
 from workpool.task import Task
 
@@ -107,6 +108,7 @@ def test_nothing_is_sent_behind_a_call_that_was_slow() -> None:
         _batch=4,
         _asks=1,
         _asked_at=0.0,
+        _held=Held(),
         _put_off=[],
         _seized=False,
         _stopped_at=None,
@@ -128,6 +130,7 @@ def test_a_slice_that_goes_on_is_not_read(upto: int, read: list[int]) -> None:
         scheduler=SimpleNamespace(share_out=list),
         _flights=flights,
         _asks=1,
+        _held=Held(),
         _put_off=[],
         _stopped_at=None,
         _unanswered=bool,
