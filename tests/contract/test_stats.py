@@ -12,6 +12,7 @@ import pytest
 from tests.contract.conftest import Busy, MakePool
 from tests.support import tasks
 from tests.support.gates import DEADLINE, Gate
+from tests.support.queues import until
 from workpool import Pool, Results
 
 
@@ -83,6 +84,17 @@ def test_what_waits_and_what_runs_is_told(pool: Pool, busy: Busy) -> None:
         assert (stats.queued, stats.running) == (11, 2)
         assert (stats.workers, stats.max_workers) == (2, 2)
     assert list(results) == list(range(0, 20, 2))
+
+
+@pytest.mark.parametrize("chunksize", [None, 1], ids=["chunks", "single"])
+def test_what_pauses_before_its_next_attempt_is_queued(pool: Pool, chunksize: int | None) -> None:
+    """Items as well as tasks: nothing runs meanwhile."""
+    patient = pool.options(retries=1, retry_on=LookupError, backoff=DEADLINE)
+    results = patient.map(tasks.fail_at, range(5), chunksize=chunksize)
+    until(lambda: pool.stats().retried == 5 and len(pool._scheduler._delayed) == 5)
+    stats = pool.stats()
+    assert (stats.queued, stats.running) == (5, 0)
+    results.close()
 
 
 @pytest.mark.parametrize("way", ["submit", "map", "limited map"])

@@ -63,7 +63,7 @@ def snapshot(scheduler: Scheduler) -> Stats:
         tally = scheduler.tally
         unfinished = scheduler.ledger.unfinished
         queued = scheduler.queue.waiting + sum(
-            getattr(entry, "undrawn", 0) for entry in scheduler.queue
+            getattr(entry, "undrawn", 0) for entry in (*scheduler.queue, *scheduler._delayed)
         )
         recent = list(tally.recent)
         counts = {
