@@ -6,6 +6,7 @@ import json
 import os
 import threading
 from collections import Counter
+from itertools import pairwise
 from pathlib import Path
 from typing import Any, NoReturn
 
@@ -23,6 +24,13 @@ def never_ends(_: object = None) -> NoReturn:
     pause = threading.Event()
     while True:
         pause.wait(0.001)
+
+
+def double_or_die(n: int) -> int:
+    """Die at the fiftieth item."""
+    if n == 50:
+        os._exit(7)
+    return 2 * n
 
 
 def trace_of(pool: Pool, folder: Path) -> list[dict[str, Any]]:
@@ -97,6 +105,18 @@ def test_slices_of_a_worker_do_not_overlap(make_pool: MakePool, tmp_path: Path) 
     for one in slices_of(pool, tmp_path):  # by their beginning
         assert one["ts"] >= ends.get(one["tid"], 0.0) - 0.01
         ends[one["tid"]] = one["ts"] + one["dur"]
+
+
+@pytest.mark.needs("exit_codes")
+def test_a_task_that_died_began_when_it_did(make_pool: MakePool, tmp_path: Path) -> None:
+    """Its slice does not reach over those of tasks that were sent along with it and ran before."""
+    pool = make_pool(1, record=True)
+    list(pool.map(double_or_die, [0] * 300, chunksize=1))  # so they are known to be short
+    list(pool.map(double_or_die, [*range(100)], chunksize=1, return_exceptions=True))
+    slices = slices_of(pool, tmp_path)
+    assert [one["args"]["outcome"] for one in slices].count("failed") == 1
+    for one, following in pairwise(slices):  # by their beginning
+        assert following["ts"] >= one["ts"] + one["dur"] - 0.01
 
 
 def test_every_attempt_is_a_slice(make_pool: MakePool, tmp_path: Path) -> None:

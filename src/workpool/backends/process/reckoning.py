@@ -180,7 +180,7 @@ class Reckoning(Feeding):
             flight.measure(began, monotonic_ns(), 1)
             fail_item(self.scheduler, flight, error)
             return
-        task._ended_at = monotonic()
+        task._started_at, task._ended_at = began / 1e9, monotonic()
         if isinstance(doomed, tuple) and doomed[0] is task:
             self.scheduler.settle_cancelled(task)
         else:
