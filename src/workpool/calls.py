@@ -157,10 +157,12 @@ class Calls(Maps, Grouping):
         **how: Any,
     ) -> Results[R]:
         terms = self._terms
+        numbered: str | None = None
         if terms.carries and callable(cast("object", fn)):
             from workpool.carrying import wrap_map
 
-            fn, items, star = wrap_map(terms, fn, items, star=star, inline=self._inline)
+            wrapped, items, star = wrap_map(terms, fn, items, star=star, inline=self._inline)
+            fn, numbered = wrapped, wrapped.call
         call = MapCall(
             self._scheduler,
             terms,
@@ -170,7 +172,12 @@ class Calls(Maps, Grouping):
             total=total,
             submit_of=self._submit_of,
         )
-        return call.begin(**how)
+        try:
+            return call.begin(**how)
+        except BaseException:
+            if terms.seeds is not None and numbered is not None and not call.accepted:
+                terms.seeds.give_back(numbered)
+            raise
 
 
 class Options(Calls):

@@ -122,7 +122,7 @@ def _wrap_task(terms: Terms, pack: Pack | None, inline: bool, task: Task[Any]) -
 
 def wrap_map(
     terms: Terms, fn: Callable[..., Any], items: Iterable[Any], *, star: bool, inline: bool
-) -> tuple[Callable[..., Any], Iterable[Any], bool]:
+) -> tuple[Wrapped, Iterable[Any], bool]:
     """Give the function, the items, and whether these are the arguments, of a map call on such terms."""
     if terms.seeds is None:
         return _wrapped(Wrapped, fn, terms, inline=inline), items, star

@@ -43,6 +43,7 @@ class MapCall:
         self._items = items
         self._star = star
         self._total = total  # items, where the input knows its length
+        self.accepted = False  # by the scheduler: from then on its items may run
         self._submit_of = submit_of  # gives the pool's own submit, for chunksize=1
 
     def begin(
@@ -116,6 +117,7 @@ class MapCall:
             job.scribe = scribe  # before the input: a join in another thread may pull it at once
         # Counted and queued in one step, also for Ctrl-C.
         calmly(job.begin, None if kept is not None else source, kept)
+        self.accepted = True
         self._scheduler.hire()
 
     def _kept(self, journal: Any) -> Scribe:

@@ -26,7 +26,7 @@ __all__ = ["Luck", "Seeds", "derived", "seeded"]
 class Seeds:
     """A seed, and how many calls were made on it."""
 
-    __slots__ = ("_calls", "_lock", "seed")
+    __slots__ = ("_calls", "_lock", "_unused", "seed")
 
     def __init__(self, seed: int) -> None:
         try:
@@ -40,15 +40,25 @@ class Seeds:
         # Guards _calls. A finalizer that submits, too, may strike where it is held.
         self._lock = RLock()
         self._calls = count()  # each step of it is one, whoever strikes
+        self._unused: list[
+            int
+        ] = []  # numbers of calls that were refused; each step of it is one, too
 
     def __repr__(self) -> str:
         return repr(self.seed)
 
     def next_call(self) -> str:
         """Name the next call."""
-        with self._lock:
-            number = next(self._calls)
+        try:
+            number = self._unused.pop()
+        except IndexError:
+            with self._lock:
+                number = next(self._calls)
         return f"{self.seed}/{number}"
+
+    def give_back(self, call: str) -> None:
+        """Have the name of a call that was refused be that of the next one."""
+        self._unused.append(int(call.rpartition("/")[2]))
 
 
 def derived(call: str, position: int | None = None) -> int:

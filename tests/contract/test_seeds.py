@@ -13,7 +13,7 @@ from tests.contract.conftest import MakePool
 from tests.support import tasks
 from tests.support.backends import Kind
 from tests.support.gates import DEADLINE
-from workpool import Pool
+from workpool import JournalMismatch, Pool
 
 
 def draw(_: object = None) -> float:
@@ -136,6 +136,22 @@ def test_a_journal_knows_the_seed(pool: Pool, tmp_path: Path) -> None:
     assert first + list(pool.options(seed=9).map(draw, range(6), journal=journal))[3:] == whole
     with pytest.raises(ValueError, match="journal"):
         list(pool.options(seed=10).map(draw, range(6), journal=journal))
+
+
+def test_a_refused_call_has_no_number(pool: Pool, tmp_path: Path) -> None:
+    """A call that was never begun changes nothing for those behind it, also where a journal knows their seed."""
+    again = pool.options(seed=9)
+    first = list(again.map(draw, range(3)))
+    calls = pool.options(seed=9)
+    wrong: Any = {"chunksiz": 3}
+    with pytest.raises(TypeError):
+        calls.map(draw, range(3), **wrong)
+    with pytest.raises(ValueError, match="chunksize"):
+        calls.map(draw, range(3), chunksize=0)
+    assert list(calls.map(draw, range(3), journal=tmp_path / "journal")) == first
+    assert list(calls.map(draw, range(3))) == list(again.map(draw, range(3)))
+    with pytest.raises(JournalMismatch, match="or its seed"):
+        calls.map(draw, range(3), journal=tmp_path / "journal")
 
 
 def test_a_whole_number_of_any_kind_is_a_seed(pool: Pool) -> None:

@@ -102,8 +102,8 @@ def _difference(kept: Identity, given: Identity, with_version: Callable[[str], s
         )
     if given.version is None and kept.python == given.python and kept.code != given.code:
         return (
-            f"was begun with another code of {kept.name} (or of what it is bound to or closes over). If its results "
-            f"are good all the same, say so: {with_version('2')}"
+            f"was begun with another code of {kept.name} (or of what it is bound to or closes over, or its seed). "
+            f"If its results are good all the same, say so: {with_version('2')}"
         )
     return ""
 
