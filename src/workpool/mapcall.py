@@ -100,6 +100,7 @@ class MapCall:
                 job.close()  # nobody will have its results
             if job.meter is not None:
                 job.meter.end()
+                job.meter.wait()
             if scribe is not None:
                 scribe.abandon()
             raise

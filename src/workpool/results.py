@@ -252,7 +252,8 @@ class Results(Generic[R_co]):
             else:
                 woken = left is None or left > 0
             if not woken:
-                self._cancel()
+                calmly(self._cancel)
+                await self._farewell_async()
                 raise self._too_late()
         return False
 

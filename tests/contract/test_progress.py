@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import logging
 import threading
+import time
 from collections.abc import Callable, Iterable, Iterator
 from typing import Any
 
@@ -33,6 +34,16 @@ def watched(
     """Map in that way, and have it shown."""
     results: Results[Any] = pool.map(fn, items, progress=watcher, **flow)
     return results
+
+
+class Slowly(Watcher):
+    """A display that takes its time to show the last of it."""
+
+    def __call__(self, progress: Progress) -> None:
+        """Be a display."""
+        if progress.ended:
+            time.sleep(0.1)  # house: sleep - it is what makes the display slow
+        super().__call__(progress)
 
 
 def lazily(count: int) -> Iterator[int]:
@@ -137,6 +148,34 @@ def test_an_error_ends_the_display_first(pool: Pool, flow: Flow) -> None:
         list(watched(pool, fail_at, range(3), watcher, flow))
     assert watcher.last.ended
     assert watcher.last.failed >= 1
+
+
+@pytest.mark.needs("concurrent")
+def test_a_timeout_ends_the_display_first_under_async(pool: Pool, gate: Gate) -> None:
+    """What is raised in an ``async for`` comes after the display's last word, too."""
+    watcher = Slowly()
+
+    async def consume() -> None:
+        held = holding(gate.path, held=0)
+        async for _ in pool.map(held, range(1), progress=watcher, timeout=0.05):
+            pass
+
+    with pytest.raises(TimeoutError):
+        asyncio.run(consume())
+    assert watcher.last.ended
+
+
+@pytest.mark.parametrize("flow", [{}, {"chunksize": 1}], ids=str)
+def test_an_error_of_the_call_ends_the_display_first(pool: Pool, flow: Flow) -> None:
+    """What the call itself raises comes after the display's last word."""
+    watcher = Slowly()
+
+    def interrupt(_: int) -> int:
+        raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        watched(pool, double, map(interrupt, range(1)), watcher, flow)
+    assert watcher.last.ended
 
 
 def test_results_that_nobody_wants_are_shown_to_the_end(pool: Pool) -> None:
