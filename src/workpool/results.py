@@ -22,7 +22,7 @@ from typing import TYPE_CHECKING, Any, Generic, Literal, NoReturn, Self, TypeVar
 
 from workpool._compat import gil_enabled
 from workpool.calm import calmly
-from workpool.errors import NotPicklable, TimeLimitExceeded, WouldDeadlock
+from workpool.errors import NotPicklable, TimeLimitExceeded, WouldDeadlock, brief
 from workpool.midway import held_here
 from workpool.scheduling.ledger import rouse
 from workpool.scheduling.pulling import SLOW
@@ -339,7 +339,7 @@ class Results(Generic[R_co]):
             )
         if isinstance(error, ends):
             named = RuntimeError(
-                f"a map call was ended by {error!r}, which is no end of its results"
+                f"a map call was ended by {brief(error)}, which is no end of its results"
             )
             named.__cause__ = error
             return [named]

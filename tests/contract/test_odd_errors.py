@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Generator
+from concurrent.futures import CancelledError
 from functools import partial
 from typing import Any
 
@@ -61,6 +62,28 @@ def test_of_an_input(pool: Pool, make: type[BaseException]) -> None:
     results = pool.map(tasks.double, items(), buffersize=2)
     assert [next(results) for _ in range(3)] == [0, 2, 4]
     assert type(raised_by(next, results)) is make
+
+
+@pytest.mark.parametrize("chunksize", [None, 1], ids=["chunks", "single"])
+def test_that_cuts_an_input_short(pool: Pool, chunksize: int | None) -> None:
+    """Raised to a join, which pulled the input, it is told to the consumer behind the results, and not as the end."""
+
+    def items() -> Generator[int]:
+        yield from range(10)
+        raise awkward.Unspeakable
+
+    results = pool.map(tasks.double, items(), chunksize=chunksize, buffersize=2)
+    assert type(raised_by(pool.join, DEADLINE)) is awkward.Unspeakable
+    assert [next(results) for _ in range(10)] == list(range(0, 20, 2))
+    with pytest.raises(CancelledError, match="cut short after 10 items, by Unspeakable"):
+        next(results)
+
+
+def test_that_would_be_taken_for_an_end(pool: Pool) -> None:
+    """What is a StopIteration itself is told by another error, whatever it says of itself."""
+    results = pool.map(partial(awkward.raise_it, awkward.UnspeakableEnd, (), 0), range(1))
+    with pytest.raises(RuntimeError, match="ended by UnspeakableEnd"):
+        next(results)
 
 
 @odd

@@ -40,6 +40,20 @@ class BadText(Exception):
         raise LookupError("no form")
 
 
+class Unspeakable(BaseException):
+    """Says nothing of itself, in no way."""
+
+    def __repr__(self) -> str:
+        message = "no text"
+        raise RuntimeError(message)
+
+    __str__ = __repr__
+
+
+class UnspeakableEnd(Unspeakable, StopIteration):
+    """The same, and may be taken for the end of an iteration."""
+
+
 class HugeText(Exception):
     """An error whose text has no end to speak of."""
 

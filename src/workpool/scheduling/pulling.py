@@ -152,8 +152,9 @@ class Pulling:
         reason = error
         if not isinstance(error, Exception):
             # Ctrl-C, say: that is for the thread which it struck, and not for another that consumes.
+            # Of its text nothing: it is user code, and the lock is held.
             reason = CancelledError(
-                f"the input of this map call was cut short after {self.pulled} items, by {error!r}; "
+                f"the input of this map call was cut short after {self.pulled} items, by {type(error).__name__}; "
                 "their results were given"
             )
         self.cut_off(reason)
