@@ -26,6 +26,7 @@ from workpool.errors import NotPicklable, TimeLimitExceeded, WouldDeadlock, brie
 from workpool.midway import held_here
 from workpool.scheduling.ledger import rouse
 from workpool.scheduling.pulling import SLOW
+from workpool.scheduling.slow_chunks import PATIENCE
 from workpool.situation import here
 from workpool.traces import begin_below
 from workpool.waits import make_sleeper, sleep_on
@@ -118,9 +119,8 @@ class Results(Generic[R_co]):
         let_go = partial(calmly, self._cancel) if self._touched else partial(job.host.overlook, job)
         try:
             job.host.without_lock(let_go)
-        except (
-            TimeLimitExceeded
-        ):  # sent into a thread that is given up; raised in here nobody hears it
+        except TimeLimitExceeded:
+            # Sent into a thread that is given up; raised in here nobody hears it.
             job.host.later.add(let_go)
 
     def __aiter__(self) -> AsyncIterator[R_co]:
@@ -142,8 +142,6 @@ class Results(Generic[R_co]):
             "as list(results)."
         )
         raise NotPicklable(message, part="argument")
-
-    # -------------------------------------------------------------------- below
 
     def _cancel(self) -> None:
         job = self._job
@@ -188,7 +186,7 @@ class Results(Generic[R_co]):
     def _more(self) -> bool:
         """Wait for the next piece; False at the end."""
         self._touched = True
-        job = self._job
+        job, pause = self._job, PATIENCE
         job.host.refuse_midway("next")
         while not self._closed:
             self.pull()
@@ -208,10 +206,13 @@ class Results(Generic[R_co]):
             if found == "later":
                 woken = False
                 try:
-                    woken = sleep_on(sleeper, left)
+                    woken = sleep_on(sleeper, pause if left is None else min(left, pause))
                 finally:
                     if not woken:
                         self._unlisten(listener)
+                if not woken and (left is None or left > pause):
+                    pause = job.host.look_after(pause)
+                    continue
             else:
                 woken = left is None or left > 0
             if not woken:
@@ -224,7 +225,7 @@ class Results(Generic[R_co]):
         from workpool.eventloops import turn, wakeup
 
         self._touched = True
-        job = self._job
+        job, pause = self._job, PATIENCE
         while not self._closed:
             began = monotonic()
             self.pull()
@@ -245,10 +246,13 @@ class Results(Generic[R_co]):
             if found == "later":
                 woken = False
                 try:
-                    woken = await waking.wait(left)
+                    woken = await waking.wait(pause if left is None else min(left, pause))
                 finally:
                     if not woken:
                         self._unlisten(waking.set)
+                if not woken and (left is None or left > pause):
+                    pause = job.host.look_after(pause)
+                    continue
             else:
                 woken = left is None or left > 0
             if not woken:

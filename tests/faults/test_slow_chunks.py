@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import threading
 import weakref
 from collections.abc import Callable, Generator
@@ -9,7 +10,8 @@ from functools import partial
 
 import pytest
 
-from tests.support.gates import DEADLINE, in_background
+from tests.support import tasks
+from tests.support.gates import DEADLINE, Gate, in_background
 from tests.support.queues import until
 from workpool import Pool
 
@@ -30,6 +32,20 @@ def pool(request: pytest.FixtureRequest) -> Generator[Pool]:
         yield made
 
 
+@pytest.fixture(params=[None, 1e-7], ids=["unknown", "quick"])
+def expected(request: pytest.FixtureRequest) -> float | None:
+    """Give what is known of how long a call of the function takes."""
+    seconds: float | None = request.param
+    return seconds
+
+
+def known(pool: Pool, fn: Callable[..., object], seconds: float | None) -> None:
+    """Have the pool know that."""
+    if seconds is not None:
+        with pool._scheduler.lock:
+            pool._scheduler.pace.measured(fn, seconds, 1)
+
+
 def waits(event: threading.Event, at: int, n: int) -> int:
     """Wait for something with one of the items."""
     if n == at:
@@ -37,9 +53,12 @@ def waits(event: threading.Event, at: int, n: int) -> int:
     return n
 
 
-def test_the_others_of_one_chunk_do_not_wait_for_its_slow_item(pool: Pool) -> None:
+def test_the_others_of_one_chunk_do_not_wait_for_its_slow_item(
+    pool: Pool, expected: float | None
+) -> None:
     """Also where no thread but the one that runs it has been started yet."""
     event = threading.Event()
+    known(pool, waits, expected)
     results = pool.map(partial(waits, event, 50), range(SIZE), chunksize=SIZE, ordered=False)
     others = in_background(lambda: [next(results) for _ in range(SIZE - 1)])
     assert sorted(others.result()) == [n for n in range(SIZE) if n != 50]
@@ -64,7 +83,9 @@ def test_an_item_may_wait_for_one_behind_it_in_its_chunk(pool: Pool) -> None:
     assert list(results) == list(range(SIZE))
 
 
-def test_what_is_finished_is_told_while_every_thread_has_a_slow_item(pool: Pool) -> None:
+def test_what_is_finished_is_told_while_every_thread_has_a_slow_item(
+    pool: Pool, expected: float | None
+) -> None:
     """Nobody is idle, and nobody can be started: the consumer has the results, and lets the items go on."""
     had = [threading.Event() for _ in range(SIZE)]
 
@@ -73,6 +94,7 @@ def test_what_is_finished_is_told_while_every_thread_has_a_slow_item(pool: Pool)
         assert n < 10 or had[n - 10].wait(DEADLINE)
         return n
 
+    known(pool, follow, expected)
     results = pool.map(follow, range(SIZE), chunksize=SIZE // 4)
     for n, value in enumerate(results):
         assert value == n
@@ -138,11 +160,52 @@ def test_nobody_looks_when_no_chunk_runs(pool: Pool) -> None:
     scheduler = pool._scheduler
     for _ in range(3):
         event = threading.Event()
+        known(pool, waits, 1.0)
         results = pool.map(partial(waits, event, 5), range(10), chunksize=10)
         until(lambda: scheduler.watched)
         event.set()
         assert list(results) == list(range(10))
         until(lambda: not scheduler.watched)
+
+
+def test_an_idle_thread_looks_where_nobody_waits_for_the_pool(pool: Pool) -> None:
+    """An item may wait for one behind it: the thread that has nothing to do takes over what stands there."""
+    early, late = threading.Event(), threading.Event()
+
+    def meet(n: int) -> int:
+        if n == 150:
+            late.set()
+        if n == 5:
+            assert late.wait(DEADLINE)
+            early.set()
+        return n
+
+    known(pool, meet, 1e-7)
+    with Gate() as gate:
+        busy = [pool.submit(tasks.hold, gate.path, n) for n in range(pool._max_workers)]
+        gate.arrivals(len(busy))
+        results = pool.map(meet, range(SIZE), chunksize=SIZE)
+    assert early.wait(DEADLINE)
+    assert list(results) == list(range(SIZE))
+    assert not pool._scheduler.watched
+
+
+def test_a_loop_that_waits_looks_too(pool: Pool, expected: float | None) -> None:
+    """An async consumer has what is finished, and its loop goes on."""
+    event = threading.Event()
+    known(pool, waits, expected)
+
+    async def consume() -> list[int]:
+        got: list[int] = []
+        async for value in pool.map(
+            partial(waits, event, 50), range(SIZE), chunksize=SIZE, ordered=False
+        ):
+            got.append(value)
+            if len(got) == SIZE - 1:
+                event.set()
+        return got
+
+    assert in_background(lambda: asyncio.run(consume())).result()[-1] == 50
 
 
 def test_without_a_thread_to_look_the_chunk_runs_all_the_same(

@@ -49,6 +49,7 @@ class LocalRunner(Told):
         self.took = False  # what is taken is looked for there, and in no hand yet; guarded by the scheduler's lock
         self.lent = self.leaving = self.looks_again = False
         self.fresh = True
+        self.looks = False  # at chunks of other threads, while it has nothing to do
         self.sets_up = False  # in its initializer, or on the way into its context
         self.waits_on: Awaited | None = None  # in other pools
         self.lends_for: Awaited | None = None  # in its own
@@ -173,9 +174,8 @@ class LocalRunner(Told):
             self.handed_out, self._item, self._mark = 0, None, None
             self.began = began = monotonic()  # first: others look how long it has been running
             self.chunk, self.taken = chunk, None
-            unwatched = self.others_look and chunk.size > 1 and not scheduler.watched
-            scheduler.watched = scheduler.watched or unwatched
-        if unwatched:
+            begins_watch = self.others_look and scheduler.begins_watch(chunk)
+        if begins_watch:
             scheduler.watch_chunks()
         try:
             if chunk.job.terms.time_limit is not None:

@@ -26,6 +26,7 @@ from workpool.calm import calmly
 from workpool.errors import TimeLimitExceeded, WorkerLost, could_not_begin
 from workpool.ipc.onlookers import looked_at
 from workpool.safelog import SafeLog
+from workpool.scheduling.slow_chunks import LONGEST_PAUSE, PATIENCE
 from workpool.scheduling.worker import WorkerThread, describe, describe_item
 from workpool.situation import here
 from workpool.target import Target, send_into
@@ -207,7 +208,12 @@ class ThreadWorker(LocalRunner):
             scheduler.sweep()
         if self.leaving or scheduler.should_leave():
             return False
-        asleep.acquire()
+        pause, woken = PATIENCE, False
+        while self.looks and not (woken := asleep.acquire(timeout=pause)):
+            pause = min(2 * pause, LONGEST_PAUSE)
+            self.looks = scheduler.look_at_chunks()
+        if not woken:
+            asleep.acquire()
         return not self.written_off  # in a finalizer, by what that ran here
 
     def _tidy_up(self, entered: AbstractContextManager[None]) -> None:

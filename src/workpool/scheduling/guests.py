@@ -54,6 +54,10 @@ class Host(Protocol):
     def overlook(self, job: MapJob) -> None:
         """Hear that nobody has the results of the call any more; without the lock."""
 
+    def look_after(self, pause: float) -> float:
+        """See to chunks that take long, for a consumer that waits; gives seconds until the next look."""
+        ...
+
     def refuse_midway(self, call: str) -> None:
         """Raise WouldDeadlock if this very thread holds the lock."""
 

@@ -59,7 +59,7 @@ class Taking(SlowChunks):
         if self._putters:
             self._room()  # who was woken for a place may have gone to an idle worker, past the queue
         if worker.can_nest and not self.killed:
-            chunk = self.take_over()
+            chunk = self.take_over(worker)
             if chunk is not None:
                 return chunk
         if not self.should_leave() and worker not in self.idle:
