@@ -36,6 +36,7 @@ from workpool.ipc.onlookers import looked_at
 from workpool.ipc.outbox import Outbox
 from workpool.ipc.runner import Runner
 from workpool.ipc.serving import Serving
+from workpool.ipc.strikes import forgiving
 from workpool.target import Target
 
 if TYPE_CHECKING:
@@ -220,7 +221,7 @@ class Guest(Serving):
         """
         while True:
             try:
-                with suppress(OSError):
+                with forgiving(OSError):  # what strikes is one, too, and the word would not be said
                     self._write_end()
                 self._thread.join()
                 _breathe()
