@@ -13,6 +13,7 @@ from itertools import repeat, starmap
 from time import monotonic
 from typing import TYPE_CHECKING, Any
 
+from workpool._compat import gil_enabled
 from workpool.backends.told import Told
 from workpool.calm import calmly
 from workpool.compiled import is_in_c
@@ -29,6 +30,9 @@ if TYPE_CHECKING:
     from workpool.task import Task
 
 __all__ = ["Item", "LocalRunner"]
+
+# Where threads run at once, a loop in C keeps the list that it fills from whoever looks, to its end.
+_LOOKED_AT = gil_enabled()
 
 
 class LocalRunner(Told):
@@ -198,7 +202,7 @@ class LocalRunner(Told):
             self._ran = self._out = out
             self._errors, self._kept, self._upto, self.handed_out = errors, kept, None, 0
         error: BaseException | None = None
-        in_c = is_in_c(fn)
+        in_c = _LOOKED_AT and is_in_c(fn)
         while True:
             raised: BaseException | None = None
             items = starmap(todo.popleft, repeat((), len(todo)))

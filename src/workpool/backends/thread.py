@@ -188,7 +188,8 @@ class ThreadWorker(LocalRunner):
                 done += 1
             else:
                 if self._most is not None:
-                    left = self._most - done - self._nested
+                    # None, if what ran while it rested was enough: a chunk of no items is no work.
+                    left = max(0, self._most - done - self._nested)
                     with scheduler.lock:  # a kill counts what is taken, as large as it is then
                         rest = None if self.written_off else unit.cut(left)
                     scheduler.give_back([] if rest is None else [rest])

@@ -17,7 +17,7 @@ import mmap
 import threading
 from typing import TYPE_CHECKING, Any
 
-from workpool._compat import Lock, across_forks
+from workpool._compat import RLock, across_forks
 from workpool.ipc import pickling
 from workpool.ipc.batch import Batch
 from workpool.ipc.borrowing import Borrowed
@@ -66,7 +66,8 @@ class Serving:
         self._depot: Depot | None = None  # of large results
         # Guards what runner and outbox say it does, and writes to the result pipe. A copy of the worker that a task
         # makes (``copies.py``) asks for the number of its call, too, and has no control thread to let go of it.
-        self._lock = across_forks(Lock())
+        # And a finalizer or a signal's handler may ask in the middle of a step.
+        self._lock = across_forks(RLock())
         self._outbox = outbox
         self._runner = self.RUNNER(self._lock, journal, outbox, warnings)
         # Numbers of calls that somebody wants ended; replaced as a whole by the control thread.

@@ -131,6 +131,7 @@ class Ending(Waiting):
     def _drain(self, until: float | None) -> bool:
         ours = workers_here()
         while True:
+            self.watch_what_runs()
             with self.lock:
                 workers = [w for w in self.workers.values() if w not in ours]
                 # Also after kill(), which may still be at it in another thread.

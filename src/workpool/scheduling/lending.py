@@ -24,7 +24,7 @@ from contextlib import contextmanager, suppress
 from typing import TYPE_CHECKING, Any
 
 from workpool.errors import WouldDeadlock
-from workpool.scheduling.hiring import Hiring
+from workpool.scheduling.slow_chunks import SlowChunks
 from workpool.situation import here, workers_here
 
 if TYPE_CHECKING:
@@ -36,7 +36,7 @@ if TYPE_CHECKING:
 __all__ = ["Lending"]
 
 
-class Lending(Hiring):
+class Lending(SlowChunks):
     """Lets a worker more be hired for one that waits, and knows who waits for whom."""
 
     def begin_wait(self, what: Any) -> list[Any]:

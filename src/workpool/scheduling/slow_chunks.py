@@ -4,21 +4,20 @@ A chunk is sized to take milliseconds. When one has run for a while (`PATIENCE`)
 is told, and what waits behind it is given to whoever is free or may be started. So a chunk whose items wait for each
 other, or for its consumer, comes to an end as single tasks would.
 
-Who looks: a consumer that waits, and a thread that has nothing to do, now and then. And the timers' thread, while
-chunks run that may well take long; to start it for each pool would cost a short map a third of its time. One chain
-of such looks is enough for a pool; ``watched`` says that there is one. It ends with the last chunk.
+Who looks: a consumer or a join that waits, and a thread that has nothing to do, now and then. And the timers'
+thread, while chunks run that may well take long; to start it for each pool would cost a short map a third of its
+time. One chain of such looks is enough for a pool; ``watched`` says that there is one. It ends with the last chunk.
 """
 
 from __future__ import annotations
 
 from time import monotonic
-from typing import TYPE_CHECKING, Any
+from typing import Any, cast
 
+from workpool.calm import calmly
+from workpool.scheduling.chunk import Chunk
 from workpool.scheduling.hiring import Hiring
 from workpool.scheduling.pace import TARGET
-
-if TYPE_CHECKING:
-    from workpool.scheduling.chunk import Chunk
 
 __all__ = ["LONGEST_PAUSE", "PATIENCE", "SlowChunks"]
 
@@ -39,29 +38,61 @@ class SlowChunks(Hiring):
         return self.watched
 
     def watch_chunks(self) -> None:
-        """Look in a while, and again as long as any chunk runs; by whoever set ``watched``, with the lock held."""
+        """Look in a while, and as long as chunks run that hold something up; by whoever set ``watched``."""
         try:
             self.timers.after(PATIENCE, self._keep_watch)
         except RuntimeError:  # the system has no thread to give: the next chunk tries again
             self.watched = False
 
-    def _keep_watch(self) -> None:
-        if self.look_at_chunks(keeping_watch=True):
+    def watch_what_runs(self) -> None:
+        """Begin looks, if there is anything to look at: for one that waits, and has no looks of its own."""
+        with self.lock:
+            begins = not self.watched and not self.killed and self._may_hold_up()
+            self.watched = self.watched or begins
+        if begins:
             self.watch_chunks()
 
-    def look_at_chunks(self, *, keeping_watch: bool = False) -> bool:
-        """Tell what is finished, and share out what waits, in chunks that have run for a while; False if none runs."""
+    def _keep_watch(self) -> None:
+        going_on = False
+        try:
+            going_on = self.look_at_chunks()
+        finally:
+            with self.lock:
+                self.watched = going_on
+        if going_on:
+            self.watch_chunks()
+
+    def look_at_chunks(self) -> bool:
+        """Tell what is finished, and share out what waits, in chunks that have run for a while.
+
+        Gives whether to look again. In one step, for whoever is told less is told it never, and what is in hand here
+        is in no queue.
+        """
+        return calmly(self._look_at_chunks)
+
+    def _look_at_chunks(self) -> bool:
         with self.lock:
             running = [] if self.killed else self._running_chunks()
-            if keeping_watch:
-                self.watched = bool(running)
             free = self.free_hands
             parts = [self._part_of(*each, free) for each in running]
+            again = not self.killed and self._may_hold_up()
         self.share_out([part for part in parts if part is not None])
-        return bool(running)
+        return again
+
+    def _may_hold_up(self) -> bool:
+        """Tell whether any chunk holds up something, or is just being begun; lock held."""
+        if any(
+            getattr(other, "others_look", False) and cast("Any", other).taken.__class__ is Chunk
+            for other in self.workers.values()
+        ):
+            return True
+        return any(
+            chunk.todo or other.finished > other.handed_out
+            for other, chunk in self._running_chunks()
+        )
 
     def look_after(self, pause: float) -> float:
-        """Look, for a consumer that has waited so long; gives how long it waits before the next look."""
+        """Look, for one that has waited so long; gives how long it waits before the next look."""
         self.look_at_chunks()
         return min(2 * pause, LONGEST_PAUSE)
 
@@ -70,9 +101,8 @@ class SlowChunks(Hiring):
 
         Where there is nothing yet it is to look again, unless somebody does.
         """
-        running = self._running_chunks(all_kinds=True)
-        worker.looks = bool(running) and not self.watched
-        for other, chunk in running:
+        worker.looks = not self.watched and self._may_hold_up()
+        for other, chunk in self._running_chunks(all_kinds=True):
             taken = self._part_of(other, chunk, 1)
             if taken is not None:
                 return taken

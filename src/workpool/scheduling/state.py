@@ -16,12 +16,12 @@ classes that build on this one; each may use what those below it can do, and no 
     State                   here
     └── Settling            stores outcomes
         └── Hiring          workers' lives; what goes back to the queue, what fails for want of them
-            ├── SlowChunks  takes from chunks what they hold up
-            │   └── Taking  hands tasks and chunks to workers that ask
             ├── Retrying    runs again what failed
-            ├── Lending     a worker more for one that waits
-            ├── Waiting     joins, and helps along what a task waits for
-            └── Ending      close, kill, cancel
+            └── SlowChunks  takes from chunks what they hold up
+                ├── Taking  hands tasks and chunks to workers that ask
+                ├── Lending a worker more for one that waits
+                ├── Waiting joins, and helps along what a task waits for
+                └── Ending  close, kill, cancel
 
     Scheduler               all of them; accepts tasks and map calls
 """

@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any
 from workpool.errors import JoinTimeout, WouldDeadlock
 from workpool.scheduling.ledger import sleeper_on
 from workpool.scheduling.lending import Lending
+from workpool.scheduling.slow_chunks import PATIENCE
 from workpool.scheduling.worker import describe
 from workpool.situation import here, workers_here
 from workpool.task import PENDING, Task
@@ -52,6 +53,7 @@ class Waiting(Lending):
                 self.ledger.join_ended()
 
     def _finish_epoch(self, epoch: Epoch, until: float | None, timeout: float | None) -> None:
+        pause = PATIENCE
         while True:
             # The input of open map calls is pulled here, in the thread that joins.
             for job in list(epoch.open_jobs):
@@ -68,11 +70,13 @@ class Waiting(Lending):
                 for job in open_jobs:
                     job.watchers.append(sleeper)
             self.listen()
-            if sleep_on(sleeper, None if until is None else until - monotonic()):
-                self._forget(sleeper, epoch, open_jobs)
-                continue
+            left = None if until is None else until - monotonic()
+            woken = sleep_on(sleeper, pause if left is None else min(left, pause))
             self._forget(sleeper, epoch, open_jobs)
-            raise self._join_timeout(timeout)
+            if not woken:
+                if left is not None and left <= pause:
+                    raise self._join_timeout(timeout)
+                pause = self.look_after(pause)
 
     def _forget(self, sleeper: Any, epoch: Epoch, jobs: list[MapJob]) -> None:
         with self.lock:
