@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.support.imported import KINDS, printed
+from tests.support.imported import KINDS, printed, run
 
 NOT_FORKED = [kind for kind in KINDS if kind != "fork"]
 
@@ -312,3 +312,23 @@ def test_globals_of_a_module_that_a_worker_cannot_import_go_along(
 ) -> None:
     """As they are in the caller."""
     assert printed(tmp_path, NOWHERE, kind) == ["[6, 6]"]
+
+
+CHANGED = """
+factor = 1
+
+if __name__ == "__main__":
+    kind = sys.argv[1]
+    backend = {"interpreter": {"backend": kind}}.get(kind, {"backend": "process", "start_method": kind})
+    with Pool(1, **backend) as pool:
+        for factor in (2, 3):
+            print(list(pool.map(lambda x: x * factor, range(3))))
+"""
+
+
+@kinds
+def test_what_the_program_changes_goes_along(tmp_path: Path, kind: str) -> None:
+    """Also to a worker that is a copy of the program as it was, or whose program defines no function at its top."""
+    file = tmp_path / "script.py"
+    file.write_text("import sys\nfrom workpool import Pool\n" + CHANGED)
+    assert run(tmp_path, str(file), kind) == ["[0, 2, 4]", "[0, 3, 6]"]

@@ -43,13 +43,15 @@ _MAIN_NAMES = ("__main__", "__mp_main__")
 _Reduced = tuple[Any, ...]
 
 
-def dump_by_value(value: Any, buffers: list[memoryview] | None, *, by_name: bool) -> bytes:
+def dump_by_value(
+    value: Any, buffers: list[memoryview] | None, *, by_name: bool, whole: bool = False
+) -> bytes:
     """Pickle a value; what a worker has no own of arrives as a copy. Large buffers are put apart, where asked for.
 
     What there is no copy of, as its globals hold a lock, a worker may have nevertheless: then, if allowed,
-    all that has a name goes by it.
+    all that has a name goes by it. With ``whole`` workers have nothing of their own.
     """
-    pickler = _Pickler(buffers)
+    pickler = _Pickler(buffers, whole=whole)
     try:
         return pickler.pickled(value)
     except Exception as error:
@@ -86,12 +88,15 @@ class _Pickler(_Base):
         *,
         copies: bool = True,
         travels: dict[int, bool] | None = None,
+        whole: bool = False,
     ) -> None:
         self._into = io.BytesIO()
         self._buffers = buffers
         apart = None if buffers is None else functools.partial(pickling.put_apart, buffers)
         super().__init__(self._into, pickling.PROTOCOL, buffer_callback=apart)
-        self._program = mainmodule.place() if pickling.main_is_importable() else None
+        self._whole = whole
+        known = not whole and pickling.main_is_importable()
+        self._program = mainmodule.place() if known else None
         self._copies = copies
         self._travels: dict[int, bool] = {} if travels is None else travels  # by a global's id
         self.named = False  # whether something in it may be a worker's own
@@ -177,13 +182,19 @@ class _Pickler(_Base):
 
     def _home_of(self, space: dict[str, Any]) -> tuple[str, str] | None:
         """Tell whose globals these are, for a worker to find its own; None for those that travel whole."""
+        if self._whole:
+            return None
         name = space.get("__name__")
         main = sys.modules.get("__main__")
         if name in _MAIN_NAMES and main is not None and space is own.space_of(main):
             return self._program
         module = sys.modules.get(str(name))
         known = isinstance(module, ModuleType) and vars(module) is space
-        if not known or getattr(module, "__spec__", None) is None or _wanted_whole(str(name)):
+        spec: Any = getattr(module, "__spec__", None)
+        # A module that is being imported may have made the pool: imported by a worker it would make another one.
+        if not known or spec is None or getattr(spec, "_initializing", False):
+            return None
+        if _wanted_whole(str(name)):
             return None
         return own.MODULE, str(name)
 

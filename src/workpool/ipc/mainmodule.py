@@ -15,15 +15,18 @@ from __future__ import annotations
 import os
 import sys
 from functools import cache
+from types import ModuleType
 from typing import Any
 
 from workpool._compat import RLock, across_forks
 
 __all__ = [
     "Main",
+    "as_imported",
     "being_imported",
     "know_what_comes_back",
     "left_to_us",
+    "note_what_is_there",
     "of_a_folder",
     "of_program",
     "ours",
@@ -40,6 +43,7 @@ _importing = False
 # In a worker: the program whose __main__ its own stands in for, also for workers of its own; and that it failed to run.
 _stands_for: Main = None
 _failed = False
+_imported: dict[str, Any] | None = None  # in a forked worker
 
 
 def ours() -> Main:
@@ -112,6 +116,20 @@ def _has_a_guard(loader: Any, name: str) -> bool:
     except Exception:  # no source, or no loader: other tools run programs, too
         return False
     return any(line.startswith("if") and "__name__" in line for line in lines)
+
+
+def note_what_is_there() -> None:
+    """Note what a forked worker's ``__main__`` holds before anything runs: what another has as it was imported."""
+    global _imported  # noqa: PLW0603 - one __main__ a worker
+    main = sys.modules.get("__main__")
+    if main is not None and main.__name__ == "__main__":
+        _imported = dict(vars(main))
+
+
+def as_imported(module: ModuleType) -> dict[str, Any]:
+    """Give what a module of this worker held when it was new, as far as that is known."""
+    is_main = module is sys.modules.get("__main__")
+    return _imported if is_main and _imported is not None else vars(module)
 
 
 def know_what_comes_back() -> None:

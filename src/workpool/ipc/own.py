@@ -113,7 +113,8 @@ def made_at_home(
 ) -> Any:
     """Make a function in its module; with these private globals, if there is no such module, or it has not all."""
     module = _module(home)
-    space, imported = ({}, {}) if module is None else (space_of(module), vars(module))
+    space: dict[str, Any] = {} if module is None else space_of(module)
+    imported: dict[str, Any] = {} if module is None else mainmodule.as_imported(module)
     came = {
         name
         for name, look in looks.items()
@@ -175,7 +176,9 @@ def space_of(module: ModuleType) -> dict[str, Any]:
         return known
     space = _spaces.get(module)
     if space is None:
-        space = _spaces[module] = next(filter(_is_programs, _globals_in(known)), known)
+        # Without a function to lead there, a copy: no other function sees or sets anything there.
+        space = next(filter(_is_programs, _globals_in(known)), None)
+        _spaces[module] = space = dict(known) if space is None else space
     return space
 
 
@@ -188,9 +191,12 @@ def _globals_in(known: dict[str, Any]) -> Iterator[dict[str, Any]]:
     for value in list(known.values()):
         inner: dict[str, Any] = value.__dict__ if issubclass(type(value), type) else {}
         for each in (value, *inner.values()):
-            function: object = each.__func__ if type(each) in _METHODS else each
-            if type(function) is FunctionType:
-                yield function.__globals__
+            function: Any = each.__func__ if type(each) in _METHODS else each
+            while type(function) is FunctionType or type(function) is _Cached:
+                if type(function) is FunctionType:
+                    yield function.__globals__
+                function = function.__dict__.get("__wrapped__")
 
 
 _METHODS = frozenset({staticmethod, classmethod})
+_Cached: Any = type(functools.cache(len))

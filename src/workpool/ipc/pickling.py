@@ -33,6 +33,7 @@ __all__ = [
     "dump_error",
     "dump_item",
     "dump_result",
+    "dump_whole",
     "dumps",
     "load_error",
     "load_error_or_stand_in",
@@ -62,10 +63,17 @@ _MOST_BY_NAME = 256
 _by_name: dict[int, tuple[Any, bytes]] = {}
 
 
-def dumps(value: Any, *, by_value: bool = False, buffers: list[memoryview] | None = None) -> bytes:
+def dumps(
+    value: Any,
+    *,
+    by_value: bool = False,
+    buffers: list[memoryview] | None = None,
+    whole: bool = False,
+) -> bytes:
     """Pickle a value, by cloudpickle where pickle cannot; raises what the last try raised.
 
-    Large buffers of it (protocol 5) are added to ``buffers``, where that is given.
+    Large buffers of it (protocol 5) are added to ``buffers``, where that is given. With ``whole``, what goes by value
+    takes along all that it needs: over there is another program.
     """
     apart = None if buffers is None else partial(put_apart, buffers)
     if not by_value:
@@ -91,11 +99,21 @@ def dumps(value: Any, *, by_value: bool = False, buffers: list[memoryview] | Non
     from workpool.ipc.by_value import dump_by_value
 
     try:
-        return dump_by_value(value, buffers, by_name=not by_value)
+        return dump_by_value(value, buffers, by_name=not by_value, whole=whole)
     except pickle.PicklingError as error:
         if isinstance(error.__cause__, RecursionError):
             raise error.__cause__ from None  # cloudpickle has another name for it
         raise
+
+
+def dump_whole(
+    value: Any, *, by_value: bool = False, buffers: list[memoryview] | None = None
+) -> bytes:
+    """Pickle a value for another machine, whose workers have a ``__main__`` of their own."""
+    data = dumps(value, by_value=by_value, buffers=buffers, whole=True)
+    if not by_value and mentions_main(data):
+        data = dumps(value, by_value=True, buffers=buffers, whole=True)
+    return data
 
 
 def _is_ours(error: Exception) -> bool:

@@ -128,7 +128,8 @@ class WorkerProcess(Serving):
         process.current_process()._inheriting = True  # type: ignore[attr-defined]  # private
         try:
             spawn.prepare(preparation)
-            if plain["main"] is not None:
+            mainmodule.note_what_is_there()
+            if plain["main"] is not None and sys.modules["__main__"].__name__ != "__mp_main__":
                 mainmodule.stand_in(plain["main"])
             if reporter is not None:
                 reporter.set_levels(plain["reporting"])  # __main__, imported, may have set its own

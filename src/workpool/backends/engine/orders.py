@@ -52,7 +52,7 @@ def _dump_call(
     function, data = pickling.dump_call(*call, label)
     if pickling.mentions_main(function) or pickling.mentions_main(data):
         # A worker over there has a __main__ of its own: what is of ours goes along whole.
-        function, data = pickling.dump_call(*call, label, by_value=True)
+        function, data = pickling.dump_call(*call, label, by_value=True, dump=pickling.dump_whole)
     return function, args if plain else data
 
 
@@ -120,14 +120,16 @@ def _function(job: Any, label: str) -> bytes | NotPicklable:
             job.blob, _ = _dump_call(job.fn, (), {}, label)
         except NotPicklable as error:
             job.blob = error
+        except BaseException as error:  # raised by what is pickled: nothing else strikes here
+            from workpool.ipc.blaming import blame
+
+            job.blob = blame(label, "function", job.fn, "", error, pickling.A_PROCESS)
     blob: bytes | NotPicklable = job.blob
     return blob
 
 
 def _item(item: Any, label: str) -> bytes:
-    data: bytes = pickling.dump_item(item, label)
-    if pickling.mentions_main(data):
-        data = pickling.dump_item(item, label, by_value=True)
+    data: bytes = pickling.dump_item(item, label, dump=pickling.dump_whole)
     return data
 
 

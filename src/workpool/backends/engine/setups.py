@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from workpool.ipc import pickling
 from workpool.ipc.setups import try_setup
@@ -17,12 +17,6 @@ def dump_setup(setup: Setup, pool: str) -> bytes | None:
     """Pickle a setup, if it does something; NotPicklable names the part that cannot travel."""
     if not setup.does_something:
         return None
-    return try_setup(setup, _dump, f"of {pool} cannot go to the workers of an engine", "pickled")
-
-
-def _dump(value: Any) -> bytes:
-    data = pickling.dumps(value)
-    if pickling.mentions_main(data):
-        # A worker over there has a __main__ of its own: what is of ours goes along whole.
-        data = pickling.dumps(value, by_value=True)
-    return data
+    return try_setup(
+        setup, pickling.dump_whole, f"of {pool} cannot go to the workers of an engine", "pickled"
+    )

@@ -145,7 +145,7 @@ def _unreadable(
         task._by_value |= 1 << part
         try:
             anew = _part_by_value(call[0], sent[part], part, describe(task), far)
-        except (NotPicklable, KeyboardInterrupt) as unpicklable:
+        except BaseException as unpicklable:  # raised by what is pickled, as in packing.py
             scheduler.settle(task, None, unpicklable)
             return
         if anew is not None:

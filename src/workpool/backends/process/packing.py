@@ -138,7 +138,7 @@ def _function(job: MapJob, label: str, dump: Callable[..., Any], far: str) -> An
             job.blob, _ = pickling.dump_call(job.fn, (), {}, label, dump=dump, to=far)
         except NotPicklable as error:
             job.blob = error
-        except KeyboardInterrupt as error:  # raised by what is pickled: Ctrl-C does not reach this
+        except BaseException as error:  # raised by what is pickled: nothing else strikes here
             from workpool.ipc.blaming import blame
 
             job.blob = blame(label, "function", job.fn, "", error, far)

@@ -267,10 +267,9 @@ def _limiter(channel: Channel, number: int, calls: int, period: int) -> EngineRa
 
 def _dump(value: object) -> bytes:
     try:
-        data = pickling.dumps(value)
-        return pickling.dumps(value, by_value=True) if pickling.mentions_main(data) else data
+        return pickling.dump_whole(value)
     except Exception as error:
-        if struck(error, pickling.dumps, value):
+        if struck(error, pickling.dump_whole, value):
             raise
         message = (
             f"a Shared cannot hold a {type(value).__name__} that cannot be pickled ({error}). "

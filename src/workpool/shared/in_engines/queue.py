@@ -88,11 +88,9 @@ class EngineQueue(Queue[T]):
         if block:
             timeout = wait_of(timeout)
         try:
-            data = pickling.dumps(item)
-            if pickling.mentions_main(data):
-                data = pickling.dumps(item, by_value=True)
+            data = pickling.dump_whole(item)
         except Exception as error:
-            if struck(error, pickling.dumps, item):
+            if struck(error, pickling.dump_whole, item):
                 raise
             message = (
                 f"put() cannot send this {type(item).__qualname__} to another process: {error}. "
