@@ -36,7 +36,6 @@ from workpool.ipc.onlookers import looked_at
 from workpool.ipc.outbox import Outbox
 from workpool.ipc.runner import Runner
 from workpool.ipc.serving import Serving
-from workpool.ipc.strikes import forgiving
 from workpool.target import Target
 
 if TYPE_CHECKING:
@@ -221,8 +220,11 @@ class Guest(Serving):
         """
         while True:
             try:
-                with forgiving(OSError):  # what strikes is one, too, and the word would not be said
+                try:
                     self._write_end()
+                except OSError as error:
+                    if error.errno is None:
+                        raise  # what strikes is one, too: the word is said once more
                 self._thread.join()
                 _breathe()
                 return
