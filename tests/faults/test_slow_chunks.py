@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import asyncio
+import signal
 import threading
 import weakref
 from collections.abc import Callable, Generator
 from functools import partial
+from typing import Any
 
 import pytest
 
@@ -14,6 +16,7 @@ from tests.support import tasks
 from tests.support.gates import DEADLINE, Gate, in_background
 from tests.support.queues import until
 from workpool import Pool
+from workpool.scheduling.chunk import Chunk
 
 SIZE = 200
 
@@ -221,3 +224,32 @@ def test_without_a_thread_to_look_the_chunk_runs_all_the_same(
         patch.setattr(scheduler.timers, "after", refuse)
         assert list(pool.map(abs, range(10), chunksize=5)) == list(range(10))
     assert not scheduler.watched
+
+
+def test_ctrl_c_in_the_middle_of_a_look_loses_nothing(
+    pool: Pool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """What is in hand there is told and queued first."""
+    event = threading.Event()
+    known(pool, waits, 1e-7)
+    scheduler, struck = pool._scheduler, list[object]()
+    part_of = scheduler._part_of
+
+    def interrupted(other: Any, chunk: Chunk, free: int) -> Chunk | None:
+        part = part_of(other, chunk, free)
+        if (
+            part is not None
+            and not struck
+            and threading.current_thread() is threading.main_thread()
+        ):
+            struck.append(part)
+            signal.raise_signal(signal.SIGINT)
+        return part
+
+    monkeypatch.setattr(scheduler, "_part_of", interrupted)
+    results = pool.map(partial(waits, event, 0), range(SIZE), chunksize=SIZE)
+    with pytest.raises(KeyboardInterrupt):
+        next(results)
+    event.set()
+    assert in_background(lambda: list(results)).result() == list(range(SIZE))
+    assert struck

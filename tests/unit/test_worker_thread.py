@@ -8,6 +8,7 @@ from typing import Any
 import pytest
 
 from tests.support.gates import DEADLINE, Gate, in_background
+from tests.support.queues import until
 from tests.support.tasks import holding
 from workpool import Pool
 from workpool.scheduling.worker import WorkerThread
@@ -74,3 +75,23 @@ def test_items_that_a_thread_does_not_run_do_not_count() -> None:
         gate.open()
         ran_in = [pool.submit(threading.current_thread).result(DEADLINE) for _ in range(3)]
     assert [each is thread._thread for each in ran_in] == [True, True, False]
+
+
+def test_a_thread_that_did_more_than_it_may_while_it_rested_leaves_a_chunk_to_the_next() -> None:
+    """A finalizer that it sweeps waits for tasks, which run in it: then it has nothing left to cut a chunk to."""
+
+    class Waits:
+        def __del__(self) -> None:
+            ran.extend(pool.submit(abs, -n).result() for n in range(3))
+
+    ran: list[int] = []
+    with Pool(1, backend="thread", max_tasks_per_worker=2) as pool:
+        scheduler = pool._scheduler
+        assert pool.submit(abs, -1).result() == 1
+        until(lambda: len(scheduler.idle) == 1)
+        scheduler.litter.append(Waits())
+        scheduler.idle[0].wake()  # for nothing: it rests again, and sweeps first
+        until(lambda: len(ran) == 3 and len(scheduler.idle) == 1)
+        assert in_background(lambda: list(pool.map(abs, range(10), chunksize=10))).result() == [
+            *range(10)
+        ]
