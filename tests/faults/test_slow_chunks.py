@@ -49,6 +49,21 @@ def known(pool: Pool, fn: Callable[..., object], seconds: float | None) -> None:
             pool._scheduler.pace.measured(fn, seconds, 1)
 
 
+def meeting() -> tuple[Callable[[int], int], threading.Event]:
+    """Give a function of which item 5 waits for item 150, and the event that it sets then."""
+    early, late = threading.Event(), threading.Event()
+
+    def meet(n: int) -> int:
+        if n == 150:
+            late.set()
+        if n == 5:
+            assert late.wait(DEADLINE)
+            early.set()
+        return n
+
+    return meet, early
+
+
 def waits(event: threading.Event, at: int, n: int) -> int:
     """Wait for something with one of the items."""
     if n == at:
@@ -71,16 +86,7 @@ def test_the_others_of_one_chunk_do_not_wait_for_its_slow_item(
 
 def test_an_item_may_wait_for_one_behind_it_in_its_chunk(pool: Pool) -> None:
     """While nobody waits for the pool: the items end by themselves."""
-    early, late = threading.Event(), threading.Event()
-
-    def meet(n: int) -> int:
-        if n == 150:
-            late.set()
-        if n == 5:
-            assert late.wait(DEADLINE)
-            early.set()
-        return n
-
+    meet, early = meeting()
     results = pool.map(meet, range(SIZE), chunksize=SIZE)
     assert early.wait(DEADLINE)
     assert list(results) == list(range(SIZE))
@@ -171,18 +177,28 @@ def test_nobody_looks_when_no_chunk_runs(pool: Pool) -> None:
         until(lambda: not scheduler.watched)
 
 
+def test_a_chunk_that_begins_as_a_watch_ends_is_watched(
+    pool: Pool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """One watch or the other sees it, whatever the moment."""
+    scheduler, share_out = pool._scheduler, pool._scheduler.share_out
+    meet, early = meeting()
+
+    def begin_one(units: list[Any]) -> None:
+        monkeypatch.setattr(scheduler, "share_out", share_out)
+        pool.map(meet, range(SIZE), chunksize=SIZE)
+        until(lambda: any(getattr(each, "chunk", None) for each in scheduler.workers.values()))
+        share_out(units)
+
+    monkeypatch.setattr(scheduler, "share_out", begin_one)
+    scheduler.watched = True
+    scheduler._keep_watch()  # the last look of a watch: no chunk runs
+    assert early.wait(DEADLINE)
+
+
 def test_an_idle_thread_looks_where_nobody_waits_for_the_pool(pool: Pool) -> None:
     """An item may wait for one behind it: the thread that has nothing to do takes over what stands there."""
-    early, late = threading.Event(), threading.Event()
-
-    def meet(n: int) -> int:
-        if n == 150:
-            late.set()
-        if n == 5:
-            assert late.wait(DEADLINE)
-            early.set()
-        return n
-
+    meet, early = meeting()
     known(pool, meet, 1e-7)
     with Gate() as gate:
         busy = [pool.submit(tasks.hold, gate.path, n) for n in range(pool._max_workers)]

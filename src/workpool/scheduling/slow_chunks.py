@@ -53,12 +53,11 @@ class SlowChunks(Hiring):
             self.watch_chunks()
 
     def _keep_watch(self) -> None:
-        going_on = False
         try:
-            going_on = self.look_at_chunks()
-        finally:
-            with self.lock:
-                self.watched = going_on
+            going_on = self._look_at_chunks(keeping_watch=True)
+        except BaseException:
+            self.watched = False
+            raise
         if going_on:
             self.watch_chunks()
 
@@ -70,12 +69,14 @@ class SlowChunks(Hiring):
         """
         return calmly(self._look_at_chunks)
 
-    def _look_at_chunks(self) -> bool:
+    def _look_at_chunks(self, *, keeping_watch: bool = False) -> bool:
         with self.lock:
             running = [] if self.killed else self._running_chunks()
             free = self.free_hands
             parts = [self._part_of(*each, free) for each in running]
             again = not self.killed and self._may_hold_up()
+            if keeping_watch:
+                self.watched = again  # in this very step: a chunk that begins after it begins a watch of its own
         self.share_out([part for part in parts if part is not None])
         return again
 
