@@ -176,7 +176,9 @@ class _Pickler(_Base):
                 travels[id(value)] = True  # where it leads back to itself
                 try:
                     _Pickler(copies=False, travels=travels).pickled(value)
-                except Exception:
+                except Exception as error:
+                    if sent(error):
+                        raise
                     travels[id(value)] = False
         return {name: value for name, value in given.items() if travels[id(value)]}
 
@@ -224,7 +226,9 @@ def _found(module: Any, obj: Any) -> bool:
         return False
     try:
         return attrgetter(name)(module) is obj
-    except Exception:  # it lies nowhere, or below some proxy
+    except Exception as error:  # it lies nowhere, or below some proxy
+        if sent(error):
+            raise
         return False
 
 

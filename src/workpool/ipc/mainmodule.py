@@ -83,7 +83,9 @@ def of_program(main: Main) -> Any:
             return None
         try:
             _import(module, _stands_for)
-        except Exception:  # user code of all kinds
+        except Exception as error:  # user code of all kinds
+            if _struck(error):
+                raise
             _failed = True
             return None
     return module
@@ -113,9 +115,18 @@ def under_a_guard(spec: Any) -> bool:
 def _has_a_guard(loader: Any, name: str) -> bool:
     try:
         lines = loader.get_source(name).splitlines()
-    except Exception:  # no source, or no loader: other tools run programs, too
+    except Exception as error:  # no source, or no loader: other tools run programs, too
+        if _struck(error):
+            raise
         return False
     return any(line.startswith("if") and "__name__" in line for line in lines)
+
+
+def _struck(error: Exception) -> bool:
+    """Tell whether a time limit or an alarm has struck what was asked, which says nothing about that."""
+    from workpool.ipc.strikes import sent
+
+    return sent(error)
 
 
 def note_what_is_there() -> None:

@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING, Any, cast
 
 from workpool.ipc import mainmodule
 from workpool.ipc.pickling import PLAIN
+from workpool.ipc.strikes import sent
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -67,7 +68,9 @@ def _own(program: Home, name: str, like: Any) -> Any:
         return None
     try:
         found: Any = attrgetter(name)(module)
-    except Exception:  # it has none, or its class is some proxy
+    except Exception as error:  # it has none, or its class is some proxy
+        if sent(error):
+            raise
         return None
     if like.__class__ is CodeType:  # under the guard there may be another one of that name
         return found if type(found) is FunctionType and found.__code__ == like else None
@@ -160,7 +163,9 @@ def _module(home: Home) -> ModuleType | None:
         return None
     try:
         return importlib.import_module(name)
-    except Exception:  # user code of all kinds; what was sent has all that it had there
+    except Exception as error:  # user code of all kinds; what was sent has all that it had there
+        if sent(error):
+            raise  # a time limit says nothing about the module
         _absent.add(name)
         return None
 
