@@ -7,10 +7,12 @@ A test that kills or leaves things on purpose says so, and why::
 
 from __future__ import annotations
 
+import faulthandler
 from collections.abc import Generator
 from typing import Any, cast
 
 import pytest
+from _pytest.faulthandler import fault_handler_stderr_fd_key, get_timeout_config_value
 
 from tests.leaks import end_processes_since, leaks_since, mark_processes, take_picture
 from tests.support.onlookers import look_on_harmlessly, unlock_coverage
@@ -23,6 +25,19 @@ def pytest_configure() -> None:
     mark_processes()
     unlock_coverage()
     look_on_harmlessly()
+
+
+@pytest.hookimpl(tryfirst=True)
+def pytest_runtest_setup(item: pytest.Item) -> None:
+    """Show the stacks of a test that may take longer shortly before its own limit strikes, and not before.
+
+    Python 3.12 may crash while it shows threads that run meanwhile.
+    """
+    marker = item.get_closest_marker("timeout")
+    usual = get_timeout_config_value(item.config)
+    stderr = item.config.stash.get(fault_handler_stderr_fd_key, None)
+    if marker is not None and marker.args[0] > usual > 0 and stderr is not None:
+        faulthandler.dump_traceback_later(marker.args[0] - 10, file=stderr)
 
 
 @pytest.hookimpl(wrapper=True)
