@@ -9,7 +9,7 @@ The scheduler's lock guards everything but the pulling of the input, as there.
 from __future__ import annotations
 
 from collections import deque
-from concurrent.futures import BrokenExecutor
+from concurrent.futures import BrokenExecutor, CancelledError
 from time import monotonic
 from typing import TYPE_CHECKING, Any
 
@@ -109,7 +109,11 @@ class SubmitJob(Pulling):
             with self.host.lock:
                 if self.exhausted and isinstance(error, (PoolClosed, BrokenExecutor)):
                     return  # the end of the pool has cut it off, and the consumer is told why
-                self.close()
+                # Whoever asks once more is told what has ended it, too.
+                message = (
+                    f"the rest of this map call was cancelled: one of its items was refused with {type(error).__name__}"
+                )
+                self.close(CancelledError(message))
             raise
         with self.host.lock:
             if self.scribe is not None:
@@ -178,8 +182,6 @@ class SubmitJob(Pulling):
     @staticmethod
     def _piece_of(task: Task[Any], position: int) -> Piece:
         if task.cancelled():
-            from concurrent.futures import CancelledError
-
             return Piece(position, [None], {0: CancelledError()})
         error = task._exception
         return Piece(position, [task._result], None if error is None else {0: error})
@@ -195,6 +197,7 @@ class SubmitJob(Pulling):
         self.end_of_source()
         tasks = list(self._tasks)
         self._tasks.clear()
+        self._done.clear()  # they are among those, which are let go of without the lock
         self.tell()
         self.tell_watchers()
         self.host.lock.release()  # cancel() takes it, and runs callbacks
@@ -230,7 +233,7 @@ class SubmitJob(Pulling):
 
     def _count(self, task: Task[Any], restored: int = 0) -> None:
         self.settled += 1
-        if not self.ordered:
+        if not self.ordered and not self.closed:
             self._done.append(task)
         if self.meter is not None:
             if not task.cancelled():
