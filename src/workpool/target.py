@@ -7,14 +7,19 @@ exception is noted and raised when that is done (``calm.py``).
 from __future__ import annotations
 
 import threading
+from _thread import start_new_thread
 from collections.abc import Callable
+from contextlib import AbstractContextManager, suppress
+from time import sleep
 from typing import Any, Protocol, TypeVar
 
 from workpool._compat import RLock
 
-__all__ = ["Target", "mine", "send_into"]
+__all__ = ["Target", "mine", "send_into", "try_again"]
 
 R = TypeVar("R")
+
+_SOON, _LONGEST_PAUSE = 0.001, 1.0  # seconds
 
 
 class Hearing(Protocol):
@@ -41,7 +46,7 @@ class Target:
     it is held, and begin a step of its own.
     """
 
-    __slots__ = ("_due", "_listening", "_lock", "_sent", "_steps")
+    __slots__ = ("_due", "_left", "_listening", "_lock", "_sent", "_steps")
 
     def __init__(self) -> None:
         self._lock = RLock()
@@ -49,23 +54,34 @@ class Target:
         self._due: type[BaseException] | None = None  # to be raised at the end of the outermost
         self._listening: list[Hearing] = []
         self._sent: type[BaseException] | None = None  # whether it is heard by now, or put off
+        self._left = False
 
     def stand(self) -> None:
         """Be this thread."""
         mine.target = self
 
-    def strike(
-        self, error: type[BaseException], send: Callable[[type[BaseException]], object]
-    ) -> None:
-        """Have an exception raised in the thread: now, by ``send``, or at the end of the step that it is in."""
+    def leave(self) -> None:
+        """Be struck no more: this thread is at its end."""
         with self._lock:
+            self._left = True
+
+    def strike(
+        self, error: type[BaseException], send: Callable[[type[BaseException]], bool]
+    ) -> bool:
+        """Have an exception raised in the thread: now, by ``send``, or at the end of the step that it is in.
+
+        False if this is no moment for ``send``: then it is to be tried again.
+        """
+        with self._lock:
+            if self._left:
+                return True
             self._sent = error
             if not self._steps:
-                send(error)
-                return
+                return send(error)
             self._due = error
             for each in self._listening:
                 each.raised = error()
+            return True
 
     def was_sent(self, error: BaseException) -> bool:
         """Tell, in this thread, whether an error in user code is what was sent: within a step it cannot be."""
@@ -105,8 +121,31 @@ class Target:
                 self._due = None
 
 
-def send_into(ident: int, error: type[BaseException]) -> None:
-    """Have an exception raised in a thread, where it next runs Python code."""
+def send_into(ident: int, error: type[BaseException], may_not: Callable[[int], bool]) -> bool:
+    """Have an exception raised in a thread, where it next runs Python code; unless it may not be, just now."""
     import ctypes
 
-    ctypes.pythonapi.PyThreadState_SetAsyncExc(ctypes.c_ulong(ident), ctypes.py_object(error))
+    arguments = ctypes.c_ulong(ident), ctypes.py_object(error)
+    send = ctypes.pythonapi.PyThreadState_SetAsyncExc
+    if may_not(ident):
+        return False
+    send(*arguments)
+    return True
+
+
+def try_again(attempt: Callable[[], bool], lock: AbstractContextManager[object]) -> None:
+    """Make an attempt, with a lock, until it tells that it is over: in a thread of its own, if there is one to be had.
+
+    Where another thread stands nobody tells, so somebody has to look.
+    """
+    with suppress(RuntimeError):
+        start_new_thread(_try, (attempt, lock))
+
+
+def _try(attempt: Callable[[], bool], lock: AbstractContextManager[object]) -> None:
+    pause, over = _SOON, False
+    while not over:
+        sleep(pause)
+        pause = min(2 * pause, _LONGEST_PAUSE)
+        with lock:
+            over = attempt()

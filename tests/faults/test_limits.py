@@ -160,17 +160,21 @@ def starved(pool, most):
         said += ["could start no worker" in str(error) or "was not begun" in str(error), "Free " in str(error)]
     limit(resource.RLIMIT_NPROC, soft)
     return said
-# With one, there is no thread; with two, there is a thread and no process.
-for most in (1, 2) if BACKEND == "process" else (1,):
+# With one, there is no thread; with two, there is a thread and no process; then one that has no thread of its own.
+for most in range(1, 9) if BACKEND == "process" else (1,):
     with Pool(1, backend=BACKEND, **method) as pool:
         until(lambda: threads() == 1)
-        print(starved(pool, most), pool.submit(tasks.double, 2).result(DEADLINE))
+        said = starved(pool, most)
+        if most < 3 or said != [2]:
+            print(said, pool.submit(tasks.double, 2).result(DEADLINE))
         if BACKEND == "thread":
             limited = pool.options(time_limit=DEADLINE)  # needs a thread that watches the clock
             print(starved(limited, 1), limited.submit(tasks.double, 2).result(DEADLINE))
 """
     )
-    assert printed_by(BY_NAME[backend], script) == ["[True, True] 4"] * 2
+    printed = printed_by(BY_NAME[backend], script)
+    assert set(printed) == {"[True, True] 4"}
+    assert len(printed) >= 2
 
 
 @pytest.mark.parametrize("backend", KILLABLE)

@@ -92,6 +92,15 @@ def test_asking_disturbs_no_task(pool: Pool, gate: Gate) -> None:
     assert task.result(0) == 0
 
 
+def test_a_deep_recursion_shows_its_latest_calls(pool: Pool, gate: Gate) -> None:
+    """Though no more are written down than the task alone has made."""
+    pool.submit(tasks.hold_below, gate.path, 300)
+    gate.arrival()
+    until(lambda: "in stop" in stack_of(pool).text)
+    assert stack_of(pool).text.count("in hold_below") > 50
+    gate.open()
+
+
 def test_an_idle_worker_has_no_stack(pool: Pool) -> None:
     """A worker that waits for work says so."""
     pool.submit(tasks.double, 1).result(DEADLINE)

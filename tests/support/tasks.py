@@ -76,6 +76,14 @@ def hold(gate: str, value: R, word: object = "") -> R:
     return value
 
 
+def hold_below(gate: str, depth: int) -> None:
+    """Tell that it runs, and wait, below so many calls of itself."""
+    if depth:
+        hold_below(gate, depth - 1)
+    else:
+        stop(gate)
+
+
 def hold_or_fail(gate: str, error: BaseException, word: object = "") -> NoReturn:
     stop(gate, word)
     raise error

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import signal
 import subprocess
 import sys
 import threading
@@ -12,7 +13,7 @@ from typing import Any
 
 import pytest
 
-from tests.support.gates import DEADLINE
+from tests.support.gates import DEADLINE, Gate
 from workpool import Counter, Pool
 from workpool._compat import has_interpreters
 from workpool.ipc import depot
@@ -21,6 +22,8 @@ pytestmark = [
     pytest.mark.skipif(not depot.CAN_LEND, reason="this system has no memfd"),
     pytest.mark.skipif(not has_interpreters(), reason="this Python has no concurrent.interpreters"),
 ]
+
+ROOT = Path(__file__).parents[2]
 
 _kept: list[object] = []
 
@@ -114,3 +117,41 @@ def test_no_thread_is_left_when_the_block_has_ended() -> None:
             list(pool.map(abs, range(4), chunksize=1))
         left += [each.name for each in threading.enumerate() if each.name.startswith("ended-")]
     assert left == []
+
+
+LEAVING = """
+import atexit, sys, time
+from tests.support.gates import say
+from workpool import Pool
+
+def nap(gate):
+    say(gate, "napping")
+    time.sleep(600)  # house: sleep - in C, where nothing that is sent into it is heard
+
+if __name__ == "__main__":
+    atexit.register(say, sys.argv[1], "leaving")
+    with Pool(1, backend="interpreter") as pool:
+        pool.submit(nap, sys.argv[1]).result()
+"""
+
+
+def test_a_second_ctrl_c_does_not_have_the_program_wait_for_what_was_given_up(
+    tmp_path: Path,
+) -> None:
+    """While it leaves, and waits a moment for a task that cannot be ended: it ends at once."""
+    program = tmp_path / "program.py"
+    program.write_text(LEAVING, encoding="utf-8")
+    with Gate() as gate:
+        running = subprocess.Popen(
+            [sys.executable, program, gate.path],
+            stderr=subprocess.PIPE,
+            text=True,
+            env={**os.environ, "PYTHONPATH": str(ROOT)},
+        )
+        assert gate.arrival() == "napping"
+        running.send_signal(signal.SIGINT)
+        assert gate.arrival() == "leaving"
+        running.send_signal(signal.SIGINT)
+        _, errors = running.communicate(timeout=DEADLINE)
+    assert running.returncode == 1
+    assert errors.rstrip().endswith('Use backend="process" for such tasks.')

@@ -20,9 +20,9 @@ from tests.support.tasks import call, double, run_own_pool
 from workpool import NotPicklable, Pool, TimeLimitExceeded, Unsupported
 from workpool._compat import has_interpreters
 from workpool.backends.interpreter import backend, strays
-from workpool.ipc.guest import WrittenOff, _Journal, _Outbox
 from workpool.ipc.journal import Journal, make_journal
 from workpool.ipc.outbox import VALUE
+from workpool.ipc.voiding import VoidableJournal, VoidableOutbox, WrittenOff
 
 needs_interpreters = pytest.mark.skipif(
     not has_interpreters(), reason="this Python has no concurrent.interpreters"
@@ -196,14 +196,14 @@ def _wait_for_strays() -> None:
 
 
 @pytest.fixture
-def journal() -> Generator[_Journal]:
+def journal() -> Generator[VoidableJournal]:
     """Give a journal as a worker has it."""
-    made = _Journal(make_journal())
+    made = VoidableJournal(make_journal())
     yield made
     made.close()
 
 
-def test_a_void_worker_begins_nothing(journal: _Journal) -> None:
+def test_a_void_worker_begins_nothing(journal: VoidableJournal) -> None:
     """Once it is written off no call is begun, alone or in a slice; one that was noted is not run."""
     journal.begin(0, 1)
     journal.declare_void()
@@ -214,11 +214,11 @@ def test_a_void_worker_begins_nothing(journal: _Journal) -> None:
     assert Journal.last_words(journal)[0] == 1
 
 
-def test_a_void_worker_tells_nothing_but_its_last_words(journal: _Journal) -> None:
+def test_a_void_worker_tells_nothing_but_its_last_words(journal: VoidableJournal) -> None:
     """After its last words no outcome leaves a worker that is written off."""
     r, w = os.pipe()
     try:
-        outbox = _Outbox(w, journal)
+        outbox = VoidableOutbox(w, journal)
         outbox.add(0, VALUE, b"", 1, 2, more=True)
         journal.declare_void()
         outbox.give_up((24, 0))

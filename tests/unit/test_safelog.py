@@ -82,7 +82,7 @@ def test_what_is_sent_into_a_thread_is_heard_in_a_handler(
 ) -> None:
     """Else the thread, which is given up, would never end."""
 
-    def send(error: type[BaseException]) -> None:
+    def send(error: type[BaseException]) -> bool:
         raise error
 
     target = Target()

@@ -24,12 +24,12 @@ from workpool.backends.reports import begin_reports, end_reports
 from workpool.backends.told import too_long
 from workpool.calm import calmly
 from workpool.errors import TimeLimitExceeded, WorkerLost, could_not_begin
-from workpool.ipc.onlookers import looked_at
+from workpool.ipc.onlookers import in_common_code, looked_at
 from workpool.safelog import SafeLog
 from workpool.scheduling.slow_chunks import LONGEST_PAUSE, PATIENCE
 from workpool.scheduling.worker import WorkerThread, describe, describe_item
 from workpool.situation import here
-from workpool.target import Target, send_into
+from workpool.target import Target, send_into, try_again
 from workpool.task import RUNNING, Task
 from workpool.waits import Event, make_sleeper
 
@@ -151,6 +151,7 @@ class ThreadWorker(LocalRunner):
             finally:
                 self._tidy_up(entered)
         finally:
+            self._target.leave()
             here.worker = None
             if retired:
                 self.scheduler.replace(self)
@@ -364,19 +365,26 @@ class ThreadWorker(LocalRunner):
         """Raise an exception in the thread, if it is in a call of the user's; written off, and lock held.
 
         What runs there is asked to end first: the exception may end it at once, and a thread of its own is to know.
+        """
+        self.ask_all()
+        if not self._is_struck():
+            try_again(self._is_struck, self.scheduler.lock)
+
+    def _is_struck(self) -> bool:
+        """Raise the exception, if it is to be raised; False if this is no moment for it.
+
         With the lock held, because then that call is not over for the books: the thread has to pass the lock
         before it settles anything, which it will find is not its to do any more. A thread that has settled,
         and tells who waits for that, or that leaves, is in no call and must not be torn out of it. What it has
         settled may have run inside a call, also of an item: that one ends when the thread comes back to it.
         """
-        self.ask_all()
         taken = self.taken
         begins = taken.__class__ is Task and taken._stage is RUNNING
         item = self.chunk is not None and not self._outer
         if not begins and self.task is None and not item:
-            return
+            return True
         ident = self._thread.ident
         if ident is None or ident == threading.get_ident() or not self._strikes:
-            return
-        if not looked_at(ident):
-            self._target.strike(TimeLimitExceeded, partial(send_into, ident))
+            return True
+        send = partial(send_into, ident, may_not=in_common_code)
+        return looked_at(ident) or self._target.strike(TimeLimitExceeded, send)

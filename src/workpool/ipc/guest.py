@@ -25,24 +25,25 @@ import select
 import sys
 import threading
 from contextlib import AbstractContextManager, suppress
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
 from workpool import _compat
-from workpool._compat import Lock
 from workpool.ipc import inheritance, lives, mainmodule, pickling
 from workpool.ipc.frames import pack
-from workpool.ipc.journal import Journal
-from workpool.ipc.onlookers import looked_at
-from workpool.ipc.outbox import Outbox
+from workpool.ipc.onlookers import is_common, looked_at
 from workpool.ipc.runner import Runner
-from workpool.ipc.serving import Serving
-from workpool.target import Target
+from workpool.ipc.serving import Serving, tell_of_shortage
+from workpool.ipc.shortage import is_shortage
+from workpool.ipc.voiding import VoidableJournal, VoidableOutbox, WrittenOff
+from workpool.target import Target, send_into
 
 if TYPE_CHECKING:
     from workpool.ipc.reporting import Reporter
+    from workpool.ipc.stacktext import Place
     from workpool.situation import Setup
 
-__all__ = ["GIVEN_UP", "GIVE_UP", "STACK", "STREAMS", "STRIKE", "WrittenOff", "main"]
+__all__ = ["GIVEN_UP", "GIVE_UP", "STACK", "STREAMS", "STRIKE", "main"]
 
 # Kinds of control frames, beside those of ``serving.py``, and the answer to the first of them.
 GIVE_UP, STACK, STRIKE, END = 20, 21, 22, 23
@@ -51,6 +52,7 @@ GIVEN_UP = 24
 STREAMS = ("stdin", "stdout", "stderr")
 
 _FIRST_PAUSE, _LONGEST_PAUSE = 1.0, 30.0  # seconds between one exception and the next
+_SOON = 0.005  # seconds until the next look, where it could not be sent
 _UNSUPPORTED = "does not support loading in subinterpreters"  # what Python says of a module
 _WAY_OUT = (
     'It needs a module that cannot be loaded in a sub-interpreter: use backend="process" for it.'
@@ -59,25 +61,25 @@ _MOST_FRAMES = 200  # of a stack: the pipe takes it whole
 _DEEPEST = 20  # errors that are looked at, one the cause of the other
 
 
-class WrittenOff(BaseException):
-    """The worker is void: whatever it was about to do is not its to do any more."""
-
-
 def main(fds: tuple[int, ...]) -> None:
     """Run as a worker, in a fresh interpreter; the descriptors are closed by who made them."""
     atexit.register(_end_memory)  # the first to be registered is the last to be called
     atexit.register(_end_tracker)
     _compat.in_worker = True
     pickling.home = "an interpreter"
-    guest = Guest(*fds)
+    guest: Guest | None = None
     try:
+        guest = Guest(*fds)
         guest.serve()
     except BaseException as error:
+        if guest is None and is_shortage(error):
+            tell_of_shortage(fds[1], error)
         # Where it is written off, or the pipes are closed, nobody is there any more to be told.
-        if not guest.void and not isinstance(error, BrokenPipeError):
+        elif not (guest is not None and guest.void) and not isinstance(error, BrokenPipeError):
             raise
     finally:
-        guest.end_control()
+        if guest is not None:
+            guest.end_control()
 
 
 def _end_tracker() -> None:
@@ -140,15 +142,17 @@ class Guest(Serving):
         stack_w: int,
         *more: int,
     ) -> None:
-        journal = _Journal(os.dup(journal_fd))
-        super().__init__(task_r, control_r, journal, _Outbox(result_w, journal))
+        journal = VoidableJournal(os.dup(journal_fd))
+        super().__init__(task_r, control_r, journal, VoidableOutbox(result_w, journal))
         self._journal = journal
         self._control_w = control_w  # the control thread ends by a word from here
         self._stack_w = stack_w
         self._more = list(more)
         self._given_up = False
         self._pause = _FIRST_PAUSE
+        self._put_off = False  # it stood where an exception must not strike
         self._control_r = control_r
+        self._thread: threading.Thread | None = None  # the control thread
         self._ident = threading.get_ident()  # of the thread that runs tasks, which is this one
         self._target = Target()
         self._target.stand()
@@ -205,8 +209,13 @@ class Guest(Serving):
 
     def _start_control(self) -> None:
         # Isolated interpreters have no daemon threads; ``end_control`` sees to the end of this one.
+        # Noted first: once it runs, an exception may strike before the next step here.
         self._thread = threading.Thread(target=self._obey, name="workpool-control")
-        self._thread.start()
+        try:
+            self._thread.start()
+        except RuntimeError:  # there is none to be had
+            self._thread = None
+            raise
 
     @property
     def void(self) -> bool:
@@ -218,7 +227,7 @@ class Guest(Serving):
 
         Until then one may, at any step here. So there is no lock here: it would stay locked.
         """
-        while True:
+        while self._thread is not None:
             try:
                 try:
                     self._write_end()
@@ -265,9 +274,10 @@ class Guest(Serving):
             return
         poller = select.poll()
         poller.register(self._control_r, select.POLLIN)
-        while not poller.poll(1000 * self._pause):
+        while not poller.poll(1000 * (_SOON if self._put_off else self._pause)):
+            if not self._put_off:
+                self._pause = min(2 * self._pause, _LONGEST_PAUSE)
             self._strike()
-            self._pause = min(2 * self._pause, _LONGEST_PAUSE)
 
     def _give_up(self) -> None:
         self._given_up = True
@@ -276,7 +286,7 @@ class Guest(Serving):
             self._ask(0, sys.maxsize)  # before the exception, which may end the call at once
             self._runner.take_back(sys.maxsize)
             with suppress(OSError):
-                self._outbox.give_up((GIVEN_UP, self._runner.begun))  # type: ignore[attr-defined]  # of an _Outbox
+                self._outbox.give_up((GIVEN_UP, self._runner.begun))  # type: ignore[attr-defined]  # of a VoidableOutbox
         self._strike()
 
     def _strike(self) -> None:
@@ -285,21 +295,20 @@ class Guest(Serving):
             return
         from workpool.errors import TimeLimitExceeded
 
-        self._target.strike(TimeLimitExceeded, self._send_error)
+        send = partial(send_into, self._ident, may_not=self._in_common_code)
+        self._put_off = not self._target.strike(TimeLimitExceeded, send)
 
-    def _send_error(self, error: type[BaseException]) -> None:
-        import ctypes
+    def _in_common_code(self, _: int) -> bool:
+        from workpool.ipc.stackdump import places_of_others
 
-        ctypes.pythonapi.PyThreadState_SetAsyncExc(
-            ctypes.c_ulong(self._ident), ctypes.py_object(error)
-        )
+        return any(_is_ours(places) and is_common(places[-1]) for places, _ in places_of_others())
 
     def _leave_stack(self) -> None:
         """Write down where the thread that runs tasks stands, in the form that ``faulthandler`` has."""
         from workpool.ipc.stackdump import places_of_others
 
         for places, _ in places_of_others():
-            if any(place.file == __file__ and place.name == "main" for place in places):
+            if _is_ours(places):
                 lines = [
                     f'  File "{file}", line {line} in {name}\n' for file, line, name in places[::-1]
                 ]
@@ -310,85 +319,10 @@ class Guest(Serving):
                     os.write(self._stack_w, text.encode())
 
 
-class _Journal(Journal):
-    """A journal that nothing is begun in any more once the worker is void."""
-
-    __slots__ = ("_fence",)
-
-    def __init__(self, fd: int) -> None:
-        super().__init__(fd)
-        os.close(fd)
-        self._fence = Lock()
-
-    def begin(self, number: int, now: int) -> None:
-        super().begin(number, now)
-        # The parent notes "void" and then reads what has begun; here it is the other way round, and
-        # with a full barrier between the two steps on both sides one of them sees the other.
-        with self._fence:
-            pass
-        self.check()
-
-    def begin_slice(self, number: int, size: int, now: int, kind: type[Any]) -> None:
-        self.check()
-        super().begin_slice(number, size, now, kind)
-
-    @property
-    def still(self) -> bool:
-        """The same; who stands still leaves when it is written off."""
-        still = super().still
-        if still:
-            self.check()
-        return still
-
-    def check(self) -> None:
-        """Raise `WrittenOff` once the worker is void."""
-        if self.void:
-            raise WrittenOff
-
-
-class _Outbox(Outbox):
-    """An outbox that lets nothing out once the worker is void."""
-
-    __slots__ = ("_check",)
-
-    def __init__(self, fd: int, journal: _Journal) -> None:
-        super().__init__(fd, journal)
-        self._check = journal.check
-
-    def add(
-        self, number: int, kind: int, payload: bytes, began: int, ended: int, *, more: bool
-    ) -> None:
-        self._check()
-        super().add(number, kind, payload, began, ended, more=more)
-
-    def add_sliced(self, outcomes: list[Any]) -> None:
-        self._check()
-        super().add_sliced(outcomes)
-
-    def flush(self) -> None:
-        self._check()
-        super().flush()
-
-    def send(self, message: Any) -> None:
-        self._check()
-        super().send(message)
-
-    def give_up(self, message: Any) -> None:
-        """Send what waits and a last message, although the worker is void."""
-        self._check = _nothing
-        try:
-            super().send(message)
-        finally:
-            self._check = _refuse
+def _is_ours(places: list[Place]) -> bool:
+    """Tell the stack of the thread that runs tasks."""
+    return any(place.file == __file__ and place.name == "main" for place in places)
 
 
 def _breathe() -> None:
     """Be called: what is about to be raised in this thread is raised at a call."""
-
-
-def _nothing() -> None:
-    pass
-
-
-def _refuse() -> None:
-    raise WrittenOff

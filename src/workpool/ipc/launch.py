@@ -74,6 +74,7 @@ class WorkerHandle:
         self.keeper = 0  # the process that tells of the worker's end: that one, or the keeper
         self.ended = False  # the end of the pipe for outcomes was read: nothing more will come
         self.dead = False
+        self.short: OSError | None = None  # what the system had not, so that it never began
         # Where the worker lays large results down, and which of ours it has, and we of its.
         self.depot_fd = depot_fd
         self.argument_slots: Slots | None = None

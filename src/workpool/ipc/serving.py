@@ -22,7 +22,7 @@ from workpool.ipc import pickling
 from workpool.ipc.batch import Batch
 from workpool.ipc.borrowing import Borrowed
 from workpool.ipc.depot import CONTROL_SIZE, Depot, Slots
-from workpool.ipc.frames import FrameReader, unpack_payload
+from workpool.ipc.frames import FrameReader, pack, unpack_payload, write_all
 from workpool.ipc.outbox import DONE
 from workpool.ipc.runner import CALL, ITEM, PLAIN_ITEM, PLAIN_STAR, SOFT, SOFT_CALL, STAR, Runner
 from workpool.situation import Mark, Situation, here
@@ -35,7 +35,7 @@ if TYPE_CHECKING:
     from workpool.ipc.reporting import Reporter
     from workpool.ipc.warning import Warnings
 
-__all__ = ["BACK", "DONE", "FAILED", "READY", "Serving"]
+__all__ = ["BACK", "DONE", "FAILED", "READY", "SHORT", "Serving", "tell_of_shortage"]
 
 # Kinds of frames. To the worker:
 BOOT, CALLS, ITEMS, LEAVE = 0, 1, 2, 3
@@ -44,6 +44,7 @@ SOFT_CALLS = 8  # as CALLS, of tasks that can be warned
 HELLO = 9  # to be answered with READY by the thread that runs calls
 # From the worker, beside DONE:
 READY, FAILED, BACK, GONE, ENTERING, LEFT = 10, 11, 13, 14, 15, 16
+SHORT = 17  # the system had not all that a worker needs: it ends, and has not begun
 
 
 class Serving:
@@ -80,7 +81,11 @@ class Serving:
     def serve(self) -> None:
         """Begin, run what comes, and leave when told to or when the parent is gone."""
         # Before anything else: an initializer may hang, and its stack is asked for too.
-        self._start_control()
+        try:
+            self._start_control()
+        except RuntimeError as error:  # there is no thread for it
+            self._send((SHORT, str(error)))
+            return
         message = self._wait_for_frame()
         if message is None:
             return
@@ -280,3 +285,8 @@ class Serving:
             with self._lock:  # no call ends meanwhile
                 self._ask(number, more[0])
         return True
+
+
+def tell_of_shortage(result_w: int, error: BaseException) -> None:
+    """Say that there is no worker for want of something; by what was to be one, before it is made."""
+    write_all(result_w, pack((SHORT, str(error))))

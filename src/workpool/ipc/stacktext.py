@@ -27,6 +27,9 @@ _CALLERS = frozenset(
 )
 
 
+_MOST = 100  # calls that ``faulthandler`` writes down of a thread, the latest
+
+
 class Place(NamedTuple):
     """Where one call of a stack stands."""
 
@@ -59,7 +62,8 @@ def trimmed(places: Sequence[Place]) -> list[Place]:
                 del rest[0]
             # A function in C has no frame: then the call itself is all there is to see.
             return rest or list(places[-1:])
-    return []
+    # So deep that the library's own are not among those that were written down: all are the user's.
+    return list(places) if len(places) >= _MOST else []
 
 
 def render(places: Sequence[Place]) -> str:

@@ -19,7 +19,8 @@ from workpool.ipc.copies import end_copies
 from workpool.ipc.family import end_children
 from workpool.ipc.journal import Journal
 from workpool.ipc.outbox import Outbox
-from workpool.ipc.serving import Serving
+from workpool.ipc.serving import Serving, tell_of_shortage
+from workpool.ipc.shortage import is_shortage
 from workpool.ipc.stacksignal import hear_for_others, leave_stacks
 from workpool.ipc.streams import occupy_standard_streams
 from workpool.ipc.surroundings import settle_in
@@ -61,14 +62,28 @@ def _main(fds: list[int], parent: int) -> None:
         # none: a daemon of it would keep pipes, memory and helpers of this program for itself.
         os.set_inheritable(fd, False)
     task_r, result_w, control_r, journal_fd, stack_w, *more = fds
-    leave_stacks(stack_w)
-    process = WorkerProcess(task_r, result_w, control_r, journal_fd, more)
     try:
-        process.serve()
+        leave_stacks(stack_w)
+        process = _made(task_r, result_w, control_r, journal_fd, more)
+        if process is not None:
+            process.serve()
     except BrokenPipeError:
         _end_group()  # nobody is there any more to be told
     finally:
         _leave_in_order()
+
+
+def _made(
+    task_r: int, result_w: int, control_r: int, journal_fd: int, more: list[int]
+) -> WorkerProcess | None:
+    """Make what serves; None where there is not the memory for it, which is told."""
+    try:
+        return WorkerProcess(task_r, result_w, control_r, journal_fd, more)
+    except (OSError, MemoryError) as error:
+        if not is_shortage(error):
+            raise
+        tell_of_shortage(result_w, error)
+        return None
 
 
 def _leave_in_order() -> None:

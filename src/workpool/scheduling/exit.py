@@ -20,7 +20,7 @@ from workpool._compat import RLock
 from workpool.errors import ForkedPool
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Iterator
 
     from workpool.scheduling.scheduler import Scheduler
 
@@ -69,11 +69,20 @@ def _finish() -> None:
         try:
             _finish_all()  # those that slipped in between
         finally:
-            for call in at_the_very_end:
-                call()
+            _call_all(iter(at_the_very_end))
 
 
 atexit.register(_finish)
+
+
+def _call_all(calls: Iterator[Callable[[], object]]) -> None:
+    """Make all calls, also if one of them is interrupted."""
+    try:
+        for call in calls:
+            call()
+    except BaseException:
+        _call_all(calls)
+        raise
 
 
 def _finish_all() -> None:

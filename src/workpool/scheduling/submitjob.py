@@ -110,8 +110,9 @@ class SubmitJob(Pulling):
                 if self.exhausted and isinstance(error, (PoolClosed, BrokenExecutor)):
                     return  # the end of the pool has cut it off, and the consumer is told why
                 # Whoever asks once more is told what has ended it, too.
+                name = type(error).__name__
                 message = (
-                    f"the rest of this map call was cancelled: one of its items was refused with {type(error).__name__}"
+                    f"the rest of this map call was cancelled: an item was refused with {name}"
                 )
                 self.close(CancelledError(message))
             raise

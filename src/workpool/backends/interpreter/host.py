@@ -32,6 +32,7 @@ from workpool.ipc.journal import Journal, make_journal
 from workpool.ipc.launch import WorkerHandle
 from workpool.ipc.loans import Tenancy
 from workpool.ipc.reportpipe import NO_REPORTS, ReportPipe
+from workpool.ipc.shortage import is_shortage
 from workpool.plain import paths, words
 from workpool.safelog import SafeLog
 from workpool.waits import Event
@@ -68,6 +69,7 @@ class Host:
         self._lock = Lock()  # guards all below
         self._status_w = status_w
         self.exitcode: int | None = None
+        self.short: OSError | None = None  # set before the end is told
         self.thread = threading.Thread(target=self._run, name=name, daemon=daemon_threads_allowed())
 
     def tell(self, exitcode: int, cause: str) -> None:
@@ -93,7 +95,7 @@ class Host:
         exitcode, cause = 1, "an error of its interpreter"
         try:
             interpreters: Any = import_module("concurrent.interpreters")
-            interpreter = interpreters.create()
+            interpreter = _create(interpreters)
             try:
                 interpreter.prepare_main({_PATH: tuple(paths(sys.path)), _FDS: tuple(self._fds)})
                 interpreter.exec(_BEGIN)
@@ -104,7 +106,9 @@ class Host:
                 self.destroyed = True
                 self.end_lending()
         except BaseException as error:
-            if not self.told:  # of a stray nobody wants to know how it ended
+            if _is_for_want_of_memory(error):
+                self.short = OSError(str(error))
+            elif not self.told:  # of a stray nobody wants to know how it ended
                 cause = f"an error of its interpreter ({type(error).__name__})"
                 _log.exception("%s failed", self.name)
         finally:
@@ -114,6 +118,20 @@ class Host:
             self.tell(exitcode, cause)
             self.ended.set()
             strays.forget(self)
+
+
+def _create(interpreters: Any) -> Any:
+    """Make an interpreter; a MemoryError if it cannot be had, whatever the reason: Python tells none."""
+    try:
+        return interpreters.create()
+    except interpreters.InterpreterError as error:
+        raise MemoryError(str(error)) from error
+
+
+def _is_for_want_of_memory(error: BaseException) -> bool:
+    # What was raised in there is told here by the name of its class.
+    kind = getattr(getattr(error, "excinfo", None), "type", None)
+    return is_shortage(error) or getattr(kind, "__name__", "") == MemoryError.__name__
 
 
 class InterpreterHandle(WorkerHandle):
@@ -149,7 +167,7 @@ class InterpreterHandle(WorkerHandle):
         """Take in that the worker is at its end; waits for it."""
         if not self.dead:
             os.read(self.status_r, 1)  # waits for its end
-            self.exitcode = self.host.exitcode
+            self.exitcode, self.short = self.host.exitcode, self.short or self.host.short
             self.dead = True
 
     def kill(self) -> None:

@@ -19,6 +19,7 @@ from time import monotonic
 from typing import TYPE_CHECKING
 
 from workpool._compat import Lock
+from workpool.calm import calmly
 from workpool.ipc.frames import pack
 from workpool.ipc.guest import STRIKE
 from workpool.scheduling.exit import at_the_very_end
@@ -71,8 +72,18 @@ def count() -> int:
 
 
 def _at_exit() -> None:
-    if not count():
-        return
+    """Wait for them, and end the program where one stays: at once, if it was Ctrl-C that came meanwhile.
+
+    Raised here, that would lead to Python's own end, which waits for them.
+    """
+    try:
+        if count():
+            _await_all()
+    finally:
+        calmly(_end_if_any_is_left)
+
+
+def _await_all() -> None:
     until = monotonic() + _PATIENCE
     with _lock:
         hosts = list(_strays)
@@ -81,6 +92,9 @@ def _at_exit() -> None:
                 os.write(control_w, pack((STRIKE, 0))[0])
     for host in hosts:
         host.ended.wait(max(0.0, until - monotonic()))
+
+
+def _end_if_any_is_left() -> None:
     left = count()
     if not left:
         return

@@ -250,7 +250,6 @@ class ProcessWorker(Leaving):
         self._started_at = monotonic()
         try:
             self._handle = handle = self._launch()
-            self._backend.starts.started()
             self._watch = Watch([handle.result_r, handle.status_r, self._wake_r])
             if self._hearing is not None:
                 self._watch.heed(handle.reports.fd)
@@ -265,9 +264,13 @@ class ProcessWorker(Leaving):
         for fd in fds:
             self._poller.register(fd, select.POLLIN)
         if self._begin(handle):
+            self._backend.starts.started()
             self._serving = True
             if self._serve(handle):
                 return self._go_on_without()
+        elif handle.short is not None:
+            self._end_process()
+            return self._could_not_start(handle.short)
         return self._next_life(handle)
 
     def _serve(self, handle: WorkerHandle) -> bool:
@@ -334,6 +337,9 @@ class ProcessWorker(Leaving):
                 if header[0] == serving.READY:
                     return True
                 entering = entering or header[0] == serving.ENTERING
+                if header[0] == serving.SHORT:
+                    handle.short = OSError(header[1])
+                    return False
                 if header[0] == serving.FAILED:
                     error = pickling.load_error_or_stand_in(header[1])
                     failed = could_not_begin(

@@ -1,0 +1,62 @@
+"""A thread that is given up while it imports or logs: it is struck behind that, for all threads need those locks."""
+
+from __future__ import annotations
+
+import importlib.util
+import logging
+import sys
+import threading
+from typing import Any
+
+import pytest
+
+from tests.support.common import stand_in_common_code
+from tests.support.gates import DEADLINE, Gate, in_background
+from workpool import BackendName, Pool, Task, TimeLimitExceeded
+from workpool._compat import gil_enabled, has_interpreters
+from workpool.ipc.onlookers import is_common
+
+BACKENDS = ["thread", *(["interpreter"] if has_interpreters() else [])]
+
+pytestmark = pytest.mark.skipif(not gil_enabled(), reason="where a thread stands is not known")
+
+
+def _past_its_limit(_: Pool, task: Task[Any]) -> None:
+    assert isinstance(task.exception(DEADLINE), TimeLimitExceeded)
+
+
+def _cancelled(_: Pool, task: Task[Any]) -> None:
+    assert in_background(task.cancel, kill=True).result()
+
+
+def _killed(pool: Pool, _: Task[Any]) -> None:
+    in_background(pool.kill).result()
+
+
+@pytest.mark.leaks_expected("an interpreter that is written off ends when it likes")
+@pytest.mark.parametrize("give_up", [_past_its_limit, _cancelled, _killed])
+@pytest.mark.parametrize("backend", BACKENDS)
+def test_it_gives_its_lock_back(backend: BackendName, give_up: Any) -> None:
+    """And is struck as soon as it stands elsewhere."""
+    with Gate() as gate, Gate() as report, Pool(1, backend=backend) as pool:
+        limited = pool.options(time_limit=1.0) if give_up is _past_its_limit else pool
+        task = limited.submit(stand_in_common_code, gate.path, report.path)
+        assert gate.arrival() == "there"
+        give_up(pool, task)
+        gate.open()
+        assert report.arrival() == "free"
+
+
+def test_it_is_known_where_such_locks_are_taken() -> None:
+    """That is: importing, logging, and the start of a thread; waiting for an event is not."""
+    bootstrap: Any = sys.modules["importlib._bootstrap"]
+
+    def place(function: Any) -> tuple[str, int, str]:
+        return function.__code__.co_filename, 0, function.__code__.co_name
+
+    assert is_common(place(bootstrap._get_module_lock))
+    assert is_common(place(importlib.util.find_spec("json").loader.get_source))  # type: ignore[union-attr]  # is there
+    assert is_common(place(logging.Handler.handle))
+    assert is_common(place(threading.Thread.start))
+    assert not is_common(place(threading.Event.wait))
+    assert not is_common(place(place))
