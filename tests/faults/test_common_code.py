@@ -47,6 +47,19 @@ def test_it_gives_its_lock_back(backend: BackendName, give_up: Any) -> None:
         assert report.arrival() == "free"
 
 
+def test_a_task_that_is_told_of_its_limit_gives_it_back_as_well() -> None:
+    """In a process, where it has some grace to tidy up, and its worker may go on."""
+    with Gate() as gate, Gate() as report, Pool(1, backend="process") as pool:
+        pool.submit(int).result(DEADLINE)
+        limited = pool.options(time_limit=0.2, grace=DEADLINE)
+        task = limited.submit(stand_in_common_code, gate.path, report.path, is_told=True)
+        assert gate.arrival() == "there"
+        gate.open()
+        assert report.arrival() == "free"
+        assert isinstance(task.exception(DEADLINE), TimeLimitExceeded)
+        assert pool.stats().lost == 0
+
+
 def test_it_is_known_where_such_locks_are_taken() -> None:
     """That is: importing, logging, and the start of a thread; waiting for an event is not."""
     bootstrap: Any = sys.modules["importlib._bootstrap"]

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import signal
 import threading
 import time
-from typing import Any
+from typing import Any, cast
 
 from tests.support.gates import DEADLINE, say, stop
 from tests.support.queues import until
+from workpool.ipc.warning import SIGNAL
 
 __all__ = ["stand_in_common_code"]
 
@@ -28,14 +30,20 @@ def _compiled_as_importlib() -> Any:
     return space["take_and_release"]
 
 
-def stand_in_common_code(gate: str, report: str) -> None:
-    """Stand there until the gate is opened, then anywhere until struck; report whether the lock is free."""
+def stand_in_common_code(gate: str, report: str, *, is_told: bool = False) -> None:
+    """Stand there until the gate is opened, then anywhere until struck; report whether the lock is free.
+
+    One that ``is_told`` of its time limit stands there until it would have heard of that.
+    """
     lock, asleep, over = threading.Lock(), threading.Lock(), threading.Event()
     asleep.acquire()
 
     def look_on() -> None:
         until(lock.locked)
         stop(gate, "there")
+        if is_told:
+            hear: Any = signal.getsignal(cast("signal.Signals", SIGNAL))
+            until(lambda: hear.__self__._put_off >= 0)
         asleep.release()
         ended = over.wait(DEADLINE)
         say(report, "free" if ended and lock.acquire(timeout=1.0) else "taken")

@@ -9,19 +9,26 @@ library's steps before and after it are never torn apart.
   function to right after it; -1 otherwise. Only the main thread writes it, and signal
   handlers run in the main thread: between any two of its steps, never beside one.
 - A warning is raised once; the handler itself ends the time in which it may be.
+- It is not raised in code of Python's own that may have a lock in hand which all threads need
+  (``onlookers.py``): then the signal is sent again, until that is over.
 """
 
 from __future__ import annotations
 
 import signal
 import threading
+from contextlib import nullcontext
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
 from workpool._compat import LINUX
 from workpool.errors import TimeLimitExceeded, brief
+from workpool.ipc.onlookers import is_common
+from workpool.target import try_again
 
 if TYPE_CHECKING:
     from collections.abc import Callable
+    from types import FrameType
 
 __all__ = ["SIGNAL", "Warnings"]
 
@@ -37,6 +44,7 @@ class Warnings:
         self._meant = -1  # number of the call that is to be warned; written by the control thread
         self._error = TimeLimitExceeded("")  # what is raised in it
         self._raised: TimeLimitExceeded | None = None
+        self._put_off = -1  # number of a call that is warned again and again
         self._main = threading.get_ident()
         if SIGNAL is not None:
             signal.signal(SIGNAL, self._hear)
@@ -48,11 +56,24 @@ class Warnings:
         if SIGNAL is not None:
             signal.pthread_kill(self._main, SIGNAL)
 
-    def _hear(self, *_: object) -> None:
-        if self._in_task >= 0 and self._in_task == self._meant:
+    def _hear(self, _: int = 0, frame: FrameType | None = None) -> None:
+        number = self._in_task
+        if number >= 0 and number == self._meant:
+            if frame is not None and is_common((frame.f_code.co_filename, 0, frame.f_code.co_name)):
+                if self._put_off != number:
+                    self._put_off = number
+                    try_again(partial(self._is_over, number), nullcontext())
+                return
             self._in_task = -1
             self._raised = self._error
             raise self._error
+
+    def _is_over(self, number: int) -> bool:
+        """Send the signal again, unless that call is over, or has heard it."""
+        if self._in_task != number or SIGNAL is None:
+            return True
+        signal.pthread_kill(self._main, SIGNAL)
+        return False
 
     def call(self, number: int, fn: Callable[..., Any], args: Any, kwargs: dict[str, Any]) -> Any:
         """Call a function that can be warned; once warned it has failed, whatever it makes of that."""
