@@ -47,6 +47,19 @@ def test_it_gives_its_lock_back(backend: BackendName, give_up: Any) -> None:
         assert report.arrival() == "free"
 
 
+@pytest.mark.skipif(not has_interpreters(), reason="this Python has no concurrent.interpreters")
+def test_so_does_a_thread_beside_workers_that_are_interpreters() -> None:
+    """Whose frames must not be touched, when it is looked where the thread stands."""
+    with Pool(1, backend="interpreter") as beside, Pool(1) as pool:
+        assert beside.submit(abs, -1).result(DEADLINE) == 1
+        with Gate() as gate, Gate() as report:
+            task = pool.submit(stand_in_common_code, gate.path, report.path)
+            assert gate.arrival() == "there"
+            _cancelled(pool, task)
+            gate.open()
+            assert report.arrival() == "free"
+
+
 def test_a_task_that_is_told_of_its_limit_gives_it_back_as_well() -> None:
     """In a process, where it has some grace to tidy up, and its worker may go on."""
     with Gate() as gate, Gate() as report, Pool(1, backend="process") as pool:

@@ -62,10 +62,9 @@ def in_common_code(ident: int) -> bool:
     if not gil_enabled():
         return False  # it moves on while we look
     if other_interpreters_run():
-        from workpool.ipc.stackdump import places_of_thread
+        from workpool.ipc.stackdump import places_of_others
 
-        places = places_of_thread(ident)
-        return bool(places) and is_common(places[-1])
+        return any(whose == ident and is_common(places[-1]) for places, whose in places_of_others())
     frame = sys._current_frames().get(ident)
     if frame is None:
         return False
