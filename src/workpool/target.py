@@ -6,6 +6,7 @@ exception is noted and raised when that is done (``calm.py``).
 
 from __future__ import annotations
 
+import sys
 import threading
 from _thread import start_new_thread
 from collections.abc import Callable
@@ -122,30 +123,49 @@ class Target:
 
 
 def send_into(ident: int, error: type[BaseException], may_not: Callable[[int], bool]) -> bool:
-    """Have an exception raised in a thread, where it next runs Python code; unless it may not be, just now."""
-    import ctypes
+    """Have an exception raised in a thread, where it next runs Python code; False if it may not be, just now.
 
+    Loads nothing: locks are held. So it is False, too, until ``ctypes`` was loaded.
+    """
+    ctypes: Any = sys.modules.get("ctypes")
+    api = getattr(ctypes, "pythonapi", None)
+    if api is None:
+        return False
     arguments = ctypes.c_ulong(ident), ctypes.py_object(error)
-    send = ctypes.pythonapi.PyThreadState_SetAsyncExc
+    send = api.PyThreadState_SetAsyncExc
     if may_not(ident):
         return False
     send(*arguments)
     return True
 
 
-def try_again(attempt: Callable[[], bool], lock: AbstractContextManager[object]) -> None:
-    """Make an attempt, with a lock, until it tells that it is over: in a thread of its own, if there is one to be had.
+def try_again(
+    attempt: Callable[[], bool],
+    lock: AbstractContextManager[object],
+    prepare: Callable[[], object] = int,
+) -> bool:
+    """Make an attempt, with a lock, until it tells that it is over; False if there is no thread that could.
 
-    Where another thread stands nobody tells, so somebody has to look.
+    Where another thread stands nobody tells, so somebody has to look. What is raised, for want of memory,
+    may not be raised the next time. Before each attempt, and without the lock, it is prepared.
     """
-    with suppress(RuntimeError):
-        start_new_thread(_try, (attempt, lock))
+    try:
+        start_new_thread(_try, (attempt, lock, prepare))
+    except RuntimeError:
+        return False
+    return True
 
 
-def _try(attempt: Callable[[], bool], lock: AbstractContextManager[object]) -> None:
+def _try(
+    attempt: Callable[[], bool],
+    lock: AbstractContextManager[object],
+    prepare: Callable[[], object],
+) -> None:
     pause, over = _SOON, False
     while not over:
         sleep(pause)
         pause = min(2 * pause, _LONGEST_PAUSE)
-        with lock:
-            over = attempt()
+        with suppress(Exception):
+            prepare()
+            with lock:
+                over = attempt()

@@ -2,19 +2,21 @@
 
 from __future__ import annotations
 
-import importlib.util
 import logging
 import sys
 import threading
+import time
 from typing import Any
 
 import pytest
 
 from tests.support.common import stand_in_common_code
-from tests.support.gates import DEADLINE, Gate, in_background
+from tests.support.gates import DEADLINE, Gate, in_background, say
 from workpool import BackendName, Pool, Task, TimeLimitExceeded
 from workpool._compat import gil_enabled, has_interpreters
+from workpool.backends import thread
 from workpool.ipc.onlookers import is_common
+from workpool.target import send_into
 
 BACKENDS = ["thread", *(["interpreter"] if has_interpreters() else [])]
 
@@ -47,6 +49,39 @@ def test_it_gives_its_lock_back(backend: BackendName, give_up: Any) -> None:
         assert report.arrival() == "free"
 
 
+@pytest.mark.parametrize("give_up", [_past_its_limit, _cancelled, _killed])
+def test_what_finds_no_memory_is_sent_again(give_up: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    """And the task that is given up has ended for everybody else meanwhile."""
+    refusals = [MemoryError(), MemoryError()]
+
+    def send(*args: Any, **kwargs: Any) -> bool:
+        if refusals:
+            raise refusals.pop()
+        return send_into(*args, **kwargs)
+
+    monkeypatch.setattr(thread, "send_into", send)
+    ended = threading.Event()
+
+    def work_on(gate: str) -> None:
+        say(gate)
+        try:
+            while True:
+                time.sleep(0.001)  # house: sleep - until it is struck
+        finally:
+            ended.set()
+
+    with Gate() as gate, Pool(1) as pool:
+        limit = 0.1 if give_up is _past_its_limit else None
+        task = pool.options(time_limit=limit).submit(work_on, gate.path)
+        gate.arrival()
+        give_up(pool, task)
+        assert task.done()
+        assert ended.wait(DEADLINE)
+        assert not refusals
+        if give_up is not _killed:
+            assert pool.submit(int).result(DEADLINE) == 0
+
+
 @pytest.mark.skipif(not has_interpreters(), reason="this Python has no concurrent.interpreters")
 def test_so_does_a_thread_beside_workers_that_are_interpreters() -> None:
     """Whose frames must not be touched, when it is looked where the thread stands."""
@@ -64,7 +99,7 @@ def test_a_task_that_is_told_of_its_limit_gives_it_back_as_well() -> None:
     """In a process, where it has some grace to tidy up, and its worker may go on."""
     with Gate() as gate, Gate() as report, Pool(1, backend="process") as pool:
         pool.submit(int).result(DEADLINE)
-        limited = pool.options(time_limit=0.2, grace=DEADLINE)
+        limited = pool.options(time_limit=1.5, grace=DEADLINE)
         task = limited.submit(stand_in_common_code, gate.path, report.path, is_told=True)
         assert gate.arrival() == "there"
         gate.open()
@@ -77,12 +112,19 @@ def test_it_is_known_where_such_locks_are_taken() -> None:
     """That is: importing, logging, and the start of a thread; waiting for an event is not."""
     bootstrap: Any = sys.modules["importlib._bootstrap"]
 
-    def place(function: Any) -> tuple[str, int, str]:
-        return function.__code__.co_filename, 0, function.__code__.co_name
+    def known(*functions: Any) -> bool:
+        """Tell what is said of a stack of calls, the latest last."""
+        return is_common([(each.__code__.co_filename, 0, each.__name__) for each in functions])
 
-    assert is_common(place(bootstrap._get_module_lock))
-    assert is_common(place(importlib.util.find_spec("json").loader.get_source))  # type: ignore[union-attr]  # is there
-    assert is_common(place(logging.Handler.handle))
-    assert is_common(place(threading.Thread.start))
-    assert not is_common(place(threading.Event.wait))
-    assert not is_common(place(place))
+    started, waits = threading.Thread.start, threading.Condition.wait
+    assert known(known, bootstrap._get_module_lock)
+    assert known(
+        bootstrap._find_and_load, sys.modules["importlib._bootstrap_external"].cache_from_source
+    )
+    assert known(known, logging.Handler.handle)
+    assert known(known, threading.active_count)
+    assert known(known, started, threading.Event.wait, waits)
+    assert not known(known, threading.Event.wait, waits)
+    assert not known(bootstrap._find_and_load, known)
+    assert not known(started, known, threading.Event.wait)
+    assert not known()

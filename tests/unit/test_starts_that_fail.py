@@ -14,6 +14,7 @@ import socket
 import threading
 from collections.abc import Callable, Generator
 from contextlib import suppress
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -22,7 +23,7 @@ from tests.support import tasks
 from tests.support.gates import DEADLINE, Gate
 from workpool import NotPicklable, Pool, TimeLimitExceeded, WorkerLost
 from workpool.backends.process import starts
-from workpool.ipc import keeper, launch, requests
+from workpool.ipc import keeper, launch, requests, worker
 
 pytestmark = pytest.mark.skipif(not hasattr(os, "fork"), reason="keepers are of POSIX systems")
 
@@ -366,3 +367,34 @@ def test_what_pauses_ends_with_its_pool(end: str) -> None:
             with pytest.raises(WorkerLost):
                 list(results)
         pool.join(DEADLINE)
+
+
+@pytest.mark.parametrize("what", ["the journal", "the boot", "a thread"])
+def test_a_worker_that_cannot_have_what_it_needs_is_no_crash(
+    what: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """It says what it has not, the task fails with that, and the next one has a worker as soon as there is more."""
+    short = tmp_path / "short"
+    short.touch()
+    errors: dict[str, Exception] = {
+        "the journal": OSError(errno.ENOMEM, os.strerror(errno.ENOMEM)),
+        "the boot": MemoryError("for the boot"),
+        "a thread": RuntimeError("can't start new thread"),
+    }
+    name = {"the journal": "__init__", "the boot": "_boot", "a thread": "_start_control"}[what]
+    usual = getattr(worker.WorkerProcess, name)
+
+    def refused(*args: Any) -> Any:
+        if short.exists():
+            raise errors[what]
+        return usual(*args)
+
+    monkeypatch.setattr(worker.WorkerProcess, name, refused)
+    with Pool(1, backend="process", start_method="fork") as pool:
+        for _ in range(10):  # as crashes, they would be too many
+            error = pool.submit(tasks.double, 1).exception(DEADLINE)
+            assert isinstance(error, WorkerLost)
+            assert f"could start no worker process: {errors[what]}." in str(error)
+        short.unlink()
+        assert pool.submit(tasks.double, 1).result(DEADLINE) == 2
+        assert pool.stats().lost == 0

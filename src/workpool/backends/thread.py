@@ -12,6 +12,7 @@ from __future__ import annotations
 
 import os
 import threading
+from contextlib import suppress
 from functools import partial
 from time import monotonic
 from typing import TYPE_CHECKING, Any
@@ -24,7 +25,7 @@ from workpool.backends.reports import begin_reports, end_reports
 from workpool.backends.told import too_long
 from workpool.calm import calmly
 from workpool.errors import TimeLimitExceeded, WorkerLost, could_not_begin
-from workpool.ipc.onlookers import in_common_code, looked_at
+from workpool.ipc.onlookers import in_common_code, looked_at, prepare_to_strike
 from workpool.safelog import SafeLog
 from workpool.scheduling.slow_chunks import LONGEST_PAUSE, PATIENCE
 from workpool.scheduling.worker import WorkerThread, describe, describe_item
@@ -238,12 +239,14 @@ class ThreadWorker(LocalRunner):
 
     def overdue(self, task: Task[Any], attempt: int) -> None:
         """Give up a task that ran past its limit (in the timers' thread)."""
+        prepare_to_strike()
         error = too_long(describe(task), task._terms.time_limit, task._name)
         if self._write_off(task, attempt):
             self.scheduler.fail(task, error)
 
     def overdue_item(self, item: Item) -> None:
         """Give up an item that ran past its limit (in the timers' thread)."""
+        prepare_to_strike()
         what = describe_item(item.chunk, item.offset)
         error = too_long(what, item.chunk.job.terms.time_limit, self._task_name())
         with self.scheduler.lock:
@@ -308,6 +311,7 @@ class ThreadWorker(LocalRunner):
 
     def end_task(self, task: Task[Any]) -> bool:
         """Cancel the running task; its thread is written off. In one step, also for Ctrl-C."""
+        prepare_to_strike()
         return calmly(self._end_task, task)
 
     def _end_task(self, task: Task[Any]) -> bool:
@@ -317,6 +321,7 @@ class ThreadWorker(LocalRunner):
 
     def kill(self) -> None:
         """Lose what runs, and write the thread off. In one step, also for Ctrl-C."""
+        prepare_to_strike()
         calmly(lose_all, self, f"was running when {self.scheduler.name} was killed.")
 
     def _break_down(self, error: BaseException) -> None:
@@ -367,8 +372,11 @@ class ThreadWorker(LocalRunner):
         What runs there is asked to end first: the exception may end it at once, and a thread of its own is to know.
         """
         self.ask_all()
-        if not self._is_struck():
-            try_again(self._is_struck, self.scheduler.lock)
+        struck = False
+        with suppress(Exception):  # for want of memory: the books go on all the same
+            struck = self._is_struck()
+        if not struck:
+            try_again(self._is_struck, self.scheduler.lock, prepare_to_strike)
 
     def _is_struck(self) -> bool:
         """Raise the exception, if it is to be raised; False if this is no moment for it.

@@ -31,7 +31,7 @@ from typing import TYPE_CHECKING, Any
 from workpool import _compat
 from workpool.ipc import inheritance, lives, mainmodule, pickling
 from workpool.ipc.frames import pack
-from workpool.ipc.onlookers import is_common, looked_at
+from workpool.ipc.onlookers import is_common, looked_at, prepare_to_strike
 from workpool.ipc.runner import Runner
 from workpool.ipc.serving import Serving, tell_of_shortage
 from workpool.ipc.shortage import is_shortage
@@ -274,8 +274,11 @@ class Guest(Serving):
             return
         poller = select.poll()
         poller.register(self._control_r, select.POLLIN)
-        while not poller.poll(1000 * (_SOON if self._put_off else self._pause)):
-            if not self._put_off:
+        soon = _SOON
+        while not poller.poll(1000 * (soon if self._put_off else self._pause)):
+            if self._put_off:
+                soon = min(2 * soon, _FIRST_PAUSE)
+            else:
                 self._pause = min(2 * self._pause, _LONGEST_PAUSE)
             self._strike()
 
@@ -291,17 +294,19 @@ class Guest(Serving):
 
     def _strike(self) -> None:
         """Raise an exception in the thread that runs tasks; it hears of it when it runs Python code."""
+        self._put_off = False
         if looked_at(self._ident):
             return
         from workpool.errors import TimeLimitExceeded
-
-        send = partial(send_into, self._ident, may_not=self._in_common_code)
-        self._put_off = not self._target.strike(TimeLimitExceeded, send)
-
-    def _in_common_code(self, _: int) -> bool:
         from workpool.ipc.stackdump import places_of_others
 
-        return any(_is_ours(places) and is_common(places[-1]) for places, _ in places_of_others())
+        prepare_to_strike()
+
+        def may_not(_: int) -> bool:
+            return any(_is_ours(places) and is_common(places) for places, _ in places_of_others())
+
+        send = partial(send_into, self._ident, may_not=may_not)
+        self._put_off = not self._target.strike(TimeLimitExceeded, send)
 
     def _leave_stack(self) -> None:
         """Write down where the thread that runs tasks stands, in the form that ``faulthandler`` has."""

@@ -15,20 +15,36 @@ from __future__ import annotations
 
 import sys
 import threading
+from contextlib import suppress
 from typing import TYPE_CHECKING, Any
 
 from workpool._compat import gil_enabled, other_interpreters_run
 
 if TYPE_CHECKING:
+    from collections.abc import Iterator, Sequence
     from types import FrameType
 
-__all__ = ["in_common_code", "is_common", "looked_at"]
+__all__ = ["in_common_code", "is_common", "is_common_frame", "looked_at", "prepare_to_strike"]
 
 _MONITORS = 6  # the numbers that sys.monitoring has for tools
 
 # Where Python's own code takes locks that all threads need: to import, to log, to start and to end.
 _IMPORTING = ("<frozen importlib._bootstrap>", "<frozen importlib._bootstrap_external>")
-_STARTING = {"start", "_bootstrap_inner", "_delete", "_stop", "_set_tstate_lock", "enumerate"}
+_STARTING = {
+    "__del__",
+    "__init__",
+    "_bootstrap",
+    "_bootstrap_inner",
+    "_delete",
+    "_maintain_shutdown_locks",
+    "_register_atexit",
+    "_set_tstate_lock",
+    "_shutdown",
+    "_stop",
+    "active_count",
+    "enumerate",
+    "start",
+}
 
 
 def looked_at(ident: int | None = None) -> bool:
@@ -58,26 +74,63 @@ def _stepped_through(ident: int) -> bool:
 
 
 def in_common_code(ident: int) -> bool:
-    """Tell whether a thread of this interpreter stands where it may have a lock that all threads need."""
+    """Tell whether a thread of this interpreter stands where it may have a lock that all threads need.
+
+    Loads nothing: it is asked with locks held. Beside interpreters it is True until `prepare_to_strike` was called.
+    """
     if not gil_enabled():
         return False  # it moves on while we look
     if other_interpreters_run():
-        from workpool.ipc.stackdump import places_of_others
-
-        return any(whose == ident and is_common(places[-1]) for places, whose in places_of_others())
+        stackdump: Any = sys.modules.get("workpool.ipc.stackdump")
+        look = getattr(stackdump, "places_of_others", None)
+        if look is None:
+            return True
+        return any(whose == ident and is_common(places) for places, whose in look())
     frame = sys._current_frames().get(ident)
-    if frame is None:
-        return False
-    code = frame.f_code
-    return is_common((code.co_filename, 0, code.co_name))
+    return frame is not None and is_common_frame(frame)
 
 
-def is_common(place: tuple[str, int, str]) -> bool:
-    """Tell whether the function at a place, which is a file, a line and its name, takes such a lock."""
-    file, _, name = place
-    if file in _IMPORTING:
-        return True
-    modules = sys.modules
-    if file == getattr(modules.get("logging"), "__file__", None):
-        return True
-    return name in _STARTING and file == threading.__file__
+def prepare_to_strike() -> None:
+    """Load what it takes to look where a thread stands, and to send something into it (`send_into`).
+
+    Without locks: another thread may be loading it, and need them. For want of files it may fail, and is tried again.
+    """
+    with suppress(Exception):
+        import ctypes
+
+        del ctypes
+        if other_interpreters_run():
+            from workpool.ipc import stackdump
+
+            del stackdump
+
+
+def is_common_frame(frame: FrameType) -> bool:
+    """Tell whether a call, the latest of its thread, may have such a lock in hand."""
+    return _is_common(_calls_from(frame))
+
+
+def is_common(places: Sequence[tuple[str, int, str]]) -> bool:
+    """Tell the same of a stack, latest call last: of each a file, a line and the name of the function."""
+    return _is_common((file, name) for file, _, name in reversed(places))
+
+
+def _calls_from(frame: FrameType | None) -> Iterator[tuple[str, str]]:
+    while frame is not None:
+        yield frame.f_code.co_filename, frame.f_code.co_name
+        frame = frame.f_back
+
+
+def _is_common(calls: Iterator[tuple[str, str]]) -> bool:
+    """Look at the latest call, and where threads are started or ended at those of the same file below it.
+
+    A thread that starts one waits for it there, as others wait for an event.
+    """
+    for latest, (file, name) in enumerate(calls):
+        if file == threading.__file__:
+            if name in _STARTING:
+                return True
+        else:
+            logging = getattr(sys.modules.get("logging"), "__file__", None)
+            return not latest and (file in _IMPORTING or file == logging)
+    return False

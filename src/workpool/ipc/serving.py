@@ -25,6 +25,7 @@ from workpool.ipc.depot import CONTROL_SIZE, Depot, Slots
 from workpool.ipc.frames import FrameReader, pack, unpack_payload, write_all
 from workpool.ipc.outbox import DONE
 from workpool.ipc.runner import CALL, ITEM, PLAIN_ITEM, PLAIN_STAR, SOFT, SOFT_CALL, STAR, Runner
+from workpool.ipc.shortage import is_shortage
 from workpool.situation import Mark, Situation, here
 
 if TYPE_CHECKING:
@@ -84,19 +85,24 @@ class Serving:
         try:
             self._start_control()
         except RuntimeError as error:  # there is no thread for it
-            self._send((SHORT, str(error)))
+            self._tell_of_shortage(error)
             return
         message = self._wait_for_frame()
         if message is None:
             return
         header, payloads = message
+        entering = False
         try:
             entered = self._boot(header, payloads)
+            entering = True
             self._send((ENTERING,))  # from here on it is the initializer's or the context's doing
             entered.__enter__()
             self._runner.end_copy(None)
         except BaseException as error:
             self._runner.end_copy(error)
+            if not entering and is_shortage(error):
+                self._tell_of_shortage(error)
+                return
             self._send((FAILED, pickling.dump_error(error, "the start of a worker")))
             return
         self._send((READY,))
@@ -111,6 +117,9 @@ class Serving:
                 self._runner.end_copy(error)
                 self._send((GONE, pickling.dump_error(error, "the end of a worker")))
         self._send((LEFT,))
+
+    def _tell_of_shortage(self, error: BaseException) -> None:
+        self._send((SHORT, _words(error)))
 
     def _start_control(self) -> None:
         """Start the thread that obeys what comes down the control pipe."""
@@ -289,4 +298,10 @@ class Serving:
 
 def tell_of_shortage(result_w: int, error: BaseException) -> None:
     """Say that there is no worker for want of something; by what was to be one, before it is made."""
-    write_all(result_w, pack((SHORT, str(error))))
+    write_all(result_w, pack((SHORT, _words(error))))
+
+
+def _words(error: BaseException) -> str:
+    from workpool.errors import text_of
+
+    return text_of(error) or type(error).__name__

@@ -23,7 +23,7 @@ from typing import TYPE_CHECKING, Any
 
 from workpool._compat import LINUX
 from workpool.errors import TimeLimitExceeded, brief
-from workpool.ipc.onlookers import is_common
+from workpool.ipc.onlookers import is_common_frame
 from workpool.target import try_again
 
 if TYPE_CHECKING:
@@ -59,7 +59,7 @@ class Warnings:
     def _hear(self, _: int = 0, frame: FrameType | None = None) -> None:
         number = self._in_task
         if number >= 0 and number == self._meant:
-            if frame is not None and is_common((frame.f_code.co_filename, 0, frame.f_code.co_name)):
+            if frame is not None and is_common_frame(frame):
                 if self._put_off != number:
                     self._put_off = number
                     try_again(partial(self._is_over, number), nullcontext())

@@ -17,6 +17,7 @@ from contextlib import suppress
 from typing import TYPE_CHECKING
 
 from workpool._compat import RLock
+from workpool.calm import calmly
 from workpool.errors import ForkedPool
 
 if TYPE_CHECKING:
@@ -31,7 +32,7 @@ _open: set[Scheduler] = set()  # a pool that was let go still runs what it has q
 _hooked = False
 # Whether nothing will be called any more that sees to pools: it is too late to make one.
 _over: bool = getattr(threading, "_SHUTTING_DOWN", False)
-# Called after what the program has registered with atexit since it imported Pool.
+# Called after what the program has registered with atexit since it imported Pool, in a calm step.
 at_the_very_end: list[Callable[[], object]] = []
 
 
@@ -69,14 +70,14 @@ def _finish() -> None:
         try:
             _finish_all()  # those that slipped in between
         finally:
-            _call_all(iter(at_the_very_end))
+            calmly(_call_all, iter(at_the_very_end))
 
 
 atexit.register(_finish)
 
 
 def _call_all(calls: Iterator[Callable[[], object]]) -> None:
-    """Make all calls, also if one of them is interrupted."""
+    """Make all calls, also if one of them raises something."""
     try:
         for call in calls:
             call()

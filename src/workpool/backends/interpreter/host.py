@@ -106,10 +106,10 @@ class Host:
                 self.destroyed = True
                 self.end_lending()
         except BaseException as error:
+            cause = f"an error of its interpreter ({type(error).__name__})"
             if _is_for_want_of_memory(error):
-                self.short = OSError(str(error))
+                self.short = OSError(str(error))  # heeded if it came before the worker had begun
             elif not self.told:  # of a stray nobody wants to know how it ended
-                cause = f"an error of its interpreter ({type(error).__name__})"
                 _log.exception("%s failed", self.name)
         finally:
             for fd in self._fds:

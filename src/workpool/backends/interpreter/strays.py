@@ -19,7 +19,7 @@ from time import monotonic
 from typing import TYPE_CHECKING
 
 from workpool._compat import Lock
-from workpool.calm import calmly
+from workpool.calm import loudly
 from workpool.ipc.frames import pack
 from workpool.ipc.guest import STRIKE
 from workpool.scheduling.exit import at_the_very_end
@@ -74,30 +74,37 @@ def count() -> int:
 def _at_exit() -> None:
     """Wait for them, and end the program where one stays: at once, if it was Ctrl-C that came meanwhile.
 
-    Raised here, that would lead to Python's own end, which waits for them.
+    Raised here, that would lead to Python's own end, which waits for them. So this is called in a calm step.
     """
     try:
-        if count():
-            _await_all()
+        hosts = _strike_all()
+        loudly(_wait_for, hosts)
     finally:
-        calmly(_end_if_any_is_left)
+        if count():
+            try:
+                loudly(_say_goodbye)
+            finally:
+                os._exit(1)
 
 
-def _await_all() -> None:
-    until = monotonic() + _PATIENCE
+def _strike_all() -> list[Host]:
     with _lock:
         hosts = list(_strays)
         for control_w in _strays.values():
             with suppress(OSError):
                 os.write(control_w, pack((STRIKE, 0))[0])
+    return hosts
+
+
+def _wait_for(hosts: list[Host]) -> None:
+    until = monotonic() + _PATIENCE
     for host in hosts:
         host.ended.wait(max(0.0, until - monotonic()))
 
 
-def _end_if_any_is_left() -> None:
+def _say_goodbye() -> None:
+    """Do what Python's own end would do, as far as others see it."""
     left = count()
-    if not left:
-        return
     tasks = "a task that was given up is" if left == 1 else f"{left} tasks that were given up are"
     with suppress(Exception):
         sys.stderr.write(
@@ -111,4 +118,3 @@ def _end_if_any_is_left() -> None:
     for stream in (sys.stdout, sys.stderr):
         with suppress(Exception):
             stream.flush()
-    os._exit(1)
