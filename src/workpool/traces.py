@@ -10,7 +10,15 @@ from typing import TYPE_CHECKING, Any, TypeVar
 if TYPE_CHECKING:
     from types import TracebackType
 
-__all__ = ["begin_below", "set_args", "set_cause", "set_context", "take_over", "trace_of"]
+__all__ = [
+    "args_of",
+    "begin_below",
+    "set_args",
+    "set_cause",
+    "set_context",
+    "take_over",
+    "trace_of",
+]
 
 E = TypeVar("E", bound=BaseException)
 
@@ -48,6 +56,12 @@ def set_cause(error: BaseException, cause: BaseException | None) -> None:
 def set_context(error: BaseException, context: BaseException | None) -> None:
     """Set ``__context__``."""
     _context.__set__(error, context)
+
+
+def args_of(error: BaseException) -> tuple[Any, ...]:
+    """Give ``args``."""
+    args: tuple[Any, ...] = _args.__get__(error)
+    return args
 
 
 def set_args(error: BaseException, args: tuple[Any, ...]) -> None:

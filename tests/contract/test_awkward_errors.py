@@ -96,3 +96,27 @@ def test_a_call_that_fails_when_it_is_due_keeps_no_other_from_being_made(pool: P
     pool._scheduler.timers.after(0.0, fail)
     pool._scheduler.timers.after(0.001, made.set)
     assert made.wait(DEADLINE)
+
+
+def _find(name: str, size: int = 1) -> None:
+    if size == 1:
+        raise awkward.NotFound(name)
+    raise ExceptionGroup(
+        "some", [awkward.NotFound(name), ExceptionGroup("inner", [awkward.NotFound("bob")])]
+    )
+
+
+def test_an_error_that_makes_its_text_has_made_it_once(pool: Pool) -> None:
+    """It arrives as it was raised, though whoever unpickles an error calls its class with what it holds."""
+    found = [
+        pool.submit(_find, "ann").exception(DEADLINE),
+        *pool.map(_find, ["ann"], return_exceptions=True, timeout=DEADLINE),
+    ]
+    for error in found:
+        assert isinstance(error, awkward.NotFound)
+        assert (error.args, error.name) == (("no such user: ann",), "ann")
+    group = pool.submit(_find, "ann", 2).exception(DEADLINE)
+    assert isinstance(group, ExceptionGroup)
+    first, inner = group.exceptions
+    assert isinstance(inner, ExceptionGroup)
+    assert [str(first), str(inner.exceptions[0])] == ["no such user: ann", "no such user: bob"]

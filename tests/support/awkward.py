@@ -16,6 +16,7 @@ __all__ = [
     "HugeText",
     "NoNotes",
     "NoTraceback",
+    "NotFound",
     "NotHere",
     "PicklesOnce",
     "RebuildsBadly",
@@ -211,3 +212,11 @@ def raise_it(make: Any, args: tuple[Any, ...], bad: int, n: int) -> Any:
 
 def take(value: object) -> str:
     return type(value).__name__
+
+
+class NotFound(Exception):
+    """Makes its text of something else than that."""
+
+    def __init__(self, name: str) -> None:
+        super().__init__(f"no such user: {name}")
+        self.name = name

@@ -19,7 +19,7 @@ from functools import partial
 from typing import TYPE_CHECKING, Any
 
 from workpool.ipc import mainmodule
-from workpool.traces import set_args, set_cause, trace_of
+from workpool.traces import args_of, set_args, set_cause, trace_of
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -264,13 +264,22 @@ def dump_error(error: BaseException, task: str) -> bytes:
     for whole in WHOLE:
         try:
             data = pickle.dumps(text, PROTOCOL) + dumps(whole(error))
-            load_error(data)
+            if says_the_same(error, load_error(data)):
+                return data
         except BaseException:  # noqa: S112 - user code of all kinds; the next way is tried
             continue
-        return data
     from workpool.ipc.stand_ins import dump_in_place_of
 
     return pickle.dumps(text, PROTOCOL) + dump_in_place_of(error, task)
+
+
+def says_the_same(error: BaseException, copy: BaseException) -> bool:
+    """Tell whether a copy has the texts that the error has: an ``__init__`` that makes one has made it twice."""
+    if isinstance(error, BaseExceptionGroup) and isinstance(copy, BaseExceptionGroup):
+        return all(map(says_the_same, error.exceptions, copy.exceptions))
+    ours, theirs = args_of(error), args_of(copy)
+    same = all(a == b for a, b in zip(ours, theirs, strict=False) if type(a) is str)
+    return same and len(ours) == len(theirs)
 
 
 def _shorten(text: str) -> str:

@@ -26,14 +26,17 @@ def dump_in_place_of(error: BaseException, task: str) -> bytes:
 
 def _that_travels(error: BaseException, task: str) -> Any:
     """Give what arrives as this error, or as much of it as can."""
+    spare = None
     for way in pickling.WHOLE:
-        if _travels(whole := way(error)):
+        copy = _arrived(whole := way(error))
+        if copy is not None and pickling.says_the_same(error, copy):
             return whole
+        spare = spare or (None if copy is None else whole)
     if _is_group(error):
         for part in _regrouped(error, task):
-            if _travels(part):
+            if _arrived(part) is not None:
                 return part
-    return _stand_in(error, task)
+    return spare or _stand_in(error, task)
 
 
 def _is_group(error: object) -> bool:
@@ -52,11 +55,12 @@ def _regrouped(group: Any, task: str) -> list[pickling.Apart]:
     ]
 
 
-def _travels(thing: Any) -> bool:
+def _arrived(thing: Any) -> BaseException | None:
     try:
-        return isinstance(pickling.loads(pickling.dumps(thing)), BaseException)
+        copy: object = pickling.loads(pickling.dumps(thing))
     except BaseException:  # user code of all kinds
-        return False
+        return None
+    return copy if isinstance(copy, BaseException) else None
 
 
 def _stand_in(error: BaseException, task: str) -> NotPicklable:
