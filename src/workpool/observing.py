@@ -31,6 +31,8 @@ class Observing:
 
     def __repr__(self) -> str:
         """Show the sizes, limits and methods in force."""
+        if not hasattr(self, "_scheduler"):
+            return f"<{type(self).__name__}, not made yet>"
         settings, terms = self._settings, self._terms
         shown = [f"{self._max_workers}", f"backend={settings.backend!r}", f"name={self._name!r}"]
         if settings.queue_size:

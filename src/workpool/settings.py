@@ -81,6 +81,19 @@ def _yes_or_count(_: Any, attribute: attrs.Attribute[Any], value: object) -> Non
         raise ValueError(message)
 
 
+def _initializer(instance: Any, attribute: attrs.Attribute[Any], value: Any) -> None:
+    _callable_or_none(instance, attribute, value)
+    function = value
+    while hasattr(function, "func"):  # of a partial
+        function = function.func
+    if getattr(getattr(function, "__code__", None), "co_flags", 0) & _BEGINS_NOTHING:
+        message = (
+            f"{attribute.name} must be a function whose call does the work; a call of {value!r} only makes a "
+            "coroutine or a generator. Give a function that runs it, with asyncio.run, say; or a worker_context"
+        )
+        raise TypeError(message)
+
+
 def _arguments(value: Any) -> tuple[Any, ...]:
     # A lone string would go to the initializer letter by letter.
     if not isinstance(value, (str, bytes)):
@@ -98,6 +111,9 @@ def _threads(instance: Any, attribute: attrs.Attribute[Any], value: object) -> N
         _one_or_more(instance, attribute, value)
 
 
+# Flags of the code of generators, coroutines and the two at once.
+_BEGINS_NOTHING = 0x20 | 0x80 | 0x200
+
 _ENGINES = {
     "address": 'Use backend="dask" or backend="ray" for a cluster.',
     "client": 'Use backend="dask" for a cluster with a client.',
@@ -111,9 +127,7 @@ class Settings:
 
     max_workers: int | None = attrs.field(default=None, converter=plain, validator=_workers)
     backend: str = attrs.field(default="thread", converter=plain)
-    initializer: Callable[..., object] | None = attrs.field(
-        default=None, validator=_callable_or_none
-    )
+    initializer: Callable[..., object] | None = attrs.field(default=None, validator=_initializer)
     initargs: tuple[Any, ...] = attrs.field(default=(), converter=_arguments)
     worker_context: Callable[[], Any] | None = attrs.field(
         default=None, validator=_callable_or_none

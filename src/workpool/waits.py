@@ -48,10 +48,15 @@ def checked_timeout(timeout: Any) -> float | None:
         return None
     seconds = timeout
     if not isinstance(timeout, (int, float)):
+        message = f"timeout is seconds as a number, or None; got {timeout!r}"
         if not isinstance(timeout, SupportsFloat):  # as those of numpy are
-            message = f"timeout is seconds as a number, or None; got {timeout!r}"
             raise TypeError(message)
-        seconds = float(timeout)
+        try:
+            seconds = float(timeout)
+        except OverflowError:
+            return None
+        except (TypeError, ValueError):
+            raise TypeError(message) from None
     if seconds != seconds:  # noqa: PLR0124 - what is not a number is not itself
         message = f"timeout is seconds as a number, or None; got {timeout!r}"
         raise ValueError(message)

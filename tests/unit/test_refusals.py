@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Callable, Generator
+from fractions import Fraction
+from functools import partial
 from typing import Any
 
 import pytest
 
-from workpool import Pool, UnknownBackend, Unsupported
+from workpool import Array, Pool, Shared, UnknownBackend, Unsupported
 
 
 @pytest.fixture
@@ -272,3 +274,61 @@ def test_a_map_of_no_iterables_is_empty(pool: Pool, chunksize: int | None) -> No
     call: Any = pool.map
     assert list(call(abs, chunksize=chunksize)) == []
     assert pool.unfinished == 0
+
+
+async def _connect() -> None: ...
+
+
+def _prepare() -> Generator[None]:
+    yield
+
+
+@pytest.mark.parametrize(
+    "fn",
+    [_connect, _prepare, partial(partial(_connect))],
+    ids=["coroutine", "generator", "partial"],
+)
+def test_an_initializer_whose_call_does_nothing_is_refused(fn: Callable[..., object]) -> None:
+    """A coroutine or a generator that nobody runs would be made, and its tasks miss what it was to do."""
+    with pytest.raises(TypeError, match=r"initializer must be a function whose call does the work"):
+        Pool(backend="inline", initializer=fn)
+
+
+def test_a_pool_that_is_not_made_yet_can_be_shown() -> None:
+    """By a class of the user's that logs itself before it calls __init__."""
+    seen: list[str] = []
+
+    class Own(Pool):
+        def __init__(self) -> None:
+            seen.append(repr(self))
+            super().__init__(backend="inline")
+
+    Own().shutdown()
+    assert seen == ["<Own, not made yet>"]
+
+
+@pytest.mark.parametrize("timeout", [int, "1", [], 1j], ids=repr)
+def test_a_timeout_is_a_number_of_seconds(pool: Pool, timeout: Any) -> None:
+    """Also where the type of it could be one, and the conversion says something else."""
+    with pytest.raises(TypeError, match="timeout is seconds as a number, or None; got"):
+        pool.join(timeout)
+
+
+def test_a_timeout_beyond_all_numbers_is_none(pool: Pool) -> None:
+    """Nobody lives to see its end."""
+    endless: Any = Fraction(10**400)
+    pool.join(endless)
+
+
+def test_an_array_that_is_too_large_for_this_process_says_how_large_it_was_to_be() -> None:
+    """As one between processes does."""
+    with pytest.raises(OSError, match="no room for 800000000000000 more bytes of memory"):
+        Array(10**14)
+
+
+def test_an_update_takes_a_function() -> None:
+    """And leaves the value open to others."""
+    shared = Shared(1)
+    with pytest.raises(TypeError, match=r"update\(\) takes a function of the value, not None"):
+        shared.update(None)  # type: ignore[arg-type]  # refused by checkers, too
+    assert shared.update(lambda n: n + 1) == 2

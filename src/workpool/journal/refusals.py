@@ -87,9 +87,10 @@ def same_function(
 
 def _difference(kept: Identity, given: Identity, with_version: Callable[[str], str]) -> str:
     if kept.name != given.name:
-        return f"was begun with the function {kept.name}, and this call is about {given.name}"
+        return f"was begun with the function {kept.name}, and this call is about {given.name}. Give it that one"
     if kept.star != given.star:
-        return f"was begun by {'starmap' if kept.star else 'map'}, and this call is the other one"
+        was, other = ("starmap", "map") if kept.star else ("map", "starmap")
+        return f"was begun by {was}, and this call is one of {other}. Go on with {was}"
     if kept.options != given.options:
         options = _options(kept, given)
         if options:

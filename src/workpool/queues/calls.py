@@ -211,10 +211,10 @@ class Calls(Generic[T]):
 
 def checked_maxsize(maxsize: object) -> int:
     """Refuse what is no integer, by name."""
-    if isinstance(maxsize, bool) or not isinstance(maxsize, SupportsIndex):
-        message = f"maxsize must be an integer (0 or less: no bound), not {maxsize!r}"
-        raise TypeError(message)
-    return index(maxsize)
+    if isinstance(maxsize, SupportsIndex) and not isinstance(maxsize, (bool, type)):
+        return index(maxsize)
+    message = f"maxsize must be an integer (0 or less: no bound), not {maxsize!r}"
+    raise TypeError(message)
 
 
 def wait_of(timeout: float | None) -> float | None:

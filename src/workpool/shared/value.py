@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from types import TracebackType
-from typing import Generic, Protocol, TypeVar
+from typing import Generic, Protocol, TypeVar, cast
 
 from workpool.errors import WouldDeadlock
 from workpool.shared.home import Handle, Home, Scope, home_of
@@ -142,6 +142,9 @@ class Shared(Handle[SharedHome[T]], Generic[T]):
         WouldDeadlock
             This thread has it open.
         """
+        if not callable(cast("object", change)):
+            message = f"update() takes a function of the value, not {change!r}; set() replaces it"
+            raise TypeError(message)
         with self.lock() as box:
             box.value = change(box.value)
         return box.value

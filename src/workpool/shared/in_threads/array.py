@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import errno
+
 from workpool.shared.home import StaysInProcess
 from workpool.shared.in_threads.lock import ThreadLock
 
@@ -14,7 +16,11 @@ class ThreadArray(StaysInProcess):
     __slots__ = ("_lock", "dtype", "memory", "shape")
 
     def __init__(self, size: int, dtype: str, shape: tuple[int, ...]) -> None:
-        self.memory = memoryview(bytearray(size))
+        try:
+            self.memory = memoryview(bytearray(size))
+        except MemoryError as error:
+            message = f"no room for {size} more bytes of memory"
+            raise OSError(errno.ENOMEM, message) from error
         self.dtype = dtype
         self.shape = shape
         self._lock = (
