@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import sys
 from contextlib import suppress
-from typing import TYPE_CHECKING, Any
+from functools import partial
+from types import FunctionType, MethodType
+from typing import TYPE_CHECKING, Any, cast
 
 import attrs
 
@@ -83,15 +85,22 @@ def _yes_or_count(_: Any, attribute: attrs.Attribute[Any], value: object) -> Non
 
 def _initializer(instance: Any, attribute: attrs.Attribute[Any], value: Any) -> None:
     _callable_or_none(instance, attribute, value)
-    function = value
-    while hasattr(function, "func"):  # of a partial
-        function = function.func
-    if getattr(getattr(function, "__code__", None), "co_flags", 0) & _BEGINS_NOTHING:
+    if _begun_by_none(value):
         message = (
             f"{attribute.name} must be a function whose call does the work; a call of {value!r} only makes a "
             "coroutine or a generator. Give a function that runs it, with asyncio.run, say; or a worker_context"
         )
         raise TypeError(message)
+
+
+def _begun_by_none(function: Any) -> bool:
+    """Tell whether a call of a function only makes a coroutine or a generator."""
+    kind = cast("Any", type(function))
+    if kind is partial:
+        return _begun_by_none(function.func)
+    if kind is MethodType:
+        return _begun_by_none(function.__func__)
+    return kind is FunctionType and bool(function.__code__.co_flags & _BEGINS_NOTHING)
 
 
 def _arguments(value: Any) -> tuple[Any, ...]:

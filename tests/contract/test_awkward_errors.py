@@ -115,8 +115,6 @@ def test_an_error_that_makes_its_text_has_made_it_once(pool: Pool) -> None:
     for error in found:
         assert isinstance(error, awkward.NotFound)
         assert (error.args, error.name) == (("no such user: ann",), "ann")
-    group = pool.submit(_find, "ann", 2).exception(DEADLINE)
-    assert isinstance(group, ExceptionGroup)
+    group: Any = pool.submit(_find, "ann", 2).exception(DEADLINE)
     first, inner = group.exceptions
-    assert isinstance(inner, ExceptionGroup)
     assert [str(first), str(inner.exceptions[0])] == ["no such user: ann", "no such user: bob"]

@@ -275,9 +275,10 @@ def dump_error(error: BaseException, task: str) -> bytes:
 
 def says_the_same(error: BaseException, copy: BaseException) -> bool:
     """Tell whether a copy has the texts that the error has: an ``__init__`` that makes one has made it twice."""
-    if isinstance(error, BaseExceptionGroup) and isinstance(copy, BaseExceptionGroup):
-        return all(map(says_the_same, error.exceptions, copy.exceptions))
-    ours, theirs = args_of(error), args_of(copy)
+    pair: tuple[Any, Any] = error, copy
+    if all(isinstance(each, BaseExceptionGroup) for each in pair):
+        return all(map(says_the_same, *(each.exceptions for each in pair)))
+    ours, theirs = map(args_of, pair)
     same = all(a == b for a, b in zip(ours, theirs, strict=False) if type(a) is str)
     return same and len(ours) == len(theirs)
 
