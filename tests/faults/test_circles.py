@@ -116,6 +116,25 @@ def test_more_workers_than_loans_may_wait(made: list[Pool]) -> None:
     idles(first)
 
 
+def test_others_of_the_pool_may_be_busy_until_the_circle_has_ended(made: list[Pool]) -> None:
+    """It is no reason to let the circle stand still: they may be waiting for what comes of it, in their own way."""
+    first, second = Pool(2), Pool(1)
+    made += [first, second]
+    began, over = threading.Event(), threading.Event()
+
+    def busy() -> bool:
+        began.set()
+        return over.wait(DEADLINE)
+
+    held = first.submit(busy)
+    assert began.wait(DEADLINE)
+    assert first.submit(lambda: second.submit(asks(first)).result()).result(DEADLINE) == 2
+    assert not held.done()
+    over.set()
+    assert held.result(DEADLINE)
+    idles(first)
+
+
 # -------------------------------------------------------------- waits that are for no single task
 
 

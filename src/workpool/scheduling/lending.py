@@ -12,8 +12,8 @@ wait for it. Guarantees:
     for the other, and the one who comes second hires.
 *A loan is given back once, by its borrower's own thread*, at the end of the wait or before it takes its next
     task, or by whoever forgets that worker (``replace``, ``left``). A worker that is in no book has none.
-*A circle of pools is seen by who closes it.* Somebody waits for us, and none of our workers is awake: whoever makes
-    the one or the other true looks under our lock for both: who begins to wait, and a worker that leaves.
+*A circle of pools is seen by who closes it.* A worker of another pool waits for us, and one of ours for another:
+    whoever makes the one or the other true looks under our lock for both: who begins to wait, and a worker that leaves.
 *Who sleeps holds nothing.* A finalizer strikes a thread also between two tasks, when the next one is its already, or
     when it stands among the idle. Before it waits there, what has not begun goes back to the queue.
 """
@@ -70,7 +70,7 @@ class Lending(SlowChunks):
             if worker.lent and (lent_here or not (_waits(worker) or _waits_here(worker))):
                 self._return_loan(worker)
         if self._awaited is not None:
-            self.lend_if_all_wait()  # for what else it waits for
+            self.lend_in_circle()  # for what else it waits for
 
     @contextmanager
     def waiting_for_room(self, *, in_loop: bool = False) -> Generator[None]:
@@ -137,7 +137,7 @@ class Lending(SlowChunks):
         if queued:
             self.hire()  # also for one that has lent before: inline it is this thread that works
         if self._awaited is not None:
-            self.lend_if_all_wait()
+            self.lend_in_circle()
         return lends
 
     def step_aside(self, worker: Any) -> None:
@@ -178,20 +178,19 @@ class Lending(SlowChunks):
         with self.lock:
             self._awaited = self._awaited or Awaited()
             self._awaited.add(what)
-        self.lend_if_all_wait()
-        worker.scheduler.lend_if_all_wait()
+        self.lend_in_circle()
+        worker.scheduler.lend_in_circle()
 
-    def lend_if_all_wait(self) -> None:
-        """Allow one worker more if somebody waits for this pool and all of its workers wait, for whatever pools."""
+    def lend_in_circle(self) -> None:
+        """Allow one worker more if a worker of another pool waits for this one, and one of ours for another.
+
+        Others of ours may be busy, and with what ends only when the circle has.
+        """
         with self.lock:
-            # One that has lent waits for this very pool, or did a moment ago. There may be more workers than loans.
-            while self._vacancy() is None:
+            while self._vacancy() is None:  # there may be more workers than loans
                 if self._awaited is None or not self._awaited.last():
                     return
-                ours: list[Any] = list(self.workers.values())
-                if not all(one.lent or _waits(one) for one in ours):
-                    return
-                lender = next((one for one in ours if not one.lent and not one.sets_up), None)
+                lender: Any = next(filter(_may_lend, self.workers.values()), None)
                 if lender is None:
                     return
                 lender.lent = True
@@ -202,7 +201,7 @@ class Lending(SlowChunks):
         """Forget a worker that has ended; it may have been the only one that did not wait."""
         super().left(worker, hire=hire)
         if hire and self._awaited is not None:
-            self.lend_if_all_wait()
+            self.lend_in_circle()
 
 
 def _wake(worker: Any) -> None:
@@ -219,3 +218,8 @@ def _waits_here(worker: Any) -> bool:
 def _waits(worker: Any) -> bool:
     """Tell whether a worker waits for another pool; a loop over what is done first may have ended early."""
     return worker.waits_on is not None and worker.waits_on.last()
+
+
+def _may_lend(worker: Any) -> bool:
+    """Tell whether a worker waits for another pool, and has not lent."""
+    return _waits(worker) and not worker.lent and not worker.sets_up
