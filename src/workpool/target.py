@@ -151,7 +151,7 @@ def try_again(
     """
     try:
         start_new_thread(_try, (attempt, lock, prepare))
-    except RuntimeError:
+    except (RuntimeError, MemoryError):
         return False
     return True
 

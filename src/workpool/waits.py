@@ -17,6 +17,7 @@ from __future__ import annotations
 
 import threading
 from _thread import allocate_lock  # house: lock - to be slept on, never for a block
+from math import inf
 from time import monotonic
 from typing import Any, SupportsFloat
 
@@ -46,21 +47,23 @@ def checked_timeout(timeout: Any) -> float | None:
     """
     if timeout is None:
         return None
-    seconds = timeout
+    seconds = number = timeout
     if not isinstance(timeout, (int, float)):
-        message = f"timeout is seconds as a number, or None; got {timeout!r}"
         if not isinstance(timeout, SupportsFloat):  # as those of numpy are
-            raise TypeError(message)
+            raise TypeError(_no_timeout(timeout))
         try:
             seconds = float(timeout)
         except OverflowError:
-            return None
+            seconds = inf if number > 0 else -inf
         except (TypeError, ValueError):
-            raise TypeError(message) from None
+            raise TypeError(_no_timeout(timeout)) from None
     if seconds != seconds:  # noqa: PLR0124 - what is not a number is not itself
-        message = f"timeout is seconds as a number, or None; got {timeout!r}"
-        raise ValueError(message)
+        raise ValueError(_no_timeout(timeout))
     return None if seconds > threading.TIMEOUT_MAX else seconds
+
+
+def _no_timeout(timeout: object) -> str:
+    return f"timeout is seconds as a number, or None; got {timeout!r}"
 
 
 def make_sleeper() -> Any:

@@ -118,3 +118,18 @@ def test_an_error_that_makes_its_text_has_made_it_once(pool: Pool) -> None:
     group: Any = pool.submit(_find, "ann", 2).exception(DEADLINE)
     first, inner = group.exceptions
     assert [str(first), str(inner.exceptions[0])] == ["no such user: ann", "no such user: bob"]
+
+
+def _raise(kind: type[Exception], *args: object) -> None:
+    raise kind(*args)
+
+
+@pytest.mark.needs("pickles")
+def test_a_class_that_says_how_its_errors_are_pickled_is_heard(pool: Pool) -> None:
+    """What it leaves out stays where it is; and what it holds in slots of its own arrives."""
+    redacted = pool.submit(_raise, awkward.Redacted, "secret").exception(DEADLINE)
+    assert isinstance(redacted, awkward.Redacted)
+    assert redacted.args == ("refused: (redacted)",)
+    slotted = pool.submit(_raise, awkward.Slotted, 4).exception(DEADLINE)
+    assert isinstance(slotted, awkward.Slotted)
+    assert slotted.code == 4

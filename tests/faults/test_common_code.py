@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 import logging
+import signal
 import sys
 import threading
 import time
+from contextlib import suppress
 from typing import Any
 
 import pytest
 
+from tests.support import tasks
 from tests.support.common import stand_in_common_code
 from tests.support.gates import DEADLINE, Gate, in_background, say
 from workpool import BackendName, Pool, Task, TimeLimitExceeded
@@ -80,6 +83,32 @@ def test_what_finds_no_memory_is_sent_again(give_up: Any, monkeypatch: pytest.Mo
         assert not refusals
         if give_up is not _killed:
             assert pool.submit(int).result(DEADLINE) == 0
+
+
+def test_an_alarm_while_a_strike_is_prepared_is_heard(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Of what is loaded then, an error is no matter; an alarm of the program's is one."""
+
+    class AlarmError(Exception):
+        pass
+
+    def ring(_signal: int, _frame: object) -> None:
+        raise AlarmError
+
+    def prepare() -> None:
+        with suppress(Exception):
+            signal.raise_signal(signal.SIGUSR1)
+
+    monkeypatch.setattr(thread, "prepare_to_strike", prepare)
+    before = signal.signal(signal.SIGUSR1, ring)
+    try:
+        with Gate() as gate, Pool(1) as pool:
+            task = pool.submit(tasks.hold, gate.path, 1)
+            gate.arrival()
+            with pytest.raises(AlarmError):
+                task.cancel(kill=True)
+            gate.open()
+    finally:
+        signal.signal(signal.SIGUSR1, before)
 
 
 @pytest.mark.skipif(not has_interpreters(), reason="this Python has no concurrent.interpreters")

@@ -20,7 +20,9 @@ __all__ = [
     "NotHere",
     "PicklesOnce",
     "RebuildsBadly",
+    "Redacted",
     "SetsNothing",
+    "Slotted",
     "Unaskable",
     "comes_apart",
     "give",
@@ -220,3 +222,26 @@ class NotFound(Exception):
     def __init__(self, name: str) -> None:
         super().__init__(f"no such user: {name}")
         self.name = name
+
+
+class Redacted(Exception):
+    """Makes its text of what it does not tell to others."""
+
+    def __init__(self, secret: str) -> None:
+        super().__init__(f"refused: {secret}")
+
+    def __reduce__(self) -> tuple[type[Redacted], tuple[str]]:
+        return Redacted, ("(redacted)",)
+
+
+class Slotted(Exception):
+    """Holds something where no copy of its attributes has it."""
+
+    __slots__ = ("code",)
+
+    def __init__(self, code: int) -> None:
+        super().__init__(f"code {code}")
+        self.code = code
+
+    def __reduce__(self) -> tuple[type[Slotted], tuple[int]]:
+        return Slotted, (self.code,)

@@ -316,8 +316,9 @@ def test_a_timeout_is_a_number_of_seconds(pool: Pool, timeout: Any) -> None:
 
 def test_a_timeout_beyond_all_numbers_is_none(pool: Pool) -> None:
     """Nobody lives to see its end."""
-    endless: Any = Fraction(10**400)
+    endless: Any = Fraction(10**5000)
     pool.join(endless)
+    pool.join(-endless)
 
 
 def test_an_array_that_is_too_large_for_this_process_says_how_large_it_was_to_be() -> None:

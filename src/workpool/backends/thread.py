@@ -311,7 +311,7 @@ class ThreadWorker(LocalRunner):
 
     def end_task(self, task: Task[Any]) -> bool:
         """Cancel the running task; its thread is written off. In one step, also for Ctrl-C."""
-        prepare_to_strike()
+        calmly(prepare_to_strike)
         return calmly(self._end_task, task)
 
     def _end_task(self, task: Task[Any]) -> bool:
@@ -321,7 +321,7 @@ class ThreadWorker(LocalRunner):
 
     def kill(self) -> None:
         """Lose what runs, and write the thread off. In one step, also for Ctrl-C."""
-        prepare_to_strike()
+        calmly(prepare_to_strike)
         calmly(lose_all, self, f"was running when {self.scheduler.name} was killed.")
 
     def _break_down(self, error: BaseException) -> None:

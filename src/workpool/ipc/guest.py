@@ -29,6 +29,7 @@ from functools import partial
 from typing import TYPE_CHECKING, Any
 
 from workpool import _compat
+from workpool._compat import gil_enabled
 from workpool.ipc import inheritance, lives, mainmodule, pickling
 from workpool.ipc.frames import pack
 from workpool.ipc.onlookers import is_common, looked_at, prepare_to_strike
@@ -297,12 +298,20 @@ class Guest(Serving):
         self._put_off = False
         if looked_at(self._ident):
             return
+        try:
+            self._strike_now()
+        except Exception:  # for want of memory or files; this thread has more to do
+            self._put_off = True
+
+    def _strike_now(self) -> None:
         from workpool.errors import TimeLimitExceeded
         from workpool.ipc.stackdump import places_of_others
 
         prepare_to_strike()
 
         def may_not(_: int) -> bool:
+            if not gil_enabled():
+                return False  # it moves on while we look
             return any(_is_ours(places) and is_common(places) for places, _ in places_of_others())
 
         send = partial(send_into, self._ident, may_not=may_not)

@@ -82,10 +82,9 @@ def in_common_code(ident: int) -> bool:
         return False  # it moves on while we look
     if other_interpreters_run():
         stackdump: Any = sys.modules.get("workpool.ipc.stackdump")
-        look = getattr(stackdump, "places_of_others", None)
-        if look is None:
+        if not getattr(stackdump, "is_loaded", False):
             return True
-        return any(whose == ident and is_common(places) for places, whose in look())
+        return is_common(stackdump.places_of_thread(ident))
     frame = sys._current_frames().get(ident)
     return frame is not None and is_common_frame(frame)
 
@@ -102,7 +101,7 @@ def prepare_to_strike() -> None:
         if other_interpreters_run():
             from workpool.ipc import stackdump
 
-            del stackdump
+            stackdump.load()
 
 
 def is_common_frame(frame: FrameType) -> bool:

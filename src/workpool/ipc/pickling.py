@@ -10,6 +10,7 @@ worker that is an interpreter loads all of its modules anew.
 
 from __future__ import annotations
 
+import copyreg
 import io
 import pickle
 import sys
@@ -58,6 +59,10 @@ _APART = 1 << 18  # bytes: larger buffers do not go into the pickle, where asked
 NO_ARGUMENTS = pickle.dumps(((), {}), PROTOCOL)
 _A_STATE = 2_000  # bytes: that of a generator of random numbers takes more
 _MOST_BY_NAME = 256
+_OF_PYTHON = 1 << 9  # a flag of classes that were not there from the beginning
+# In what other way a class may say how its errors are pickled, or what they hold.
+_OWN_WAYS = {"__slots__", "__new__", "__reduce__", "__reduce_ex__", "__getstate__", "__setstate__"}
+_reducers = copyreg.dispatch_table
 # Pickles of functions that are found by name, by their identity. One step each to read and
 # to store, and a weak reference tells a function from another that came to lie at its place.
 _by_name: dict[int, tuple[Any, bytes]] = {}
@@ -264,7 +269,7 @@ def dump_error(error: BaseException, task: str) -> bytes:
     for whole in WHOLE:
         try:
             data = pickle.dumps(text, PROTOCOL) + dumps(whole(error))
-            if says_the_same(error, load_error(data)):
+            if not is_made_twice(error, load_error(data)):
                 return data
         except BaseException:  # noqa: S112 - user code of all kinds; the next way is tried
             continue
@@ -273,14 +278,29 @@ def dump_error(error: BaseException, task: str) -> bytes:
     return pickle.dumps(text, PROTOCOL) + dump_in_place_of(error, task)
 
 
-def says_the_same(error: BaseException, copy: BaseException) -> bool:
-    """Tell whether a copy has the texts that the error has: an ``__init__`` that makes one has made it twice."""
+def is_made_twice(error: BaseException, copy: BaseException) -> bool:
+    """Tell whether a copy has other texts, which its ``__init__`` has made of texts, and sent apart would not have."""
     pair: tuple[Any, Any] = error, copy
     if all(isinstance(each, BaseExceptionGroup) for each in pair):
-        return all(map(says_the_same, *(each.exceptions for each in pair)))
+        try:
+            return any(map(is_made_twice, *(each.exceptions for each in pair)))
+        except RecursionError:
+            return False  # so deep: it has arrived, and that must do
+    if not _is_nothing_but_args(type(error)):
+        return False
     ours, theirs = map(args_of, pair)
     same = all(a == b for a, b in zip(ours, theirs, strict=False) if type(a) is str)
-    return same and len(ours) == len(theirs)
+    return not same or len(ours) != len(theirs)
+
+
+def _is_nothing_but_args(kind: type[BaseException]) -> bool:
+    """Tell whether errors of a class hold arguments and attributes alone, and are pickled in the usual way."""
+    for base in kind.__mro__:
+        if not base.__flags__ & _OF_PYTHON:
+            return base.__basicsize__ == BaseException.__basicsize__ and kind not in _reducers
+        if not _OWN_WAYS.isdisjoint(base.__dict__):
+            return False
+    return False
 
 
 def _shorten(text: str) -> str:

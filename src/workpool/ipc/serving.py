@@ -100,8 +100,8 @@ class Serving:
             self._runner.end_copy(None)
         except BaseException as error:
             self._runner.end_copy(error)
-            if not entering and is_shortage(error):
-                self._tell_of_shortage(error)
+            if not entering and _is_shortage(error):
+                self._tell_of_shortage(error, " at its start")
                 return
             self._send((FAILED, pickling.dump_error(error, "the start of a worker")))
             return
@@ -118,8 +118,8 @@ class Serving:
                 self._send((GONE, pickling.dump_error(error, "the end of a worker")))
         self._send((LEFT,))
 
-    def _tell_of_shortage(self, error: BaseException) -> None:
-        self._send((SHORT, _words(error)))
+    def _tell_of_shortage(self, error: BaseException, when: str = "") -> None:
+        self._send((SHORT, _words(error, when)))
 
     def _start_control(self) -> None:
         """Start the thread that obeys what comes down the control pipe."""
@@ -301,7 +301,17 @@ def tell_of_shortage(result_w: int, error: BaseException) -> None:
     write_all(result_w, pack((SHORT, _words(error))))
 
 
-def _words(error: BaseException) -> str:
-    from workpool.errors import text_of
+def _words(error: BaseException, when: str = "") -> str:
+    """Tell what is short; nothing is loaded for that, as there may be no file left to do so."""
+    try:
+        text = str(error)
+    except BaseException:  # the error of a program's own __main__ may be anything
+        text = ""
+    return f"{type(error).__name__}{when}: {text}" if when or not text else text
 
-    return text_of(error) or type(error).__name__
+
+def _is_shortage(error: BaseException) -> bool:
+    try:
+        return is_shortage(error)
+    except BaseException:  # as above
+        return False

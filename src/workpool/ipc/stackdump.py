@@ -2,22 +2,30 @@
 
 ``sys._current_frames()`` makes frame objects for the threads of *all* interpreters, also
 while these run. So where there are several, it is not asked. In the main interpreter ``faulthandler`` writes
-stacks down from C. Others cannot load it; there the threads are gone through one by one.
+stacks down from C, in one step. Others cannot load it; there the threads are gone through one by one, while
+none of them runs: one that ended meanwhile would leave a pointer to nothing.
 """
 
 from __future__ import annotations
 
+import gc
+import os
 import re
-from contextlib import suppress
-from typing import TYPE_CHECKING
+import sys
+from contextlib import contextmanager, suppress
+from time import sleep
+from typing import TYPE_CHECKING, Any
 
 from workpool.ipc.stacktext import Place
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Generator
     from types import FrameType
 
-__all__ = ["crashed", "places_of_others", "places_of_thread", "threads_of"]
+__all__ = ["crashed", "is_loaded", "load", "places_of_others", "places_of_thread", "threads_of"]
+
+is_loaded = False  # whether `load` was called
+_LONG = 0.05  # seconds: a look at some threads takes a hundredth of that
 
 _THREAD = re.compile(
     r"^(?P<current>Current t|T)hread (?P<ident>0x[0-9a-f]+).*\(most recent call first\):$"
@@ -54,35 +62,75 @@ def crashed(text: str) -> list[Place]:
 
 def places_of_thread(ident: int) -> list[Place]:
     """Say where a thread of this interpreter stands, oldest call first."""
-    import tempfile
-
-    try:
-        import faulthandler
-    except ImportError:  # in an interpreter that is a worker
+    load()
+    faulthandler: Any = sys.modules.get("faulthandler")
+    if faulthandler is None:  # in an interpreter that is a worker
         return [place for places, whose in places_of_others() if whose == ident for place in places]
-    with tempfile.TemporaryFile() as file:
+    with _file() as file:
         faulthandler.dump_traceback(file)
         file.seek(0)
         threads, _ = threads_of(file.read().decode(errors="replace"))
     return threads.get(ident, [])
 
 
-def places_of_others() -> Iterator[tuple[list[Place], int]]:
-    """Say where the other threads of this interpreter stand, each with its ident if it has a `threading.Thread`.
+def load() -> None:
+    """Load what `places_of_thread` needs, which loads nothing more then."""
+    global is_loaded  # noqa: PLW0603 - once in each interpreter
+    with suppress(ImportError):  # in an interpreter that is a worker
+        import faulthandler
 
-    None of them runs meanwhile, for this one has the interpreter's GIL.
+        del faulthandler
+    if not hasattr(os, "memfd_create"):
+        import tempfile
+
+        del tempfile
+    is_loaded = True
+
+
+def _file() -> Any:
+    """Open a file without a name."""
+    if hasattr(os, "memfd_create"):
+        return open(os.memfd_create("stacks", os.MFD_CLOEXEC), "w+b")
+    return sys.modules["tempfile"].TemporaryFile()
+
+
+def places_of_others() -> list[tuple[list[Place], int]]:
+    """Say where the other threads of this interpreter, a worker, stand; each with its ident if it has a `Thread`."""
+    with _alone():
+        return [_places_from(frame) for frame in _frames_of_others()]
+
+
+def _places_from(frame: FrameType) -> tuple[list[Place], int]:
+    places: list[Place] = []
+    ident = 0
+    at: FrameType | None = frame
+    while at is not None:
+        code = at.f_code
+        places.append(Place(code.co_filename, at.f_lineno or 0, code.co_name))
+        if at.f_back is None and code.co_name == "_bootstrap":
+            ident = getattr(at.f_locals.get("self"), "ident", None) or 0
+        at = at.f_back
+    return places[::-1], ident
+
+
+@contextmanager
+def _alone() -> Generator[None]:
+    """Have the GIL of this interpreter without a break.
+
+    Who waits for it asks for it after the switch interval that there was when it began to wait, or when it last
+    asked. So all have their turn once more, and from then on wait for longer than a look takes. Nor does the
+    collector run, whose finalizers may give it away.
     """
-    for frame in _frames_of_others():
-        places: list[Place] = []
-        ident = 0
-        at: FrameType | None = frame
-        while at is not None:
-            code = at.f_code
-            places.insert(0, Place(code.co_filename, at.f_lineno or 0, code.co_name))
-            if at.f_back is None and code.co_name == "_bootstrap":
-                ident = getattr(at.f_locals.get("self"), "ident", None) or 0
-            at = at.f_back
-        yield places, ident
+    interval, collects = sys.getswitchinterval(), gc.isenabled()
+    try:
+        sys.setswitchinterval(max(interval, _LONG))
+        gc.disable()
+        sleep(2 * interval)
+        yield
+    finally:
+        sys.setswitchinterval(interval)
+        if collects:
+            gc.enable()
 
 
 def _frames_of_others() -> list[FrameType]:

@@ -29,14 +29,16 @@ def _that_travels(error: BaseException, task: str) -> Any:
     spare = None
     for way in pickling.WHOLE:
         copy = _arrived(whole := way(error))
-        if copy is not None and pickling.says_the_same(error, copy):
+        if copy is None:
+            continue
+        if not pickling.is_made_twice(error, copy):
             return whole
-        spare = spare or (None if copy is None else whole)
+        spare = whole if spare is None else spare
     if _is_group(error):
         for part in _regrouped(error, task):
             if _arrived(part) is not None:
                 return part
-    return spare or _stand_in(error, task)
+    return _stand_in(error, task) if spare is None else spare
 
 
 def _is_group(error: object) -> bool:

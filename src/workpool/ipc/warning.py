@@ -61,8 +61,8 @@ class Warnings:
         if number >= 0 and number == self._meant:
             if frame is not None and is_common_frame(frame):
                 if self._put_off != number:
-                    self._put_off = number
-                    try_again(partial(self._is_over, number), nullcontext())
+                    again = try_again(partial(self._is_over, number), nullcontext())
+                    self._put_off = number if again else -1
                 return
             self._in_task = -1
             self._raised = self._error
