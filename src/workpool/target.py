@@ -10,7 +10,7 @@ import sys
 import threading
 from _thread import start_new_thread
 from collections.abc import Callable
-from contextlib import AbstractContextManager, suppress
+from contextlib import AbstractContextManager, nullcontext, suppress
 from time import sleep
 from typing import Any, Protocol, TypeVar
 
@@ -122,20 +122,27 @@ class Target:
                 self._due = None
 
 
-def send_into(ident: int, error: type[BaseException], may_not: Callable[[int], bool]) -> bool:
+def send_into(
+    ident: int,
+    error: type[BaseException],
+    may_not: Callable[[int], bool],
+    undisturbed: Callable[[], AbstractContextManager[object] | None] = nullcontext,
+) -> bool:
     """Have an exception raised in a thread, where it next runs Python code; False if it may not be, just now.
 
     Loads nothing: locks are held. So it is False, too, until ``ctypes`` was loaded.
     """
     ctypes: Any = sys.modules.get("ctypes")
     api = getattr(ctypes, "pythonapi", None)
-    if api is None:
+    block = undisturbed()
+    if api is None or block is None:
         return False
     arguments = ctypes.c_ulong(ident), ctypes.py_object(error)
     send = api.PyThreadState_SetAsyncExc
-    if may_not(ident):
-        return False
-    send(*arguments)
+    with block:
+        if may_not(ident):
+            return False
+        send(*arguments)
     return True
 
 

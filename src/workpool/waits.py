@@ -59,7 +59,7 @@ def checked_timeout(timeout: Any) -> float | None:
             raise TypeError(_no_timeout(timeout)) from None
     if seconds != seconds:  # noqa: PLR0124 - what is not a number is not itself
         raise ValueError(_no_timeout(timeout))
-    return None if seconds > threading.TIMEOUT_MAX else seconds
+    return None if seconds > threading.TIMEOUT_MAX else max(seconds, -threading.TIMEOUT_MAX)
 
 
 def _no_timeout(timeout: object) -> str:

@@ -135,6 +135,27 @@ def test_others_of_the_pool_may_be_busy_until_the_circle_has_ended(made: list[Po
     idles(first)
 
 
+def test_none_is_lent_where_a_busy_worker_will_come_to_what_is_waited_for(made: list[Pool]) -> None:
+    """A chain of pools is no circle: as many work in each as were asked for."""
+    first, second, third = Pool(2), Pool(1), Pool(1)
+    made += [first, second, third]
+    over, go = threading.Event(), threading.Event()
+    held = first.submit(over.wait, DEADLINE)
+    chain = third.submit(
+        lambda: first.submit(lambda: second.submit(go.wait, DEADLINE).result()).result()
+    )
+    until(lambda: awaits(first) and awaits(third))
+    queued = first.submit(tasks.double, 1)
+    assert first._scheduler._extra == 0
+    assert not queued.done()
+    over.set()
+    assert held.result(DEADLINE)
+    assert queued.result(DEADLINE) == 2
+    go.set()
+    assert chain.result(DEADLINE)
+    idles(first)
+
+
 # -------------------------------------------------------------- waits that are for no single task
 
 

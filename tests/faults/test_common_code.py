@@ -8,7 +8,7 @@ import sys
 import threading
 import time
 from contextlib import suppress
-from typing import Any
+from typing import Any, cast
 
 import pytest
 
@@ -18,6 +18,7 @@ from tests.support.gates import DEADLINE, Gate, in_background, say
 from workpool import BackendName, Pool, Task, TimeLimitExceeded
 from workpool._compat import gil_enabled, has_interpreters
 from workpool.backends import thread
+from workpool.ipc import warning
 from workpool.ipc.onlookers import is_common
 from workpool.target import send_into
 
@@ -135,6 +136,31 @@ def test_a_task_that_is_told_of_its_limit_gives_it_back_as_well() -> None:
         assert report.arrival() == "free"
         assert isinstance(task.exception(DEADLINE), TimeLimitExceeded)
         assert pool.stats().lost == 0
+
+
+def test_a_signal_in_the_middle_of_its_handler_strikes_nothing_either(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """It would go through the handler into what that was called in."""
+    before = signal.getsignal(cast("signal.Signals", warning.SIGNAL))
+    warnings: Any = warning.Warnings()
+    try:
+        warnings._in_task = warnings._meant = 5
+
+        def strike_once_more(*_: object) -> bool:
+            warnings._hear(0, sys._getframe())
+            return True
+
+        monkeypatch.setattr(warning, "try_again", strike_once_more)
+        space: dict[str, Any] = {}
+        source = "def imports(hear, frame): hear(0, frame())"
+        exec(compile(source, "<frozen importlib._bootstrap>", "exec"), space)
+        space["imports"](warnings._hear, sys._getframe)
+        assert (warnings._put_off, warnings._in_task) == (5, 5)
+        with pytest.raises(TimeLimitExceeded):
+            warnings._hear(0, sys._getframe())
+    finally:
+        signal.signal(cast("signal.Signals", warning.SIGNAL), before)
 
 
 def test_it_is_known_where_such_locks_are_taken() -> None:

@@ -319,6 +319,7 @@ def test_a_timeout_beyond_all_numbers_is_none(pool: Pool) -> None:
     endless: Any = Fraction(10**5000)
     pool.join(endless)
     pool.join(-endless)
+    pool.join(-(10**400))
 
 
 def test_an_array_that_is_too_large_for_this_process_says_how_large_it_was_to_be() -> None:

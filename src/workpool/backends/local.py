@@ -24,6 +24,8 @@ from workpool.situation import Mark, Situation
 from workpool.traces import begin_below
 
 if TYPE_CHECKING:
+    from weakref import ref
+
     from workpool.printing import Lines
     from workpool.scheduling.awaited import Awaited
     from workpool.scheduling.scheduler import Scheduler
@@ -56,6 +58,7 @@ class LocalRunner(Told):
         self.looks = False  # at chunks of other threads, while it has nothing to do
         self.sets_up = False  # in its initializer, or on the way into its context
         self.waits_on: Awaited | None = None  # in other pools
+        self.waits_at: tuple[ref[Scheduler], ...] = ()  # those pools
         self.lends_for: Awaited | None = None  # in its own
         self._outer: list[Task[Any] | None] = []  # tasks that wait here for the one that runs
         self.situation = Situation(scheduler.name, index)

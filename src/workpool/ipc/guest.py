@@ -32,7 +32,7 @@ from workpool import _compat
 from workpool._compat import gil_enabled
 from workpool.ipc import inheritance, lives, mainmodule, pickling
 from workpool.ipc.frames import pack
-from workpool.ipc.onlookers import is_common, looked_at, prepare_to_strike
+from workpool.ipc.onlookers import is_common, looked_at, prepare_to_strike, undisturbed
 from workpool.ipc.runner import Runner
 from workpool.ipc.serving import Serving, tell_of_shortage
 from workpool.ipc.shortage import is_shortage
@@ -305,22 +305,24 @@ class Guest(Serving):
 
     def _strike_now(self) -> None:
         from workpool.errors import TimeLimitExceeded
-        from workpool.ipc.stackdump import places_of_others
+        from workpool.ipc.stackdump import look_at_others
 
         prepare_to_strike()
 
         def may_not(_: int) -> bool:
             if not gil_enabled():
                 return False  # it moves on while we look
-            return any(_is_ours(places) and is_common(places) for places, _ in places_of_others())
+            return any(_is_ours(places) and is_common(places) for places, _ in look_at_others())
 
-        send = partial(send_into, self._ident, may_not=may_not)
+        send = partial(send_into, self._ident, may_not=may_not, undisturbed=undisturbed)
         self._put_off = not self._target.strike(TimeLimitExceeded, send)
 
     def _leave_stack(self) -> None:
         """Write down where the thread that runs tasks stands, in the form that ``faulthandler`` has."""
         from workpool.ipc.stackdump import places_of_others
 
+        if not gil_enabled():
+            return  # a thread that ends while it is looked at would have Python crash
         for places, _ in places_of_others():
             if _is_ours(places):
                 lines = [

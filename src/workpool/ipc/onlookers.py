@@ -15,16 +15,24 @@ from __future__ import annotations
 
 import sys
 import threading
-from contextlib import suppress
+from contextlib import nullcontext, suppress
 from typing import TYPE_CHECKING, Any
 
 from workpool._compat import gil_enabled, other_interpreters_run
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Sequence
+    from collections.abc import Callable, Iterator, Sequence
+    from contextlib import AbstractContextManager
     from types import FrameType
 
-__all__ = ["in_common_code", "is_common", "is_common_frame", "looked_at", "prepare_to_strike"]
+__all__ = [
+    "in_common_code",
+    "is_common",
+    "is_common_frame",
+    "looked_at",
+    "prepare_to_strike",
+    "undisturbed",
+]
 
 _MONITORS = 6  # the numbers that sys.monitoring has for tools
 
@@ -76,17 +84,28 @@ def _stepped_through(ident: int) -> bool:
 def in_common_code(ident: int) -> bool:
     """Tell whether a thread of this interpreter stands where it may have a lock that all threads need.
 
-    Loads nothing: it is asked with locks held. Beside interpreters it is True until `prepare_to_strike` was called.
+    In the block of `undisturbed`, and as the last thing before that matters.
     """
     if not gil_enabled():
         return False  # it moves on while we look
     if other_interpreters_run():
-        stackdump: Any = sys.modules.get("workpool.ipc.stackdump")
-        if not getattr(stackdump, "is_loaded", False):
-            return True
-        return is_common(stackdump.places_of_thread(ident))
+        stackdump: Any = sys.modules["workpool.ipc.stackdump"]
+        others: list[Any] = stackdump.look_at_others()
+        return any(whose == ident and is_common(places) for places, whose in others)
     frame = sys._current_frames().get(ident)
     return frame is not None and is_common_frame(frame)
+
+
+def undisturbed() -> AbstractContextManager[object] | None:
+    """Give a block in which no other thread of this interpreter runs between two steps, where one look takes many.
+
+    None as long as `prepare_to_strike` was not called: locks are held, and nothing is loaded.
+    """
+    if not gil_enabled() or not other_interpreters_run():
+        return nullcontext()
+    stackdump: Any = sys.modules.get("workpool.ipc.stackdump")
+    alone: Callable[[], AbstractContextManager[object]] | None = getattr(stackdump, "alone", None)
+    return None if alone is None else alone()
 
 
 def prepare_to_strike() -> None:
@@ -101,7 +120,7 @@ def prepare_to_strike() -> None:
         if other_interpreters_run():
             from workpool.ipc import stackdump
 
-            stackdump.load()
+            del stackdump
 
 
 def is_common_frame(frame: FrameType) -> bool:

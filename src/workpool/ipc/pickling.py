@@ -10,7 +10,6 @@ worker that is an interpreter loads all of its modules anew.
 
 from __future__ import annotations
 
-import copyreg
 import io
 import pickle
 import sys
@@ -20,7 +19,8 @@ from functools import partial
 from typing import TYPE_CHECKING, Any
 
 from workpool.ipc import mainmodule
-from workpool.traces import args_of, set_args, set_cause, trace_of
+from workpool.ipc.made_twice import is_made_twice
+from workpool.traces import set_args, set_cause, trace_of
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -59,10 +59,6 @@ _APART = 1 << 18  # bytes: larger buffers do not go into the pickle, where asked
 NO_ARGUMENTS = pickle.dumps(((), {}), PROTOCOL)
 _A_STATE = 2_000  # bytes: that of a generator of random numbers takes more
 _MOST_BY_NAME = 256
-_OF_PYTHON = 1 << 9  # a flag of classes that were not there from the beginning
-# In what other way a class may say how its errors are pickled, or what they hold.
-_OWN_WAYS = {"__slots__", "__new__", "__reduce__", "__reduce_ex__", "__getstate__", "__setstate__"}
-_reducers = copyreg.dispatch_table
 # Pickles of functions that are found by name, by their identity. One step each to read and
 # to store, and a weak reference tells a function from another that came to lie at its place.
 _by_name: dict[int, tuple[Any, bytes]] = {}
@@ -276,31 +272,6 @@ def dump_error(error: BaseException, task: str) -> bytes:
     from workpool.ipc.stand_ins import dump_in_place_of
 
     return pickle.dumps(text, PROTOCOL) + dump_in_place_of(error, task)
-
-
-def is_made_twice(error: BaseException, copy: BaseException) -> bool:
-    """Tell whether a copy has other texts, which its ``__init__`` has made of texts, and sent apart would not have."""
-    pair: tuple[Any, Any] = error, copy
-    if all(isinstance(each, BaseExceptionGroup) for each in pair):
-        try:
-            return any(map(is_made_twice, *(each.exceptions for each in pair)))
-        except RecursionError:
-            return False  # so deep: it has arrived, and that must do
-    if not _is_nothing_but_args(type(error)):
-        return False
-    ours, theirs = map(args_of, pair)
-    same = all(a == b for a, b in zip(ours, theirs, strict=False) if type(a) is str)
-    return not same or len(ours) != len(theirs)
-
-
-def _is_nothing_but_args(kind: type[BaseException]) -> bool:
-    """Tell whether errors of a class hold arguments and attributes alone, and are pickled in the usual way."""
-    for base in kind.__mro__:
-        if not base.__flags__ & _OF_PYTHON:
-            return base.__basicsize__ == BaseException.__basicsize__ and kind not in _reducers
-        if not _OWN_WAYS.isdisjoint(base.__dict__):
-            return False
-    return False
 
 
 def _shorten(text: str) -> str:

@@ -1,30 +1,38 @@
-"""The stacks of the threads of one interpreter, and of no other: as ``faulthandler`` writes them, and read again.
+"""The stacks of the threads of one interpreter, and of no other.
 
 ``sys._current_frames()`` makes frame objects for the threads of *all* interpreters, also
-while these run. So where there are several, it is not asked. In the main interpreter ``faulthandler`` writes
-stacks down from C, in one step. Others cannot load it; there the threads are gone through one by one, while
-none of them runs: one that ended meanwhile would leave a pointer to nothing.
+while these run. So where there are several, it is not asked: the threads are gone through one by one, while
+none of them runs. One that ended in the middle of that would leave a pointer to nothing.
+
+What ``faulthandler`` has written down of a process is read here, too.
 """
 
 from __future__ import annotations
 
 import gc
-import os
 import re
 import sys
 from contextlib import contextmanager, suppress
 from time import sleep
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
+from workpool._compat import Lock, across_forks
 from workpool.ipc.stacktext import Place
 
 if TYPE_CHECKING:
     from collections.abc import Generator
     from types import FrameType
 
-__all__ = ["crashed", "is_loaded", "load", "places_of_others", "places_of_thread", "threads_of"]
+__all__ = [
+    "alone",
+    "crashed",
+    "look_at_others",
+    "places_of_others",
+    "places_of_thread",
+    "threads_of",
+]
 
-is_loaded = False  # whether `load` was called
+_one_by_one = across_forks(Lock())  # guards the switch interval and the collector
 _LONG = 0.05  # seconds: a look at some threads takes a hundredth of that
 
 _THREAD = re.compile(
@@ -62,42 +70,21 @@ def crashed(text: str) -> list[Place]:
 
 def places_of_thread(ident: int) -> list[Place]:
     """Say where a thread of this interpreter stands, oldest call first."""
-    load()
-    faulthandler: Any = sys.modules.get("faulthandler")
-    if faulthandler is None:  # in an interpreter that is a worker
-        return [place for places, whose in places_of_others() if whose == ident for place in places]
-    with _file() as file:
-        faulthandler.dump_traceback(file)
-        file.seek(0)
-        threads, _ = threads_of(file.read().decode(errors="replace"))
-    return threads.get(ident, [])
-
-
-def load() -> None:
-    """Load what `places_of_thread` needs, which loads nothing more then."""
-    global is_loaded  # noqa: PLW0603 - once in each interpreter
-    with suppress(ImportError):  # in an interpreter that is a worker
-        import faulthandler
-
-        del faulthandler
-    if not hasattr(os, "memfd_create"):
-        import tempfile
-
-        del tempfile
-    is_loaded = True
-
-
-def _file() -> Any:
-    """Open a file without a name."""
-    if hasattr(os, "memfd_create"):
-        return open(os.memfd_create("stacks", os.MFD_CLOEXEC), "w+b")
-    return sys.modules["tempfile"].TemporaryFile()
+    for places, whose in places_of_others():
+        if whose == ident:
+            return places
+    return []
 
 
 def places_of_others() -> list[tuple[list[Place], int]]:
-    """Say where the other threads of this interpreter, a worker, stand; each with its ident if it has a `Thread`."""
-    with _alone():
-        return [_places_from(frame) for frame in _frames_of_others()]
+    """Say where the other threads of this interpreter stand; each with its ident if it has a `threading.Thread`."""
+    with alone():
+        return look_at_others()
+
+
+def look_at_others() -> list[tuple[list[Place], int]]:
+    """Say the same, by who is `alone`."""
+    return [_places_from(frame) for frame in _frames_of_others()]
 
 
 def _places_from(frame: FrameType) -> tuple[list[Place], int]:
@@ -114,23 +101,27 @@ def _places_from(frame: FrameType) -> tuple[list[Place], int]:
 
 
 @contextmanager
-def _alone() -> Generator[None]:
-    """Have the GIL of this interpreter without a break.
+def alone() -> Generator[None]:
+    """Have the GIL of this interpreter without a break, as far as the block's own code does not give it away.
 
     Who waits for it asks for it after the switch interval that there was when it began to wait, or when it last
     asked. So all have their turn once more, and from then on wait for longer than a look takes. Nor does the
-    collector run, whose finalizers may give it away.
+    collector run, whose finalizers may give it away. One thread at a time does so: the next would
+    take what the first has set for what was there before.
     """
-    interval, collects = sys.getswitchinterval(), gc.isenabled()
-    try:
-        sys.setswitchinterval(max(interval, _LONG))
-        gc.disable()
-        sleep(2 * interval)
-        yield
-    finally:
-        sys.setswitchinterval(interval)
-        if collects:
-            gc.enable()
+    with _one_by_one:
+        interval, collects = sys.getswitchinterval(), gc.isenabled()
+        try:
+            sys.setswitchinterval(max(interval, _LONG))
+            gc.disable()
+            sleep(min(2 * interval, _LONG))
+            yield
+        finally:
+            sys.setswitchinterval(
+                interval + 1e-9
+            )  # of which Python cuts off what is no microsecond
+            if collects:
+                gc.enable()
 
 
 def _frames_of_others() -> list[FrameType]:

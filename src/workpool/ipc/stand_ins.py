@@ -12,6 +12,7 @@ from typing import Any, cast
 from workpool.errors import NotPicklable, brief
 from workpool.ipc import pickling
 from workpool.ipc.blaming import locate
+from workpool.ipc.made_twice import is_made_twice
 
 __all__ = ["dump_in_place_of"]
 
@@ -31,7 +32,7 @@ def _that_travels(error: BaseException, task: str) -> Any:
         copy = _arrived(whole := way(error))
         if copy is None:
             continue
-        if not pickling.is_made_twice(error, copy):
+        if not is_made_twice(error, copy):
             return whole
         spare = whole if spare is None else spare
     if _is_group(error):

@@ -59,10 +59,12 @@ class Warnings:
     def _hear(self, _: int = 0, frame: FrameType | None = None) -> None:
         number = self._in_task
         if number >= 0 and number == self._meant:
-            if frame is not None and is_common_frame(frame):
+            struck = _below_all_that_hears(frame)
+            if struck is not None and is_common_frame(struck):
                 if self._put_off != number:
-                    again = try_again(partial(self._is_over, number), nullcontext())
-                    self._put_off = number if again else -1
+                    self._put_off = number
+                    if not try_again(partial(self._is_over, number), nullcontext()):
+                        self._put_off = -1
                 return
             self._in_task = -1
             self._raised = self._error
@@ -99,3 +101,16 @@ class Warnings:
         finally:
             del failure, warned  # no cycle through the traceback
         return value
+
+
+def _below_all_that_hears(frame: FrameType | None) -> FrameType | None:
+    """Give the call that would be struck: a signal may come in the middle of its handler."""
+    at = frame
+    while at is not None:
+        if at.f_code is _HEAR:
+            frame = at.f_back
+        at = at.f_back
+    return frame
+
+
+_HEAR = Warnings._hear.__code__

@@ -12,8 +12,9 @@ wait for it. Guarantees:
     for the other, and the one who comes second hires.
 *A loan is given back once, by its borrower's own thread*, at the end of the wait or before it takes its next
     task, or by whoever forgets that worker (``replace``, ``left``). A worker that is in no book has none.
-*A circle of pools is seen by who closes it.* A worker of another pool waits for us, and one of ours for another:
-    whoever makes the one or the other true looks under our lock for both: who begins to wait, and a worker that leaves.
+*A circle of pools is seen by who closes it.* Somebody waits for us, and none of our workers is awake, or one of them
+    waits for a pool that waits for us: whoever makes one of that true looks for all of it: who begins to wait, and a
+    worker that leaves.
 *Who sleeps holds nothing.* A finalizer strikes a thread also between two tasks, when the next one is its already, or
     when it stands among the idle. Before it waits there, what has not begun goes back to the queue.
 """
@@ -22,6 +23,7 @@ from __future__ import annotations
 
 from contextlib import contextmanager, suppress
 from typing import TYPE_CHECKING, Any
+from weakref import ref
 
 from workpool.errors import WouldDeadlock
 from workpool.scheduling.slow_chunks import SlowChunks
@@ -173,6 +175,11 @@ class Lending(SlowChunks):
 
         worker.scheduler.step_aside(worker)
         with worker.scheduler.lock:
+            if not _waits(worker):
+                worker.waits_at = ()  # of waits that are over
+            where = ref(self)
+            if where not in worker.waits_at:
+                worker.waits_at = (*worker.waits_at, where)
             worker.waits_on = worker.waits_on or Awaited()
             worker.waits_on.add(what)
         with self.lock:
@@ -182,20 +189,56 @@ class Lending(SlowChunks):
         worker.scheduler.lend_in_circle()
 
     def lend_in_circle(self) -> None:
-        """Allow one worker more if a worker of another pool waits for this one, and one of ours for another.
+        """Allow one worker more if somebody waits for this pool, and its workers wait: all, or one of them in a circle.
 
-        Others of ours may be busy, and with what ends only when the circle has.
+        There others may be busy, and with what ends only when the circle has. Where it is no circle, they come
+        to what is waited for.
         """
-        with self.lock:
-            while self._vacancy() is None:  # there may be more workers than loans
+        circular = False
+        while True:
+            with self.lock:
+                if self._vacancy() is not None:  # there may be more workers than loans
+                    break
                 if self._awaited is None or not self._awaited.last():
                     return
-                lender: Any = next(filter(_may_lend, self.workers.values()), None)
-                if lender is None:
-                    return
-                lender.lent = True
-                self._extra += 1
+                lender = self._lender(circular=circular)
+                if lender is not None:
+                    lender.lent = True
+                    self._extra += 1
+                    continue
+            if circular or not self._is_in_circle():
+                return
+            circular = True
         self.hire()
+
+    def _lender(self, *, circular: bool) -> Any:
+        """Give a worker that waits for another pool, and has not lent; lock held. Without a circle all have to wait."""
+        ours: list[Any] = list(self.workers.values())
+        if not circular and not all(one.lent or _waits(one) for one in ours):
+            return None
+        return next((one for one in ours if _waits(one) and not (one.lent or one.sets_up)), None)
+
+    def _is_in_circle(self) -> bool:
+        """Tell whether a worker of this pool waits for a pool, a worker of which waits for another, and so on to us.
+
+        Who closes a circle has noted its wait before it looks, as all others in it did: it sees the whole.
+        """
+        seen: set[Lending] = set()
+        ahead: list[Lending] = [self]
+        while ahead:
+            for pool in ahead.pop()._waits_for_pools():
+                if pool is self:
+                    return True
+                if pool not in seen:
+                    seen.add(pool)
+                    ahead.append(pool)
+        return False
+
+    def _waits_for_pools(self) -> list[Lending]:
+        with self.lock:
+            workers: list[Any] = [one for one in self.workers.values() if _waits(one)]
+            found = [pool() for one in workers for pool in one.waits_at]
+        return [pool for pool in found if pool is not None]
 
     def left(self, worker: Worker, *, hire: bool = True) -> None:
         """Forget a worker that has ended; it may have been the only one that did not wait."""
@@ -218,8 +261,3 @@ def _waits_here(worker: Any) -> bool:
 def _waits(worker: Any) -> bool:
     """Tell whether a worker waits for another pool; a loop over what is done first may have ended early."""
     return worker.waits_on is not None and worker.waits_on.last()
-
-
-def _may_lend(worker: Any) -> bool:
-    """Tell whether a worker waits for another pool, and has not lent."""
-    return _waits(worker) and not worker.lent and not worker.sets_up

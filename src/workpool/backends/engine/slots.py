@@ -49,7 +49,7 @@ class Slot:
     """One worker of an engine, as the scheduler sees it."""
 
     can_nest = sets_up = looks_again = False
-    hand_over = None
+    hand_over, waits_at = None, ()
 
     def __init__(self, clerk: Clerk, scheduler: Scheduler, index: int) -> None:
         self.clerk = clerk

@@ -46,6 +46,7 @@ class Books:
     """One worker: a thread, the process it keeps alive, and what that has to do."""
 
     can_nest = sets_up = looks_again = False
+    waits_at: tuple[Any, ...] = ()
 
     def __init__(self, backend: PipedBackend, scheduler: Scheduler, index: int) -> None:
         self.scheduler = scheduler
