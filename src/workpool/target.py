@@ -10,7 +10,7 @@ import sys
 import threading
 from _thread import start_new_thread
 from collections.abc import Callable
-from contextlib import AbstractContextManager, nullcontext, suppress
+from contextlib import AbstractContextManager, suppress
 from time import sleep
 from typing import Any, Protocol, TypeVar
 
@@ -126,7 +126,7 @@ def send_into(
     ident: int,
     error: type[BaseException],
     may_not: Callable[[int], bool],
-    undisturbed: Callable[[], AbstractContextManager[object] | None] = nullcontext,
+    in_one_go: Callable[[Callable[[], bool]], bool],
 ) -> bool:
     """Have an exception raised in a thread, where it next runs Python code; False if it may not be, just now.
 
@@ -134,16 +134,18 @@ def send_into(
     """
     ctypes: Any = sys.modules.get("ctypes")
     api = getattr(ctypes, "pythonapi", None)
-    block = undisturbed()
-    if api is None or block is None:
+    if api is None:
         return False
     arguments = ctypes.c_ulong(ident), ctypes.py_object(error)
     send = api.PyThreadState_SetAsyncExc
-    with block:
+
+    def look_and_send() -> bool:
         if may_not(ident):
             return False
         send(*arguments)
-    return True
+        return True
+
+    return in_one_go(look_and_send)
 
 
 def try_again(

@@ -135,6 +135,39 @@ def test_others_of_the_pool_may_be_busy_until_the_circle_has_ended(made: list[Po
     idles(first)
 
 
+def test_the_pool_that_stands_still_may_be_none_of_the_two_that_close_the_circle(
+    made: list[Pool],
+) -> None:
+    """The one in between has a worker that is busy until the circle has ended, and none for what is queued."""
+    first, between, last = Pool(1), Pool(2), Pool(1)
+    made += [first, between, last]
+    began, over, close = threading.Event(), threading.Event(), threading.Event()
+    asked: list[Task[int]] = []
+
+    def busy() -> bool:
+        began.set()
+        return over.wait(DEADLINE)
+
+    def opens() -> int:
+        assert close.wait(DEADLINE)
+        return last.submit(closes).result()
+
+    def closes() -> int:
+        return asked[0].result()
+
+    held = between.submit(busy)
+    assert began.wait(DEADLINE)
+    opened = between.submit(opens)
+    asked.append(first.submit(asks(between)))
+    until(lambda: awaits(first))
+    close.set()
+    assert asked[0].result(DEADLINE) == 2
+    assert opened.result(DEADLINE) == 2
+    over.set()
+    assert held.result(DEADLINE)
+    idles(between)
+
+
 def test_none_is_lent_where_a_busy_worker_will_come_to_what_is_waited_for(made: list[Pool]) -> None:
     """A chain of pools is no circle: as many work in each as were asked for."""
     first, second, third = Pool(2), Pool(1), Pool(1)

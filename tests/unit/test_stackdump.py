@@ -48,14 +48,44 @@ print(looks > 0, sys.getswitchinterval() < 1e-4, gc.isenabled())
 
 MANY = """
 import threading
-from workpool.ipc.stackdump import places_of_thread
+from workpool.ipc.stackdump import alone, is_alone, look_at_others
 
 end = threading.Event()
 threads = [threading.Thread(target=end.wait) for _ in range(150)]
 for thread in threads:
     thread.start()
-print(all(places_of_thread(thread.ident) for thread in threads[::30]))
+found = {ident for _, ident in alone(look_at_others)}
+print(all(thread.ident in found for thread in threads), is_alone())
 end.set()
+"""
+
+WAITS = """
+import signal, threading
+from workpool.ipc import stackdump
+
+asked = threading.Event()
+go = threading.Event()
+
+def look():
+    stackdump.alone(lambda: (asked.set(), go.wait()))
+
+looks = threading.Thread(target=look)
+looks.start()
+asked.wait()
+print(stackdump.alone(int, wait=False), stackdump.is_alone())
+go.set()
+looks.join()
+print(stackdump.alone(int, wait=False))
+
+def interrupt():
+    signal.raise_signal(signal.SIGINT)  # it is heard when the look is over
+    return [([], 1)]
+
+stackdump.look_at_others = interrupt
+try:
+    stackdump.places_of_others()
+except KeyboardInterrupt:
+    print(stackdump.alone(int, wait=False))
 """
 
 
@@ -78,4 +108,9 @@ def test_threads_may_end_while_somebody_looks() -> None:
 
 def test_a_thread_is_found_among_many() -> None:
     """Also the oldest of more than a hundred, which is what faulthandler shows."""
-    assert printed(MANY) == (0, "True\n", "")
+    assert printed(MANY) == (0, "True False\n", "")
+
+
+def test_one_looks_at_a_time_and_who_holds_locks_does_not_wait_for_it() -> None:
+    """Nor does a Ctrl-C in the middle of a look keep the next one from coming."""
+    assert printed(WAITS) == (0, "None False\n0\n0\n", "")

@@ -32,7 +32,7 @@ from workpool import _compat
 from workpool._compat import gil_enabled
 from workpool.ipc import inheritance, lives, mainmodule, pickling
 from workpool.ipc.frames import pack
-from workpool.ipc.onlookers import is_common, looked_at, prepare_to_strike, undisturbed
+from workpool.ipc.onlookers import in_one_go, is_common, looked_at, prepare_to_strike
 from workpool.ipc.runner import Runner
 from workpool.ipc.serving import Serving, tell_of_shortage
 from workpool.ipc.shortage import is_shortage
@@ -314,7 +314,7 @@ class Guest(Serving):
                 return False  # it moves on while we look
             return any(_is_ours(places) and is_common(places) for places, _ in look_at_others())
 
-        send = partial(send_into, self._ident, may_not=may_not, undisturbed=undisturbed)
+        send = partial(send_into, self._ident, may_not=may_not, in_one_go=in_one_go)
         self._put_off = not self._target.strike(TimeLimitExceeded, send)
 
     def _leave_stack(self) -> None:

@@ -15,14 +15,13 @@ from __future__ import annotations
 
 import sys
 import threading
-from contextlib import nullcontext, suppress
+from contextlib import suppress
 from typing import TYPE_CHECKING, Any
 
 from workpool._compat import gil_enabled, other_interpreters_run
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Sequence
-    from contextlib import AbstractContextManager
     from types import FrameType
 
 __all__ = [
@@ -31,7 +30,6 @@ __all__ = [
     "is_common_frame",
     "looked_at",
     "prepare_to_strike",
-    "undisturbed",
 ]
 
 _MONITORS = 6  # the numbers that sys.monitoring has for tools
@@ -84,28 +82,31 @@ def _stepped_through(ident: int) -> bool:
 def in_common_code(ident: int) -> bool:
     """Tell whether a thread of this interpreter stands where it may have a lock that all threads need.
 
-    In the block of `undisturbed`, and as the last thing before that matters.
+    Asked by a call of `in_one_go`, as the last thing before that matters.
     """
     if not gil_enabled():
         return False  # it moves on while we look
     if other_interpreters_run():
-        stackdump: Any = sys.modules["workpool.ipc.stackdump"]
+        stackdump: Any = sys.modules.get("workpool.ipc.stackdump")
+        if stackdump is None or not stackdump.is_alone():  # there were none a moment ago
+            return True
         others: list[Any] = stackdump.look_at_others()
         return any(whose == ident and is_common(places) for places, whose in others)
     frame = sys._current_frames().get(ident)
     return frame is not None and is_common_frame(frame)
 
 
-def undisturbed() -> AbstractContextManager[object] | None:
-    """Give a block in which no other thread of this interpreter runs between two steps, where one look takes many.
+def in_one_go(act: Callable[[], bool]) -> bool:
+    """Make a call that no other thread of this interpreter comes between; False if that cannot be, just now.
 
-    None as long as `prepare_to_strike` was not called: locks are held, and nothing is loaded.
+    Without other interpreters a look is one step, which needs no such care. With them it is False until
+    `prepare_to_strike` was called, too: locks are held, and nothing is loaded or waited for.
     """
     if not gil_enabled() or not other_interpreters_run():
-        return nullcontext()
+        return act()
     stackdump: Any = sys.modules.get("workpool.ipc.stackdump")
-    alone: Callable[[], AbstractContextManager[object]] | None = getattr(stackdump, "alone", None)
-    return None if alone is None else alone()
+    alone: Callable[..., bool | None] | None = getattr(stackdump, "alone", None)
+    return alone is not None and bool(alone(act, wait=False))
 
 
 def prepare_to_strike() -> None:

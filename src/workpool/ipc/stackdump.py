@@ -1,10 +1,10 @@
 """The stacks of the threads of one interpreter, and of no other.
 
 ``sys._current_frames()`` makes frame objects for the threads of *all* interpreters, also
-while these run. So where there are several, it is not asked: the threads are gone through one by one, while
-none of them runs. One that ended in the middle of that would leave a pointer to nothing.
-
-What ``faulthandler`` has written down of a process is read here, too.
+while these run. So where there are several, it is not asked. In the main interpreter ``faulthandler`` writes
+stacks down from C, of a hundred threads. Others cannot load it; there, and where it matters that nothing has moved on
+since, the threads are gone through one by one, while none of them runs: one that ended in the middle of that
+would leave a pointer to nothing.
 """
 
 from __future__ import annotations
@@ -12,20 +12,23 @@ from __future__ import annotations
 import gc
 import re
 import sys
-from contextlib import contextmanager, suppress
+from contextlib import suppress
+from threading import get_ident
 from time import sleep
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, TypeVar
 
 from workpool._compat import Lock, across_forks
+from workpool.calm import calmly
 from workpool.ipc.stacktext import Place
 
 if TYPE_CHECKING:
-    from collections.abc import Generator
+    from collections.abc import Callable
     from types import FrameType
 
 __all__ = [
     "alone",
     "crashed",
+    "is_alone",
     "look_at_others",
     "places_of_others",
     "places_of_thread",
@@ -33,7 +36,10 @@ __all__ = [
 ]
 
 _one_by_one = across_forks(Lock())  # guards the switch interval and the collector
+_who = 0  # has it
 _LONG = 0.05  # seconds: a look at some threads takes a hundredth of that
+
+R = TypeVar("R")
 
 _THREAD = re.compile(
     r"^(?P<current>Current t|T)hread (?P<ident>0x[0-9a-f]+).*\(most recent call first\):$"
@@ -70,20 +76,27 @@ def crashed(text: str) -> list[Place]:
 
 def places_of_thread(ident: int) -> list[Place]:
     """Say where a thread of this interpreter stands, oldest call first."""
-    for places, whose in places_of_others():
-        if whose == ident:
-            return places
-    return []
+    import tempfile
+
+    try:
+        import faulthandler
+    except ImportError:  # in an interpreter that is a worker
+        return [place for places, whose in places_of_others() if whose == ident for place in places]
+    with tempfile.TemporaryFile() as file:
+        faulthandler.dump_traceback(file)
+        file.seek(0)
+        threads, _ = threads_of(file.read().decode(errors="replace"))
+    return threads.get(ident, [])
 
 
 def places_of_others() -> list[tuple[list[Place], int]]:
     """Say where the other threads of this interpreter stand; each with its ident if it has a `threading.Thread`."""
-    with alone():
-        return look_at_others()
+    # Calmly: whoever waits for its turn here must not wait for what a signal's handler does meanwhile.
+    return calmly(lambda: alone(look_at_others)) or []
 
 
 def look_at_others() -> list[tuple[list[Place], int]]:
-    """Say the same, by who is `alone`."""
+    """Say the same, within `alone`."""
     return [_places_from(frame) for frame in _frames_of_others()]
 
 
@@ -100,28 +113,39 @@ def _places_from(frame: FrameType) -> tuple[list[Place], int]:
     return places[::-1], ident
 
 
-@contextmanager
-def alone() -> Generator[None]:
-    """Have the GIL of this interpreter without a break, as far as the block's own code does not give it away.
+def alone(act: Callable[[], R], *, wait: bool = True) -> R | None:
+    """Make a call that no other thread of this interpreter comes between, as long as it does not give the GIL away.
 
-    Who waits for it asks for it after the switch interval that there was when it began to wait, or when it last
-    asked. So all have their turn once more, and from then on wait for longer than a look takes. Nor does the
-    collector run, whose finalizers may give it away. One thread at a time does so: the next would
-    take what the first has set for what was there before.
+    Who waits for the GIL asks for it after the switch interval that there was when it began to wait, or when it last
+    asked. So all have their turn once more, and from then on wait for longer than the call takes. Nor does the
+    collector run, whose finalizers may give it away. One thread at a time does so, for the next would
+    take what the first has set for what was there before: None if another does, for who will not ``wait``.
     """
-    with _one_by_one:
-        interval, collects = sys.getswitchinterval(), gc.isenabled()
+    global _who  # noqa: PLW0603 - of those that have the lock
+    if not _one_by_one.acquire(wait):
+        return None
+    interval, collects = sys.getswitchinterval(), gc.isenabled()
+    try:
         try:
+            _who = get_ident()
             sys.setswitchinterval(max(interval, _LONG))
             gc.disable()
             sleep(min(2 * interval, _LONG))
-            yield
+            return act()
         finally:
+            _who = 0
+            if collects:
+                gc.enable()
             sys.setswitchinterval(
                 interval + 1e-9
             )  # of which Python cuts off what is no microsecond
-            if collects:
-                gc.enable()
+    finally:
+        _one_by_one.release()
+
+
+def is_alone() -> bool:
+    """Tell whether this thread makes such a call."""
+    return _who == get_ident()
 
 
 def _frames_of_others() -> list[FrameType]:

@@ -185,8 +185,9 @@ class Lending(SlowChunks):
         with self.lock:
             self._awaited = self._awaited or Awaited()
             self._awaited.add(what)
-        self.lend_in_circle()
-        worker.scheduler.lend_in_circle()
+        # Who closes a circle sees all of it; and any pool in it may be the one that stands still.
+        for pool in {self, worker.scheduler, *self._reached()}:
+            pool.lend_in_circle()
 
     def lend_in_circle(self) -> None:
         """Allow one worker more if somebody waits for this pool, and its workers wait: all, or one of them in a circle.
@@ -206,7 +207,7 @@ class Lending(SlowChunks):
                     lender.lent = True
                     self._extra += 1
                     continue
-            if circular or not self._is_in_circle():
+            if circular or self not in self._reached():
                 return
             circular = True
         self.hire()
@@ -218,21 +219,18 @@ class Lending(SlowChunks):
             return None
         return next((one for one in ours if _waits(one) and not (one.lent or one.sets_up)), None)
 
-    def _is_in_circle(self) -> bool:
-        """Tell whether a worker of this pool waits for a pool, a worker of which waits for another, and so on to us.
+    def _reached(self) -> set[Lending]:
+        """List the pools that workers of this one wait for, those that workers of these do, and so on: maybe this one.
 
-        Who closes a circle has noted its wait before it looks, as all others in it did: it sees the whole.
+        Whoever begins to wait has noted it before it looks: so the last one in a circle sees the whole.
         """
         seen: set[Lending] = set()
         ahead: list[Lending] = [self]
         while ahead:
-            for pool in ahead.pop()._waits_for_pools():
-                if pool is self:
-                    return True
-                if pool not in seen:
-                    seen.add(pool)
-                    ahead.append(pool)
-        return False
+            fresh = [pool for pool in ahead.pop()._waits_for_pools() if pool not in seen]
+            seen.update(fresh)
+            ahead += fresh
+        return seen
 
     def _waits_for_pools(self) -> list[Lending]:
         with self.lock:
