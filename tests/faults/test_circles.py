@@ -153,6 +153,7 @@ def test_the_pool_that_stands_still_may_be_none_of_the_two_that_close_the_circle
         return last.submit(closes).result()
 
     def closes() -> int:
+        until(lambda: awaits(between))
         return asked[0].result()
 
     held = between.submit(busy)
