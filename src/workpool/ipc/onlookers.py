@@ -26,6 +26,7 @@ if TYPE_CHECKING:
 
 __all__ = [
     "in_common_code",
+    "in_one_go",
     "is_common",
     "is_common_frame",
     "looked_at",

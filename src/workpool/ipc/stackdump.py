@@ -136,9 +136,8 @@ def alone(act: Callable[[], R], *, wait: bool = True) -> R | None:
             _who = 0
             if collects:
                 gc.enable()
-            sys.setswitchinterval(
-                interval + 1e-9
-            )  # of which Python cuts off what is no microsecond
+            # Python cuts off what is no microsecond, and so would cut off one more each time.
+            sys.setswitchinterval(interval + 1e-9)
     finally:
         _one_by_one.release()
 
