@@ -78,7 +78,8 @@ looks.join()
 print(stackdump.alone(int, wait=False))
 
 def interrupt():
-    signal.raise_signal(signal.SIGINT)  # it is heard when the look is over
+    signal.raise_signal(signal.SIGINT)
+    print("it is heard when the look is over")
     return [([], 1)]
 
 stackdump.look_at_others = interrupt
@@ -113,4 +114,4 @@ def test_a_thread_is_found_among_many() -> None:
 
 def test_one_looks_at_a_time_and_who_holds_locks_does_not_wait_for_it() -> None:
     """Nor does a Ctrl-C in the middle of a look keep the next one from coming."""
-    assert printed(WAITS) == (0, "None False\n0\n0\n", "")
+    assert printed(WAITS) == (0, "None False\n0\nit is heard when the look is over\n0\n", "")
