@@ -29,15 +29,21 @@ def pytest_configure() -> None:
 
 @pytest.hookimpl(tryfirst=True)
 def pytest_runtest_setup(item: pytest.Item) -> None:
-    """Show the stacks of a test that may take longer shortly before its own limit strikes, and not before.
+    """Give a test that may take longer than others as much grace beyond its own limit as they have.
 
-    Python 3.12 may crash while it shows threads that run meanwhile.
+    The limit is an alarm whose handler raises. Python drops what is raised in a finalizer, and a test
+    of alarms takes the alarm for itself: such a test would hang, and the whole run with it. Whoever
+    has not ended by then has its stacks shown, and its process is ended; pytest-xdist names the test
+    and goes on with the others in a new process.
     """
     marker = item.get_closest_marker("timeout")
-    usual = get_timeout_config_value(item.config)
+    most = get_timeout_config_value(item.config)
     stderr = item.config.stash.get(fault_handler_stderr_fd_key, None)
-    if marker is not None and marker.args[0] > usual > 0 and stderr is not None:
-        faulthandler.dump_traceback_later(marker.args[0] - 10, file=stderr)
+    if marker is None or most <= 0 or stderr is None:
+        return
+    limit = float(item.config.getini("timeout"))
+    if marker.args[0] > limit:
+        faulthandler.dump_traceback_later(most - limit + marker.args[0], file=stderr, exit=True)
 
 
 @pytest.hookimpl(wrapper=True)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import concurrent.futures
+import gc
 import logging
 import signal
 from collections.abc import Callable, Generator
@@ -30,11 +31,16 @@ class Alarm(Exception):
 
 @pytest.fixture
 def alarm() -> Generator[Callable[[], object]]:
-    """Give a call that sets the alarm."""
+    """Give a call that sets the alarm.
+
+    What it raises in a finalizer is dropped by Python, and nobody else would end the wait: what there
+    is to be finalized is, before.
+    """
 
     def ring(*_: object) -> NoReturn:
         raise Alarm
 
+    gc.collect()
     before = signal.signal(signal.SIGALRM, ring)
     yield lambda: signal.setitimer(signal.ITIMER_REAL, AWAY)
     signal.setitimer(signal.ITIMER_REAL, 0)
