@@ -27,6 +27,7 @@ from hypothesis import strategies as st
 
 from workpool.ipc import memory
 from workpool.shared import Array, Counter, Scope, Shared
+from workpool.shared.in_threads import ThreadCounter
 
 CREW = 4
 DEADLINE = 60.0
@@ -62,13 +63,33 @@ class SlowCell:
         self._cell[index] = value
 
 
+class SlowThreadCounter(ThreadCounter):
+    """A counter of threads that keeps its number in such a cell."""
+
+    def __init__(self, initial: int) -> None:
+        self.cell = SlowCell([0])
+        super().__init__(initial)
+
+    @property
+    def _value(self) -> int:
+        return self.cell[0]
+
+    @_value.setter
+    def _value(self, value: int) -> None:
+        self.cell[0] = value
+
+
 class OnCounter:
     """Counts by add, on a counter that is made slow where it could lose something."""
 
     def __init__(self, counter: Counter) -> None:
         self.counter = counter
         home: Any = counter._home
-        self.cell = home._cell = SlowCell(home._cell)
+        if isinstance(home, ThreadCounter):
+            home = counter._home = SlowThreadCounter(counter.value)
+            self.cell = home.cell
+        else:
+            self.cell = home._cell = SlowCell(home._cell)
 
     def __reduce__(self) -> tuple[object, ...]:
         return type(self), (self.counter,)

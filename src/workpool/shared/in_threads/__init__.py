@@ -7,7 +7,7 @@ under a lock, which is named where it is made.
 from __future__ import annotations
 
 import copy
-from array import array as row_of  # not "array": that is a module here
+from operator import index
 from time import monotonic
 from typing import Any, Generic, TypeVar
 
@@ -43,35 +43,44 @@ _NEVER_CHANGE = frozenset((int, float, complex, bool, str, bytes, type(None)))
 
 
 class ThreadCounter(StaysInProcess):
-    """A number and a lock. The cell has 64 bits, as in processes: one promise on every scope."""
+    """A number and a lock. It holds what 64 bits with a sign do, as in processes: one promise on every scope."""
 
-    __slots__ = ("_cell", "_lock")
+    __slots__ = ("_lock", "_value")
 
     def __init__(self, initial: int) -> None:
-        self._cell = row_of("q", (0,))
-        # Guards _cell. Nothing is called under it, so no signal's handler can come by and count there.
+        self._value = int(index(initial))
+        if not _LEAST <= self._value <= _MOST:
+            raise OverflowError
+        # Guards _value. Nothing is called under it, so no signal's handler can come by and count there.
         self._lock = across_forks(Lock())
-        self._cell[0] = initial
 
     def add(self, n: int) -> int:
         """Add, and return the sum."""
         with self._lock:
-            new = self._cell[0] + n
-            self._cell[0] = new
-        return new
+            new = self._value + n
+            if _LEAST <= new <= _MOST:
+                self._value = new
+                return new
+        raise OverflowError
 
     def get(self) -> int:
         """Return the value."""
         with self._lock:
-            return self._cell[0]
+            return self._value
 
     def compare_and_set(self, expected: int, new: int) -> bool:
         """Set to `new` if it is `expected`."""
         with self._lock:
-            same = self._cell[0] == expected
-            if same:
-                self._cell[0] = new
-        return same
+            if self._value != expected:
+                return False
+            if _LEAST <= new <= _MOST:
+                self._value = new
+                return True
+        raise OverflowError
+
+
+# What 64 bits with a sign hold.
+_LEAST, _MOST = -(1 << 63), (1 << 63) - 1
 
 
 class ThreadShared(StaysInProcess, Generic[T]):
