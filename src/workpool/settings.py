@@ -8,16 +8,14 @@ from functools import partial
 from types import FunctionType, MethodType
 from typing import TYPE_CHECKING, Any, cast
 
-import attrs
-
 from workpool.backends.base import BACKENDS, Backend, Capabilities, find
 from workpool.errors import Unsupported
 from workpool.plain import plain
 from workpool.scheduling.terms import (
     Terms,
-    endless_is_none,
     no_sooner_than_zero,
     positive_or_none,
+    text_or_none,
 )
 from workpool.situation import Setup
 
@@ -27,70 +25,65 @@ if TYPE_CHECKING:
 __all__ = ["Settings"]
 
 
-def _workers(_: Any, attribute: attrs.Attribute[Any], value: object) -> None:
+def _workers(name: str, number: Any) -> int | None:
+    value = plain(number)
     if value is None:
-        return
+        return None
     if not isinstance(value, int) or isinstance(value, bool):
-        message = f"{attribute.name} is a whole number of workers, or None for a fitting one; got {value!r}"
+        message = f"{name} is a whole number of workers, or None for a fitting one; got {value!r}"
         if isinstance(value, str) and value in BACKENDS:
             message += f". A backend is given by name: backend={value!r}"
         raise TypeError(message)
     if value <= 0:
-        message = f"{attribute.name} must be greater than 0; got {value}"
+        message = f"{name} must be greater than 0; got {value}"
         raise ValueError(message)
+    return value
 
 
-def _callable_or_none(_: Any, attribute: attrs.Attribute[Any], value: object) -> None:
+def _callable_or_none(name: str, value: Any) -> Any:
     if value is not None and not callable(value):
-        message = f"{attribute.name} must be a callable, or None; got {value!r}"
+        message = f"{name} must be a callable, or None; got {value!r}"
         raise TypeError(message)
+    return value
 
 
-def _one_or_more(instance: Any, attribute: attrs.Attribute[Any], value: object) -> None:
+def _one_or_more(name: str, number: Any) -> int | None:
+    value = plain(number)
     if isinstance(value, int) and not isinstance(value, bool) and value < 1:
-        message = f"{attribute.name} must be 1 or more, or None for no limit; got {value}"
+        message = f"{name} must be 1 or more, or None for no limit; got {value}"
         raise ValueError(message)
-    if value is not None:
-        no_sooner_than_zero(instance, attribute, value)
+    return None if value is None else no_sooner_than_zero(name, value)
 
 
-def _text(_: Any, attribute: attrs.Attribute[Any], value: object) -> None:
-    if value is not None and not isinstance(value, str):
-        message = f"{attribute.name} is a string, or None; got {value!r}"
-        raise TypeError(message)
-
-
-def _yes_or_no(_: Any, attribute: attrs.Attribute[Any], value: object) -> None:
+def _yes_or_no(name: str, value: Any) -> bool:
     if not isinstance(value, bool):
-        message = f"{attribute.name} is True or False; got {value!r}"
+        message = f"{name} is True or False; got {value!r}"
         raise TypeError(message)
+    return value
 
 
-def _yes_or_no_or_none(instance: Any, attribute: attrs.Attribute[Any], value: object) -> None:
-    if value is not None:
-        _yes_or_no(instance, attribute, value)
-
-
-def _yes_or_count(_: Any, attribute: attrs.Attribute[Any], value: object) -> None:
+def _yes_or_count(name: str, number: Any) -> bool | int:
+    value = plain(number)
     if not isinstance(value, int):
-        message = f"{attribute.name} is True, False, or how many slices to keep; got {value!r}"
+        message = f"{name} is True, False, or how many slices to keep; got {value!r}"
         raise TypeError(message)
     if value < 0:
-        message = f"{attribute.name} must be 1 slice or more, or False for none; got {value}"
+        message = f"{name} must be 1 slice or more, or False for none; got {value}"
         raise ValueError(message)
     if value > sys.maxsize:
-        message = f"{attribute.name} must be at most {sys.maxsize} slices; got {value}"
+        message = f"{name} must be at most {sys.maxsize} slices; got {value}"
         raise ValueError(message)
+    return value
 
 
-def _initializer(instance: Any, attribute: attrs.Attribute[Any], value: Any) -> None:
-    _callable_or_none(instance, attribute, value)
-    if _begun_by_none(value):
+def _initializer(name: str, value: Any) -> Any:
+    if _begun_by_none(_callable_or_none(name, value)):
         message = (
-            f"{attribute.name} must be a function whose call does the work; a call of {value!r} only makes a "
+            f"{name} must be a function whose call does the work; a call of {value!r} only makes a "
             "coroutine or a generator. Give a function that runs it, with asyncio.run, say; or a worker_context"
         )
         raise TypeError(message)
+    return value
 
 
 def _begun_by_none(function: Any) -> bool:
@@ -112,12 +105,14 @@ def _arguments(value: Any) -> tuple[Any, ...]:
     raise TypeError(message)
 
 
-def _threads(instance: Any, attribute: attrs.Attribute[Any], value: object) -> None:
-    if isinstance(value, str) and value != "auto":
-        message = f'{attribute.name} is a whole number of threads, "auto" or None; got {value!r}'
-        raise ValueError(message)
-    if value != "auto":
-        _one_or_more(instance, attribute, value)
+def _threads(name: str, number: Any) -> int | str | None:
+    value = plain(number)
+    if isinstance(value, str):
+        if value != "auto":
+            message = f'{name} is a whole number of threads, "auto" or None; got {value!r}'
+            raise ValueError(message)
+        return value
+    return _one_or_more(name, value)
 
 
 # Flags of the code of generators, coroutines and the two at once.
@@ -130,39 +125,73 @@ _ENGINES = {
 }
 
 
-@attrs.frozen(kw_only=True)
 class Settings:
-    """What ``Pool(...)`` was given."""
+    """What ``Pool(...)`` was given; never changed after it."""
 
-    max_workers: int | None = attrs.field(default=None, converter=plain, validator=_workers)
-    backend: str = attrs.field(default="thread", converter=plain)
-    initializer: Callable[..., object] | None = attrs.field(default=None, validator=_initializer)
-    initargs: tuple[Any, ...] = attrs.field(default=(), converter=_arguments)
-    worker_context: Callable[[], Any] | None = attrs.field(
-        default=None, validator=_callable_or_none
+    __slots__ = (
+        "address",
+        "backend",
+        "blas_threads",
+        "capture",
+        "client",
+        "end_timeout",
+        "exclusive",
+        "initargs",
+        "initializer",
+        "logs",
+        "max_tasks_per_worker",
+        "max_workers",
+        "name",
+        "queue_size",
+        "record",
+        "start_method",
+        "start_timeout",
+        "worker_context",
     )
-    queue_size: int = attrs.field(default=0, converter=plain, validator=no_sooner_than_zero)
-    max_tasks_per_worker: int | None = attrs.field(
-        default=None, converter=plain, validator=_one_or_more
-    )
-    start_method: str | None = attrs.field(default=None, converter=plain, validator=_text)
-    start_timeout: float | None = attrs.field(
-        default=60.0, converter=endless_is_none, validator=positive_or_none
-    )
-    end_timeout: float | None = attrs.field(
-        default=60.0, converter=endless_is_none, validator=positive_or_none
-    )
-    name: str | None = attrs.field(default=None, converter=plain, validator=_text)
-    logs: bool = attrs.field(default=False, validator=_yes_or_no)
-    capture: bool = attrs.field(default=False, validator=_yes_or_no)
-    blas_threads: int | str | None = attrs.field(
-        default="auto", converter=plain, validator=_threads
-    )
-    record: bool | int = attrs.field(default=False, converter=plain, validator=_yes_or_count)
-    # Of the engines:
-    address: str | None = attrs.field(default=None, converter=plain, validator=_text)
-    client: Any = attrs.field(default=None)
-    exclusive: bool | None = attrs.field(default=None, validator=_yes_or_no_or_none)
+
+    def __init__(
+        self,
+        *,
+        max_workers: int | None = None,
+        backend: str = "thread",
+        initializer: Callable[..., object] | None = None,
+        initargs: tuple[Any, ...] = (),
+        worker_context: Callable[[], Any] | None = None,
+        queue_size: int = 0,
+        max_tasks_per_worker: int | None = None,
+        start_method: str | None = None,
+        start_timeout: float | None = 60.0,
+        end_timeout: float | None = 60.0,
+        name: str | None = None,
+        logs: bool = False,
+        capture: bool = False,
+        blas_threads: int | str | None = "auto",
+        record: bool | int = False,
+        address: str | None = None,
+        client: Any = None,
+        exclusive: bool | None = None,
+    ) -> None:
+        self.max_workers = _workers("max_workers", max_workers)
+        self.backend: str = plain(backend)
+        self.initializer: Callable[..., object] | None = _initializer("initializer", initializer)
+        self.initargs = _arguments(initargs)
+        self.worker_context: Callable[[], Any] | None = _callable_or_none(
+            "worker_context", worker_context
+        )
+        self.queue_size = no_sooner_than_zero("queue_size", queue_size)
+        self.max_tasks_per_worker = _one_or_more("max_tasks_per_worker", max_tasks_per_worker)
+        self.start_method = text_or_none("start_method", start_method)
+        self.start_timeout = positive_or_none("start_timeout", start_timeout)
+        self.end_timeout = positive_or_none("end_timeout", end_timeout)
+        self.name = text_or_none("name", name)
+        self.logs = _yes_or_no("logs", logs)
+        self.capture = _yes_or_no("capture", capture)
+        self.blas_threads = _threads("blas_threads", blas_threads)
+        self.record = _yes_or_count("record", record)
+        # Of the engines:
+        self.address = text_or_none("address", address)
+        self.client = client
+        self.exclusive = None if exclusive is None else _yes_or_no("exclusive", exclusive)
 
     def find_backend(self) -> type[Backend]:
         """Load the backend, and refuse a start method that it does not have."""

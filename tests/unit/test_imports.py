@@ -81,7 +81,7 @@ def test_a_worker_process_loads_nothing_to_make_pools_with(tmp_path: Path, metho
         "import sys\n"
         "from workpool import Pool\n"
         "def loaded():\n"
-        "    return 'workpool.pool' in sys.modules, 'attr' in sys.modules\n"
+        "    return 'workpool.pool' in sys.modules, 'workpool.settings' in sys.modules\n"
         "def nested():\n"
         "    with Pool(1) as pool:\n"
         "        return pool.submit(loaded).result()\n"

@@ -7,9 +7,7 @@ else (queue, chunks, retries, join, shutdown) is the scheduler's.
 from __future__ import annotations
 
 from importlib import import_module
-from typing import TYPE_CHECKING, Any, Literal, Protocol, cast
-
-import attrs
+from typing import TYPE_CHECKING, Any, Literal, NamedTuple, Protocol, cast
 
 from workpool.errors import UnknownBackend
 
@@ -46,8 +44,7 @@ BACKENDS: dict[str, tuple[str, str]] = {
 }
 
 
-@attrs.frozen(kw_only=True)
-class Capabilities:
+class Capabilities(NamedTuple):
     """What a backend can keep; what it cannot is refused at the call."""
 
     name: str

@@ -8,8 +8,6 @@ from contextlib import suppress
 from types import MappingProxyType
 from typing import TYPE_CHECKING, Any, cast
 
-import attrs
-
 from workpool.errors import WorkerLost, brief
 from workpool.plain import plain
 
@@ -25,6 +23,7 @@ __all__ = [
     "no_sooner_than_zero",
     "positive_or_none",
     "seeds_of",
+    "text_or_none",
 ]
 
 _MOST_DOUBLINGS = 32  # of a pause between attempts: some hundred years, whatever it began with
@@ -55,28 +54,39 @@ def _within_clocks(seconds: Any) -> Any:
     return seconds
 
 
-def positive_or_none(_: Any, attribute: attrs.Attribute[Any], value: object) -> None:
-    """Refuse what is not a positive number of seconds or None."""
+def positive_or_none(name: str, seconds: Any) -> float | None:
+    """Take a positive number of seconds or None, and what no clock can reach for None; refuse the rest."""
+    value = endless_is_none(seconds)
     if value is None:
-        return
+        return None
     if not isinstance(value, (int, float)) or isinstance(value, bool):
-        message = f"{attribute.name} is seconds as a number, or None; got {value!r}"
+        message = f"{name} is seconds as a number, or None; got {value!r}"
         raise TypeError(message)
     if not value > 0:
-        message = (
-            f"{attribute.name} must be greater than 0 seconds, or None for no limit; got {value!r}"
-        )
+        message = f"{name} must be greater than 0 seconds, or None for no limit; got {value!r}"
         raise ValueError(message)
+    return value
 
 
-def no_sooner_than_zero(_: Any, attribute: attrs.Attribute[Any], value: object) -> None:
-    """Refuse what is not a whole number of 0 or more."""
+def no_sooner_than_zero(name: str, count: Any) -> int:
+    """Take a whole number of 0 or more; refuse the rest."""
+    value = plain(count)
     if not isinstance(value, int) or isinstance(value, bool):
-        message = f"{attribute.name} is a whole number; got {value!r}"
+        message = f"{name} is a whole number; got {value!r}"
         raise TypeError(message)
     if value < 0:
-        message = f"{attribute.name} must be 0 or more; got {value}"
+        message = f"{name} must be 0 or more; got {value}"
         raise ValueError(message)
+    return value
+
+
+def text_or_none(name: str, text: Any) -> str | None:
+    """Take a string or None; refuse the rest."""
+    value = plain(text)
+    if value is not None and not isinstance(value, str):
+        message = f"{name} is a string or None; got {value!r}"
+        raise TypeError(message)
+    return value
 
 
 def check_seconds(name: str, value: object) -> None:
@@ -89,38 +99,26 @@ def check_seconds(name: str, value: object) -> None:
         raise ValueError(message)
 
 
-def _seconds(_: Any, attribute: attrs.Attribute[Any], value: object) -> None:
-    check_seconds(attribute.name, value)
-
-
-def _seconds_or_none(instance: Any, attribute: attrs.Attribute[Any], value: object) -> None:
+def _seconds(name: str, value: Any) -> Any:
     if value is not None:
-        _seconds(instance, attribute, value)
+        check_seconds(name, value)
+    return value
 
 
-def _text_or_none(_: Any, attribute: attrs.Attribute[Any], value: object) -> None:
-    if value is not None and not isinstance(value, str):
-        message = f"{attribute.name} is a string or None; got {value!r}"
-        raise TypeError(message)
-
-
-def _whole(_: Any, attribute: attrs.Attribute[Any], value: object) -> None:
+def _whole(name: str, number: Any) -> int:
+    value = plain(number)
     if not isinstance(value, int) or isinstance(value, bool):
-        message = f"{attribute.name} is a whole number, the smaller the sooner; got {value!r}"
+        message = f"{name} is a whole number, the smaller the sooner; got {value!r}"
         raise TypeError(message)
+    return value
 
 
-def _error_types(_: Any, attribute: attrs.Attribute[Any], value: Any) -> None:
-    if not all(isinstance(kind, type) and issubclass(kind, BaseException) for kind in value):
-        given = value if len(value) > 1 else value[0]  # and put into a tuple by _as_tuple
-        message = f"{attribute.name} is an exception type or a tuple of them; got {given!r}"
+def _error_types(name: str, given: object) -> tuple[type[BaseException], ...]:
+    kinds = cast("tuple[object, ...]", given if isinstance(given, tuple) else (given,))
+    if not all(isinstance(kind, type) and issubclass(kind, BaseException) for kind in kinds):
+        message = f"{name} is an exception type or a tuple of them; got {given!r}"
         raise TypeError(message)
-
-
-def _as_tuple(
-    value: type[BaseException] | tuple[type[BaseException], ...],
-) -> tuple[type[BaseException], ...]:
-    return value if isinstance(value, tuple) else (value,)
+    return cast("tuple[type[BaseException], ...]", kinds)
 
 
 def _checked_context(wanted: Any) -> Wanted:
@@ -131,58 +129,74 @@ def _checked_context(wanted: Any) -> Wanted:
     return checked(wanted)
 
 
-def _amounts(_: Any, attribute: attrs.Attribute[Any], value: Any) -> None:
-    for name, amount in value.items():
+def _amounts(name: str, given: object) -> Mapping[str, float]:
+    if given is None:
+        return _NOTHING
+    if not isinstance(given, Mapping):
+        message = f"{name} says of each resource how much, such as {{'GPU': 1}}; got {given!r}"
+        raise TypeError(message)
+    amounts: dict[Any, Any] = dict(cast("Mapping[object, object]", given))
+    for resource, amount in amounts.items():
         fits = isinstance(amount, (int, float)) and not isinstance(amount, bool) and amount >= 0
-        if not isinstance(name, str) or not fits:
-            message = f"{attribute.name} says of each resource how much, such as {{'GPU': 1}}; got {dict(value)!r}"
+        if not isinstance(resource, str) or not fits:
+            message = (
+                f"{name} says of each resource how much, such as {{'GPU': 1}}; got {amounts!r}"
+            )
             raise TypeError(message)
         try:
-            name.encode()
+            resource.encode()
         except UnicodeEncodeError:
-            message = (
-                f"{attribute.name} has a name that is no text, which no engine can send: {name!r}"
-            )
+            message = f"{name} has a name that is no text, which no engine can send: {resource!r}"
             raise ValueError(message) from None
-
-
-def _as_amounts(value: Any) -> Any:
-    if value is None:
-        return _NOTHING
-    if not isinstance(value, Mapping):
-        message = f"resources says of each resource how much, such as {{'GPU': 1}}; got {value!r}"
-        raise TypeError(message)
-    return MappingProxyType(dict(cast("Mapping[str, float]", value)))
+    return MappingProxyType(amounts)
 
 
 _NOTHING: Mapping[str, float] = MappingProxyType({})
 
 
-@attrs.frozen(kw_only=True)
 class Terms:
-    """What a call may ask for; one object is shared by all calls on the same terms."""
+    """What a call may ask for; one object is shared by all calls on the same terms, and never changed."""
 
-    time_limit: float | None = attrs.field(
-        default=None, converter=endless_is_none, validator=positive_or_none
+    __slots__ = (
+        "backoff",
+        "context",
+        "grace",
+        "name",
+        "priority",
+        "queue_timeout",
+        "resources",
+        "retries",
+        "retry_on",
+        "seeds",
+        "time_limit",
     )
-    grace: float | None = attrs.field(
-        default=None, converter=_within_clocks, validator=_seconds_or_none
-    )
-    retries: int = attrs.field(default=0, converter=plain, validator=no_sooner_than_zero)
-    retry_on: tuple[type[BaseException], ...] = attrs.field(
-        default=(WorkerLost,), converter=_as_tuple, validator=_error_types
-    )
-    backoff: float = attrs.field(default=0.0, converter=_within_clocks, validator=_seconds)
-    priority: int = attrs.field(default=0, converter=plain, validator=_whole)
-    name: str | None = attrs.field(default=None, converter=plain, validator=_text_or_none)
-    queue_timeout: float | None = attrs.field(
-        default=None, converter=endless_is_none, validator=_seconds_or_none
-    )
-    resources: Mapping[str, float] = attrs.field(
-        default=None, converter=_as_amounts, validator=_amounts
-    )
-    context: Wanted = attrs.field(default=False, converter=_checked_context)
-    seeds: Seeds | None = None
+
+    def __init__(
+        self,
+        *,
+        time_limit: float | None = None,
+        grace: float | None = None,
+        retries: int = 0,
+        retry_on: type[BaseException] | tuple[type[BaseException], ...] = (WorkerLost,),
+        backoff: float = 0.0,
+        priority: int = 0,
+        name: str | None = None,
+        queue_timeout: float | None = None,
+        resources: Mapping[str, float] | None = None,
+        context: Any = False,
+        seeds: Seeds | None = None,
+    ) -> None:
+        self.time_limit = positive_or_none("time_limit", time_limit)
+        self.grace: float | None = _seconds("grace", _within_clocks(grace))
+        self.retries = no_sooner_than_zero("retries", retries)
+        self.retry_on = _error_types("retry_on", retry_on)
+        self.backoff: float = _seconds("backoff", _within_clocks(backoff))
+        self.priority = _whole("priority", priority)
+        self.name = text_or_none("name", name)
+        self.queue_timeout: float | None = _seconds("queue_timeout", endless_is_none(queue_timeout))
+        self.resources = _amounts("resources", resources)
+        self.context = _checked_context(context)
+        self.seeds = seeds
 
     @property
     def carries(self) -> bool:
@@ -191,8 +205,7 @@ class Terms:
 
     def shown(self) -> list[str]:
         """Show those that are not as they are by themselves."""
-        here = {field.name: getattr(self, field.name) for field in attrs.fields(Terms)}
-        usual = {field.name: getattr(_USUAL, field.name) for field in attrs.fields(Terms)}
+        here, usual = _all_of(self), _all_of(_USUAL)
         here["resources"] = dict(self.resources)  # as they were given
         return [f"{name}={value!r}" for name, value in here.items() if value != usual[name]]
 
@@ -235,13 +248,21 @@ def _note_failure(error: BaseException, failure: BaseException) -> None:
         BaseException.add_note(error, text)
 
 
+# As ``options`` takes them.
+_IN_ORDER = tuple(Terms.__init__.__kwdefaults__ or ())
+
+
+def _all_of(terms: Terms) -> dict[str, Any]:
+    return {name: getattr(terms, name) for name in _IN_ORDER}
+
+
 _USUAL = Terms()
 
 #: What ``options`` takes.
-NAMES = frozenset(field.name for field in attrs.fields(Terms)) - {"seeds"} | {"seed"}
+NAMES = frozenset(_IN_ORDER) - {"seeds"} | {"seed"}
 
 
 def changed(terms: Terms, **given: Any) -> Terms:
     """Give the terms with those set anew, and checked, that are not None."""
     new = {term: what for term, what in given.items() if what is not None}
-    return attrs.evolve(terms, **new) if new else terms
+    return Terms(**_all_of(terms) | new) if new else terms

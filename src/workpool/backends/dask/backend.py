@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-import attrs
 from typing_extensions import override
 
 from workpool.backends.base import Capabilities
@@ -36,8 +35,7 @@ class DaskBackend(EngineBackend):
         """Tell what can be kept on such a cluster."""
         if is_ours(settings):
             return cls.capabilities
-        return attrs.evolve(
-            cls.capabilities,
+        return cls.capabilities._replace(
             time_limit=False,
             ends_tasks=False,
             no_time_limit="the cluster's workers may run other people's tasks beside ours, and are not ended. "
@@ -51,5 +49,5 @@ class DaskBackend(EngineBackend):
         self.capabilities = self.capabilities_with(settings)
         if engine.ends_tasks:
             # Two slots on one Dask worker would end each other's tasks.
-            self.capabilities = attrs.evolve(self.capabilities, most_workers=engine.slots)
+            self.capabilities = self.capabilities._replace(most_workers=engine.slots)
         return engine
