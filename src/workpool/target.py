@@ -11,6 +11,7 @@ import threading
 from _thread import start_new_thread
 from collections.abc import Callable
 from contextlib import AbstractContextManager, suppress
+from functools import partial
 from time import sleep
 from typing import Any, Protocol, TypeVar
 
@@ -123,13 +124,11 @@ class Target:
 
 
 def send_into(
-    ident: int,
-    error: type[BaseException],
-    may_not: Callable[[int], bool],
-    in_one_go: Callable[[Callable[[], bool]], bool],
+    ident: int, error: type[BaseException], where: Callable[[Callable[[], object]], bool]
 ) -> bool:
     """Have an exception raised in a thread, where it next runs Python code; False if it may not be, just now.
 
+    ``where`` is given the call that sends it, and makes it if the thread stands where it may be struck.
     Loads nothing: locks are held. So it is False, too, until ``ctypes`` was loaded.
     """
     ctypes: Any = sys.modules.get("ctypes")
@@ -137,15 +136,7 @@ def send_into(
     if api is None:
         return False
     arguments = ctypes.c_ulong(ident), ctypes.py_object(error)
-    send = api.PyThreadState_SetAsyncExc
-
-    def look_and_send() -> bool:
-        if may_not(ident):
-            return False
-        send(*arguments)
-        return True
-
-    return in_one_go(look_and_send)
+    return where(partial(api.PyThreadState_SetAsyncExc, *arguments))
 
 
 def try_again(

@@ -13,13 +13,14 @@ from typing import Any, cast
 import pytest
 
 from tests.support import tasks
-from tests.support.common import stand_in_common_code
+from tests.support.common import compiled_as_importlib, stand_in_common_code
 from tests.support.gates import DEADLINE, Gate, in_background, say
+from tests.support.queues import until
 from workpool import BackendName, Pool, Task, TimeLimitExceeded
 from workpool._compat import gil_enabled, has_interpreters
 from workpool.backends import thread
-from workpool.ipc import warning
-from workpool.ipc.onlookers import is_common
+from workpool.ipc import onlookers, warning
+from workpool.ipc.onlookers import is_common, is_common_frame, send_elsewhere
 from workpool.target import send_into
 
 BACKENDS = ["thread", *(["interpreter"] if has_interpreters() else [])]
@@ -84,6 +85,46 @@ def test_what_finds_no_memory_is_sent_again(give_up: Any, monkeypatch: pytest.Mo
         assert not refusals
         if give_up is not _killed:
             assert pool.submit(int).result(DEADLINE) == 0
+
+
+def test_one_that_goes_on_while_it_is_looked_at_is_not_struck(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """Not where it comes to meanwhile: it stands elsewhere when that was looked at, and then takes a lock."""
+    lock, asleep, over, steps = (threading.Lock() for _ in range(4))
+    for each in (asleep, over, steps):
+        each.acquire()
+
+    def run() -> None:
+        steps.acquire()
+        compiled_as_importlib()(lock, asleep)
+        over.acquire()
+
+    def look(frame: Any) -> bool:
+        stood_there = is_common_frame(frame)
+        if not lock.locked():
+            steps.release()
+            until(lock.locked)
+        return stood_there
+
+    sent: list[bool] = []
+    thread = threading.Thread(target=run, daemon=True)
+    thread.start()
+    ident = thread.ident
+    assert ident is not None
+    until(lambda: sys._current_frames()[ident].f_code is run.__code__)
+    monkeypatch.setattr(onlookers, "is_common_frame", look)
+    assert not send_elsewhere(ident, lambda: sent.append(True))
+    assert not send_elsewhere(ident, lambda: sent.append(True))  # it stands there now
+    assert not sent
+    asleep.release()
+    until(lambda: sys._current_frames()[ident].f_code is run.__code__)
+    lock.acquire()  # nobody has it
+    assert send_elsewhere(ident, lambda: sent.append(True))
+    assert sent == [True]
+    over.release()
+    thread.join(DEADLINE)
+    assert send_elsewhere(ident, lambda: sent.append(False))  # to nobody
 
 
 def test_an_alarm_while_a_strike_is_prepared_is_heard(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -11,7 +11,7 @@ from tests.support.gates import DEADLINE, say, stop
 from tests.support.queues import until
 from workpool.ipc.warning import SIGNAL
 
-__all__ = ["stand_in_common_code"]
+__all__ = ["compiled_as_importlib", "stand_in_common_code"]
 
 # Between the two it waits in C: nothing else is above it on the stack.
 _SOURCE = """
@@ -24,7 +24,8 @@ def take_and_release(lock, asleep):
 """
 
 
-def _compiled_as_importlib() -> Any:
+def compiled_as_importlib() -> Any:
+    """Make what takes a lock there, and gives it back when another is released."""
     space: dict[str, Any] = {}
     exec(compile(_SOURCE, "<frozen importlib._bootstrap>", "exec"), space)
     return space["take_and_release"]
@@ -50,7 +51,7 @@ def stand_in_common_code(gate: str, report: str, *, is_told: bool = False) -> No
 
     threading.Thread(target=look_on).start()
     try:
-        _compiled_as_importlib()(lock, asleep)
+        compiled_as_importlib()(lock, asleep)
         while True:
             time.sleep(0.001)  # house: sleep - somewhere else, until it is struck
     finally:

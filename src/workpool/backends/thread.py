@@ -25,7 +25,7 @@ from workpool.backends.reports import begin_reports, end_reports
 from workpool.backends.told import too_long
 from workpool.calm import calmly
 from workpool.errors import TimeLimitExceeded, WorkerLost, could_not_begin
-from workpool.ipc.onlookers import in_common_code, in_one_go, looked_at, prepare_to_strike
+from workpool.ipc.onlookers import looked_at, prepare_to_strike, send_elsewhere
 from workpool.safelog import SafeLog
 from workpool.scheduling.slow_chunks import LONGEST_PAUSE, PATIENCE
 from workpool.scheduling.worker import WorkerThread, describe, describe_item
@@ -394,5 +394,5 @@ class ThreadWorker(LocalRunner):
         ident = self._thread.ident
         if ident is None or ident == threading.get_ident() or not self._strikes:
             return True
-        send = partial(send_into, ident, may_not=in_common_code, in_one_go=in_one_go)
+        send = partial(send_into, ident, where=partial(send_elsewhere, ident))
         return looked_at(ident) or self._target.strike(TimeLimitExceeded, send)

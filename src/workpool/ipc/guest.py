@@ -40,6 +40,8 @@ from workpool.ipc.voiding import VoidableJournal, VoidableOutbox, WrittenOff
 from workpool.target import Target, send_into
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
     from workpool.ipc.reporting import Reporter
     from workpool.ipc.stacktext import Place
     from workpool.situation import Setup
@@ -309,12 +311,21 @@ class Guest(Serving):
 
         prepare_to_strike()
 
-        def may_not(_: int) -> bool:
-            if not gil_enabled():
-                return False  # it moves on while we look
-            return any(_is_ours(places) and is_common(places) for places, _ in look_at_others())
+        def look_and_send(send: Callable[[], object]) -> bool:
+            # Without a GIL it moves on while we look.
+            if gil_enabled() and any(
+                _is_ours(places) and is_common(places) for places, _ in look_at_others()
+            ):
+                return False
+            send()
+            return True
 
-        send = partial(send_into, self._ident, may_not=may_not, in_one_go=in_one_go)
+        def where(send: Callable[[], object]) -> bool:
+            if not gil_enabled():
+                return look_and_send(send)
+            return in_one_go(partial(look_and_send, send))
+
+        send = partial(send_into, self._ident, where=where)
         self._put_off = not self._target.strike(TimeLimitExceeded, send)
 
     def _leave_stack(self) -> None:

@@ -16,6 +16,9 @@ from __future__ import annotations
 import sys
 import threading
 from contextlib import suppress
+from functools import partial
+from itertools import compress
+from operator import call, is_, methodcaller
 from typing import TYPE_CHECKING, Any
 
 from workpool._compat import gil_enabled, other_interpreters_run
@@ -25,12 +28,12 @@ if TYPE_CHECKING:
     from types import FrameType
 
 __all__ = [
-    "in_common_code",
     "in_one_go",
     "is_common",
     "is_common_frame",
     "looked_at",
     "prepare_to_strike",
+    "send_elsewhere",
 ]
 
 _MONITORS = 6  # the numbers that sys.monitoring has for tools
@@ -80,31 +83,42 @@ def _stepped_through(ident: int) -> bool:
     return False
 
 
-def in_common_code(ident: int) -> bool:
-    """Tell whether a thread of this interpreter stands where it may have a lock that all threads need.
+def send_elsewhere(ident: int, send: Callable[[], object]) -> bool:
+    """Make a call that sends something into a thread, but not where that may have a lock that all threads need.
 
-    Asked by a call of `in_one_go`, as the last thing before that matters.
+    False if it stands there, or if nobody can tell just now. A thread may go on between a look and the call. So
+    it is looked once more, in one step of C with the call, whether it is in the same function still: that was
+    called from where it was called from, and so all below it on the stack is what it was.
     """
     if not gil_enabled():
-        return False  # it moves on while we look
-    if other_interpreters_run():
-        stackdump: Any = sys.modules.get("workpool.ipc.stackdump")
-        if stackdump is None or not stackdump.is_alone():  # there were none a moment ago
-            return True
-        others: list[Any] = stackdump.look_at_others()
-        return any(whose == ident and is_common(places) for places, whose in others)
+        send()  # it moves on while we look
+        return True
+    if other_interpreters_run():  # whose frames must not be touched
+        return in_one_go(partial(_look_and_send, ident, send))
     frame = sys._current_frames().get(ident)
-    return frame is not None and is_common_frame(frame)
+    if frame is not None and is_common_frame(frame):
+        return False
+    now = map(methodcaller("get", ident), map(call, (sys._current_frames,)))
+    return bool([*map(call, compress((send,), map(is_, now, (frame,))))])
+
+
+def _look_and_send(ident: int, send: Callable[[], object]) -> bool:
+    stackdump: Any = sys.modules.get("workpool.ipc.stackdump")
+    if stackdump is None or not stackdump.is_alone():  # there were no others a moment ago
+        return False
+    others: list[Any] = stackdump.look_at_others()
+    if any(whose == ident and is_common(places) for places, whose in others):
+        return False
+    send()
+    return True
 
 
 def in_one_go(act: Callable[[], bool]) -> bool:
     """Make a call that no other thread of this interpreter comes between; False if that cannot be, just now.
 
-    Without other interpreters a look is one step, which needs no such care. With them it is False until
-    `prepare_to_strike` was called, too: locks are held, and nothing is loaded or waited for.
+    Such as where there are other interpreters, until `prepare_to_strike` was called: locks are held, and nothing is
+    loaded or waited for.
     """
-    if not gil_enabled() or not other_interpreters_run():
-        return act()
     stackdump: Any = sys.modules.get("workpool.ipc.stackdump")
     alone: Callable[..., bool | None] | None = getattr(stackdump, "alone", None)
     return alone is not None and bool(alone(act, wait=False))
