@@ -8,7 +8,7 @@ import logging
 import signal
 from collections.abc import Callable, Generator
 from time import monotonic
-from typing import Any, NoReturn
+from typing import Any, Literal, NoReturn
 
 import pytest
 
@@ -23,6 +23,7 @@ AWAY = (
     0.1  # seconds until it rings; the wait has begun by then, or the alarm strikes on the way to it
 )
 A_SECOND = 1.0
+SCOPES: list[Literal["thread", "process"]] = ["thread", "process"]
 
 
 class Alarm(Exception):
@@ -30,16 +31,21 @@ class Alarm(Exception):
 
 
 @pytest.fixture
-def alarm() -> Generator[Callable[[], object]]:
+def alarm(loaded: None) -> Generator[Callable[[], object]]:
     """Give a call that sets the alarm.
 
-    What it raises in a finalizer is dropped by Python, and nobody else would end the wait: what there
-    is to be finalized is, before.
+    What it raises in a finalizer is dropped by Python, and nobody else would end the wait. So what there is
+    to be finalized is, before; and what a wait needs is loaded, for an import has such callbacks by the dozen.
     """
 
     def ring(*_: object) -> NoReturn:
         raise Alarm
 
+    for scope in SCOPES:
+        assert Queue[int](scope=scope).empty()
+        assert not Event(scope=scope).is_set()
+    with Pool(1) as pool:
+        _group(pool)
     gc.collect()
     before = signal.signal(signal.SIGALRM, ring)
     yield lambda: signal.setitimer(signal.ITIMER_REAL, AWAY)
