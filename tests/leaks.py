@@ -24,7 +24,7 @@ from importlib import import_module
 from pathlib import Path
 from typing import Any
 
-from workpool._compat import has_interpreters
+from workpool._compat import current_frames, has_interpreters
 
 __all__ = [
     "STANDING",
@@ -112,7 +112,7 @@ def take_picture() -> Picture:
         # Frames of another interpreter must not be touched from here while it runs.
         bare_threads=None
         if len(interpreters) > 1
-        else frozenset(i for i in sys._current_frames() if i not in known),
+        else frozenset(i for i in current_frames() if i not in known),
         interpreters=interpreters,
         processes=frozenset(_processes()) if LINUX else frozenset(),
         descriptors=frozenset(_descriptors()) if LINUX else frozenset(),
@@ -205,7 +205,7 @@ def _interpreters() -> frozenset[int]:
 def _stack(ident: int | None) -> str:
     if len(_interpreters()) > 1:
         return "  (not looked at while other interpreters run)"
-    frame = sys._current_frames().get(ident or 0)
+    frame = current_frames().get(ident or 0)
     return "".join(traceback.format_stack(frame)) if frame else "  (ended by now)"
 
 

@@ -6,11 +6,18 @@ Everything else in the package reads its version questions off this file.
 from __future__ import annotations
 
 import _thread
+import gc
 import os
 import queue
 import sys
 from _weakref import ref  # what is behind ``weakref``, which loads more
+from itertools import chain
+from operator import call
 from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable
+    from types import FrameType
 
 __all__ = [
     "LINUX",
@@ -20,12 +27,14 @@ __all__ = [
     "RLock",
     "ShutDown",
     "across_forks",
+    "current_frames",
     "daemon_threads_allowed",
     "gil_enabled",
     "has_interpreters",
     "in_main_interpreter",
     "in_worker",
     "other_interpreters_run",
+    "uncollected",
 ]
 
 LINUX = sys.platform.startswith("linux")
@@ -80,6 +89,35 @@ def _renew() -> None:
 
 if hasattr(os, "register_at_fork"):
     os.register_at_fork(after_in_child=_renew)
+
+
+_COLLECTS_MIDWAY: bool = sys.version_info < (3, 11, 9)
+
+
+def uncollected(steps: Iterable[Any]) -> list[Any]:
+    """List what an iterable made of functions in C gives, as one step in which nothing is collected.
+
+    Before 3.11.9, Python may run the collector in the middle of ``sys._current_frames()``, with a lock in hand
+    that each thread needs to begin and to end (cpython#106883). A finalizer that starts a thread then stands
+    still for ever, and so does the program, deaf to all signals.
+    """
+    if not _COLLECTS_MIDWAY:
+        return [*steps]
+    found: list[Any] = []
+    try:
+        # Whoever finds it switched on, in the step that switches it off, switches it on again; nobody else.
+        found.extend(chain(map(call, (gc.isenabled, gc.disable)), steps))
+    finally:
+        if found and found[0]:
+            gc.enable()
+    return found[2:]
+
+
+def current_frames() -> dict[int, FrameType]:
+    """Give the latest call of each thread, as ``sys._current_frames()``."""
+    frames: dict[int, FrameType]
+    (frames,) = uncollected(map(call, (sys._current_frames,)))
+    return frames
 
 
 def gil_enabled() -> bool:

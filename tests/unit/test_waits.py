@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import _thread
 import signal
-import sys
 import threading
 import time
 from collections.abc import Callable, Generator
@@ -19,6 +18,7 @@ from tests.support.gates import DEADLINE, Gate, in_background, stop
 from tests.support.interrupts import at_moment, interrupted_at
 from workpool import Event as SharedEvent
 from workpool import Lock, Pool, Queue, RateLimiter, Semaphore
+from workpool._compat import current_frames
 from workpool.scheduling.timers import Timers
 from workpool.waits import Event, make_sleeper, sleep_on, wake_first
 
@@ -206,7 +206,7 @@ def asleep(thread: int) -> None:
     before: Any = None
     deadline = time.monotonic() + DEADLINE
     while time.monotonic() < deadline:
-        frame = sys._current_frames()[thread]
+        frame = current_frames()[thread]
         now = (id(frame), frame.f_lasti)
         if now == before:
             return

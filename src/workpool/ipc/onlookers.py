@@ -21,7 +21,7 @@ from itertools import compress
 from operator import call, is_, methodcaller
 from typing import TYPE_CHECKING, Any
 
-from workpool._compat import gil_enabled, other_interpreters_run
+from workpool._compat import current_frames, gil_enabled, other_interpreters_run, uncollected
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Sequence
@@ -75,7 +75,7 @@ def _stepped_through(ident: int) -> bool:
     """Tell whether a debugger holds one of that thread's frames, as ``breakpoint()`` in a task has it do."""
     if other_interpreters_run() or not gil_enabled():
         return False  # whose frames must not be touched, or which move on meanwhile
-    frame: FrameType | None = sys._current_frames().get(ident)
+    frame: FrameType | None = current_frames().get(ident)
     while frame is not None:
         if frame.f_trace is not None:
             return True
@@ -95,11 +95,11 @@ def send_elsewhere(ident: int, send: Callable[[], object]) -> bool:
         return True
     if other_interpreters_run():  # whose frames must not be touched
         return in_one_go(partial(_look_and_send, ident, send))
-    frame = sys._current_frames().get(ident)
+    frame = current_frames().get(ident)
     if frame is not None and is_common_frame(frame):
         return False
     now = map(methodcaller("get", ident), map(call, (sys._current_frames,)))
-    return bool([*map(call, compress((send,), map(is_, now, (frame,))))])
+    return bool(uncollected(map(call, compress((send,), map(is_, now, (frame,))))))
 
 
 def _look_and_send(ident: int, send: Callable[[], object]) -> bool:
