@@ -9,15 +9,17 @@ from __future__ import annotations
 
 import faulthandler
 from collections.abc import Generator
+from importlib import import_module
 from typing import Any, cast
 
 import pytest
-from _pytest.faulthandler import fault_handler_stderr_fd_key, get_timeout_config_value
+from _pytest.faulthandler import fault_handler_stderr_fd_key
 
 from tests.leaks import end_processes_since, leaks_since, mark_processes, take_picture
 from tests.support.onlookers import look_on_harmlessly, unlock_coverage
 
 _failed = pytest.StashKey[bool]()
+_timeouts: Any = import_module("pytest_timeout")  # it has no types
 
 
 def pytest_configure() -> None:
@@ -27,23 +29,34 @@ def pytest_configure() -> None:
     look_on_harmlessly()
 
 
-@pytest.hookimpl(tryfirst=True)
-def pytest_runtest_setup(item: pytest.Item) -> None:
-    """Give a test that may take longer than others as much grace beyond its own limit as they have.
+# The limit of a test is an alarm whose handler raises (pytest-timeout). Python drops what is raised in a finalizer,
+# no thread hears a signal while it waits for some locks of the interpreter, and a test of alarms takes the alarm for
+# itself: such a test would hang, and the whole run with it. Whoever has not ended some time after its limit has
+# its stacks shown, and its process is ended; pytest-xdist names the test and goes on in a new process.
+_GRACE = 30.0  # seconds
 
-    The limit is an alarm whose handler raises. Python drops what is raised in a finalizer, and a test
-    of alarms takes the alarm for itself: such a test would hang, and the whole run with it. Whoever
-    has not ended by then has its stacks shown, and its process is ended; pytest-xdist names the test
-    and goes on with the others in a new process.
-    """
-    marker = item.get_closest_marker("timeout")
-    most = get_timeout_config_value(item.config)
+
+def _end_process_after_limit(item: pytest.Item) -> None:
     stderr = item.config.stash.get(fault_handler_stderr_fd_key, None)
-    if marker is None or most <= 0 or stderr is None:
-        return
-    limit = float(item.config.getini("timeout"))
-    if marker.args[0] > limit:
-        faulthandler.dump_traceback_later(most - limit + marker.args[0], file=stderr, exit=True)
+    limit: float = _timeouts._get_item_settings(item).timeout or 0.0
+    if stderr is not None and limit > 0 and not item.config.getoption("usepdb"):
+        faulthandler.dump_traceback_later(limit + _GRACE, file=stderr, exit=True)
+
+
+@pytest.hookimpl(wrapper=True)
+def pytest_runtest_protocol(item: pytest.Item) -> Generator[None, object, object]:
+    """See that the test ends."""
+    _end_process_after_limit(item)
+    try:
+        return (yield)
+    finally:
+        faulthandler.cancel_dump_traceback_later()
+
+
+@pytest.hookimpl(tryfirst=True)
+def pytest_runtest_teardown(item: pytest.Item) -> None:
+    """See that the tear-down ends, too: after a failure there is no limit any more."""
+    _end_process_after_limit(item)
 
 
 @pytest.hookimpl(wrapper=True)

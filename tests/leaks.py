@@ -21,10 +21,11 @@ import traceback
 from contextlib import suppress
 from dataclasses import dataclass
 from importlib import import_module
+from operator import call
 from pathlib import Path
 from typing import Any
 
-from workpool._compat import current_frames, has_interpreters
+from workpool._compat import frame_of, has_interpreters, uncollected
 
 __all__ = [
     "STANDING",
@@ -112,7 +113,7 @@ def take_picture() -> Picture:
         # Frames of another interpreter must not be touched from here while it runs.
         bare_threads=None
         if len(interpreters) > 1
-        else frozenset(i for i in current_frames() if i not in known),
+        else frozenset(i for i in _idents() if i not in known),
         interpreters=interpreters,
         processes=frozenset(_processes()) if LINUX else frozenset(),
         descriptors=frozenset(_descriptors()) if LINUX else frozenset(),
@@ -202,10 +203,17 @@ def _interpreters() -> frozenset[int]:
     return frozenset(each.id for each in interpreters.list_all())
 
 
+def _idents() -> list[int]:
+    """List the threads that have a frame, and keep none of these."""
+    idents: list[int]
+    (idents,) = uncollected(map(list, map(call, (sys._current_frames,))))
+    return idents
+
+
 def _stack(ident: int | None) -> str:
     if len(_interpreters()) > 1:
         return "  (not looked at while other interpreters run)"
-    frame = current_frames().get(ident or 0)
+    frame = frame_of(ident or 0)
     return "".join(traceback.format_stack(frame)) if frame else "  (ended by now)"
 
 

@@ -11,8 +11,8 @@ import os
 import queue
 import sys
 from _weakref import ref  # what is behind ``weakref``, which loads more
-from itertools import chain
-from operator import call
+from itertools import chain, compress
+from operator import call, methodcaller
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
@@ -27,8 +27,8 @@ __all__ = [
     "RLock",
     "ShutDown",
     "across_forks",
-    "current_frames",
     "daemon_threads_allowed",
+    "frame_of",
     "gil_enabled",
     "has_interpreters",
     "in_main_interpreter",
@@ -91,33 +91,40 @@ if hasattr(os, "register_at_fork"):
     os.register_at_fork(after_in_child=_renew)
 
 
-_COLLECTS_MIDWAY: bool = sys.version_info < (3, 11, 9)
+_COLLECTS_MIDWAY: bool = sys.version_info < (3, 12)  # not just between two steps of Python
 
 
 def uncollected(steps: Iterable[Any]) -> list[Any]:
     """List what an iterable made of functions in C gives, as one step in which nothing is collected.
 
-    Before 3.11.9, Python may run the collector in the middle of ``sys._current_frames()``, with a lock in hand
-    that each thread needs to begin and to end (cpython#106883). A finalizer that starts a thread then stands
+    Python 3.11 may run the collector wherever something is allocated: finalizers, that is, which may give away
+    the GIL. Before 3.11.9 that is so in the middle of ``sys._current_frames()``, too, with a lock in hand that
+    each thread needs to begin and to end (cpython#106883): a finalizer that starts a thread then stands
     still for ever, and so does the program, deaf to all signals.
     """
     if not _COLLECTS_MIDWAY:
         return [*steps]
     found: list[Any] = []
+    off = map(call, (gc.isenabled, gc.disable))
+    on = map(call, compress((gc.enable,), map(found.__getitem__, (0,))))  # as it was found
     try:
-        # Whoever finds it switched on, in the step that switches it off, switches it on again; nobody else.
-        found.extend(chain(map(call, (gc.isenabled, gc.disable)), steps))
-    finally:
+        found.extend(chain(off, steps, on))
+    except BaseException:
         if found and found[0]:
             gc.enable()
-    return found[2:]
+        raise
+    return found[2 : len(found) - found[0]]
 
 
-def current_frames() -> dict[int, FrameType]:
-    """Give the latest call of each thread, as ``sys._current_frames()``."""
-    frames: dict[int, FrameType]
-    (frames,) = uncollected(map(call, (sys._current_frames,)))
-    return frames
+def frame_of(ident: int) -> FrameType | None:
+    """Give the latest call of a thread, if it is in one, as ``sys._current_frames()`` does.
+
+    Those of all others are let go in the same step. Kept in a call, they would be a cycle with it, and
+    all that they hold would live until the next collection.
+    """
+    frame: FrameType | None
+    (frame,) = uncollected(map(methodcaller("get", ident), map(call, (sys._current_frames,))))
+    return frame
 
 
 def gil_enabled() -> bool:

@@ -1,4 +1,4 @@
-"""A pool's settings: frozen, and checked by name when the pool is made."""
+"""A pool's settings: checked by name when the pool is made, and never changed after it."""
 
 from __future__ import annotations
 

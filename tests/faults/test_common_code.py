@@ -17,7 +17,7 @@ from tests.support.common import compiled_as_importlib, stand_in_common_code
 from tests.support.gates import DEADLINE, Gate, in_background, say
 from tests.support.queues import until
 from workpool import BackendName, Pool, Task, TimeLimitExceeded
-from workpool._compat import current_frames, gil_enabled, has_interpreters
+from workpool._compat import frame_of, gil_enabled, has_interpreters
 from workpool.backends import thread
 from workpool.ipc import onlookers, warning
 from workpool.ipc.onlookers import is_common, is_common_frame, send_elsewhere
@@ -112,13 +112,18 @@ def test_one_that_goes_on_while_it_is_looked_at_is_not_struck(
     thread.start()
     ident = thread.ident
     assert ident is not None
-    until(lambda: current_frames()[ident].f_code is run.__code__)
+
+    def stands_in_run() -> bool:
+        frame = frame_of(ident)
+        return frame is not None and frame.f_code is run.__code__
+
+    until(stands_in_run)
     monkeypatch.setattr(onlookers, "is_common_frame", look)
     assert not send_elsewhere(ident, lambda: sent.append(True))
     assert not send_elsewhere(ident, lambda: sent.append(True))  # it stands there now
     assert not sent
     asleep.release()
-    until(lambda: current_frames()[ident].f_code is run.__code__)
+    until(stands_in_run)
     lock.acquire()  # nobody has it
     assert send_elsewhere(ident, lambda: sent.append(True))
     assert sent == [True]

@@ -10,7 +10,7 @@ from time import monotonic
 import workpool
 from tests.support.gates import DEADLINE, say, stop
 from tests.support.tasks import situation, tell_if_cancelled
-from workpool._compat import current_frames
+from workpool._compat import frame_of
 
 __all__ = [
     "hand_out_and_wait",
@@ -88,7 +88,7 @@ def outlive(gate: str, _: object = None) -> None:
 
 def _is_in_call(ident: int) -> bool:
     """Tell whether a thread runs a task or an item, the steps around it included."""
-    frame = current_frames().get(ident)
+    frame = frame_of(ident)
     while frame is not None and frame.f_code.co_name not in _STEPS:
         frame = frame.f_back
     return frame is not None

@@ -5,17 +5,22 @@ from __future__ import annotations
 import gc
 import subprocess
 import sys
+import threading
+import weakref
 from collections.abc import Generator
+from operator import call
 
 import pytest
 
 from tests.support.gates import DEADLINE
-from workpool._compat import current_frames, uncollected
+from tests.support.queues import until
+from workpool import _compat
+from workpool._compat import frame_of, uncollected
 
 # On Python 3.11.7, with sys._current_frames() itself, this stands still within a second.
 LOOKS = """
 import _thread, gc, os, threading, time
-from workpool._compat import current_frames
+from workpool._compat import frame_of
 from workpool.ipc.onlookers import looked_at, send_elsewhere
 
 class StartsAThread:
@@ -37,19 +42,20 @@ for thread in threads:
 gc.set_threshold(2)
 for _ in range(1000):
     StartsAThread()
-    assert thread.ident in current_frames()
+    assert frame_of(thread.ident)
     StartsAThread()
     looked_at(thread.ident)
     StartsAThread()
     send_elsewhere(thread.ident, int)
-print(gc.isenabled())
+print(gc.isenabled(), flush=True)
 os._exit(0)
 """
 
 
 @pytest.fixture
-def collecting() -> Generator[None]:
-    """Have the collector be on before and after."""
+def collecting(monkeypatch: pytest.MonkeyPatch) -> Generator[None]:
+    """Have the collector be on before and after, and be minded on each Python."""
+    monkeypatch.setattr(_compat, "_COLLECTS_MIDWAY", True)
     assert gc.isenabled()
     yield
     assert gc.isenabled()
@@ -74,7 +80,44 @@ def test_the_collector_stays_off_where_it_was() -> None:
     """It is the program that has switched it off."""
     gc.disable()
     try:
-        assert current_frames()
+        assert uncollected(()) == []
+        assert uncollected(iter((1, 2))) == [1, 2]
         assert not gc.isenabled()
+    finally:
+        gc.enable()
+
+
+@pytest.mark.usefixtures("collecting")
+def test_the_collector_is_off_meanwhile() -> None:
+    """And on again behind it."""
+    assert uncollected(map(call, (gc.isenabled,)))[0] is False
+
+
+def test_what_other_threads_hold_is_let_go() -> None:
+    """Nobody who looks at a thread keeps what the calls of all threads have, until the next collection."""
+
+    class Large:
+        pass
+
+    asleep = threading.Lock()
+
+    def work(held: list[Large]) -> None:
+        _mine = held.pop()
+        asleep.acquire()
+
+    held = [Large()]
+    seen = weakref.ref(held[0])
+    asleep.acquire()
+    thread = threading.Thread(target=work, args=(held,), daemon=True)
+    gc.disable()
+    try:
+        thread.start()
+        until(lambda: not held)
+        assert thread.ident is not None
+        assert frame_of(thread.ident) is not None
+        assert frame_of(0) is None
+        asleep.release()
+        thread.join(DEADLINE)
+        assert seen() is None
     finally:
         gc.enable()

@@ -36,11 +36,11 @@ def test_importing_workpool_loads_nothing_that_works() -> None:
 
 
 def test_a_pool_of_threads_loads_no_processes() -> None:
-    """Threads need no multiprocessing, no asyncio, no pickling, and no help with types."""
+    """Threads need no multiprocessing, no asyncio, no pickling, and no help with types or classes."""
     loaded = modules_after(
         "from workpool import Pool; pool = Pool(1); pool.submit(int).result(); pool.shutdown()"
     )
-    assert not loaded & (HEAVY | {"ctypes", "typing_extensions", "workpool.ipc.pickling"})
+    assert not loaded & (HEAVY | {"attr", "ctypes", "typing_extensions", "workpool.ipc.pickling"})
 
 
 @pytest.mark.parametrize("use", ["pool.submit(int).result()", "list(pool.map(abs, range(9)))"])

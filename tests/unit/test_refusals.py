@@ -57,6 +57,7 @@ WRONG_SETTINGS: list[tuple[str, object, type[Exception]]] = [
     ("worker_context", "connection", TypeError),
     ("queue_size", -1, ValueError),
     ("queue_size", None, TypeError),
+    ("backoff", None, TypeError),  # to options it says: as it is
     ("queue_size", 1.5, TypeError),
     ("exclusive", "yes", TypeError),
     ("exclusive", 1, TypeError),

@@ -18,7 +18,7 @@ from tests.support.gates import DEADLINE, Gate, in_background, stop
 from tests.support.interrupts import at_moment, interrupted_at
 from workpool import Event as SharedEvent
 from workpool import Lock, Pool, Queue, RateLimiter, Semaphore
-from workpool._compat import current_frames
+from workpool._compat import frame_of
 from workpool.scheduling.timers import Timers
 from workpool.waits import Event, make_sleeper, sleep_on, wake_first
 
@@ -206,7 +206,8 @@ def asleep(thread: int) -> None:
     before: Any = None
     deadline = time.monotonic() + DEADLINE
     while time.monotonic() < deadline:
-        frame = current_frames()[thread]
+        frame = frame_of(thread)
+        assert frame is not None
         now = (id(frame), frame.f_lasti)
         if now == before:
             return

@@ -21,7 +21,7 @@ from itertools import compress
 from operator import call, is_, methodcaller
 from typing import TYPE_CHECKING, Any
 
-from workpool._compat import current_frames, gil_enabled, other_interpreters_run, uncollected
+from workpool._compat import frame_of, gil_enabled, other_interpreters_run, uncollected
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Sequence
@@ -75,7 +75,7 @@ def _stepped_through(ident: int) -> bool:
     """Tell whether a debugger holds one of that thread's frames, as ``breakpoint()`` in a task has it do."""
     if other_interpreters_run() or not gil_enabled():
         return False  # whose frames must not be touched, or which move on meanwhile
-    frame: FrameType | None = current_frames().get(ident)
+    frame: FrameType | None = frame_of(ident)
     while frame is not None:
         if frame.f_trace is not None:
             return True
@@ -95,7 +95,7 @@ def send_elsewhere(ident: int, send: Callable[[], object]) -> bool:
         return True
     if other_interpreters_run():  # whose frames must not be touched
         return in_one_go(partial(_look_and_send, ident, send))
-    frame = current_frames().get(ident)
+    frame = frame_of(ident)
     if frame is not None and is_common_frame(frame):
         return False
     now = map(methodcaller("get", ident), map(call, (sys._current_frames,)))
@@ -116,8 +116,7 @@ def _look_and_send(ident: int, send: Callable[[], object]) -> bool:
 def in_one_go(act: Callable[[], bool]) -> bool:
     """Make a call that no other thread of this interpreter comes between; False if that cannot be, just now.
 
-    Such as where there are other interpreters, until `prepare_to_strike` was called: locks are held, and nothing is
-    loaded or waited for.
+    Locks are held, so nothing is loaded or waited for: it cannot be until `prepare_to_strike` was called.
     """
     stackdump: Any = sys.modules.get("workpool.ipc.stackdump")
     alone: Callable[..., bool | None] | None = getattr(stackdump, "alone", None)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 from typing import TYPE_CHECKING, NamedTuple
 
-from workpool._compat import current_frames, other_interpreters_run
+from workpool._compat import frame_of, other_interpreters_run
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -44,7 +44,7 @@ def stack_of_thread(ident: int | None) -> str:
     if ident is not None and other_interpreters_run():
         # Python makes frame objects for all threads, those of other interpreters among them, while these run.
         return render(trimmed(stackdump.places_of_thread(ident)))
-    frame: FrameType | None = None if ident is None else current_frames().get(ident)
+    frame: FrameType | None = None if ident is None else frame_of(ident)
     places: list[Place] = []
     while frame is not None:
         places.append(Place(frame.f_code.co_filename, frame.f_lineno or 0, frame.f_code.co_name))

@@ -99,10 +99,14 @@ def check_seconds(name: str, value: object) -> None:
         raise ValueError(message)
 
 
-def _seconds(name: str, value: Any) -> Any:
-    if value is not None:
-        check_seconds(name, value)
-    return value
+def _seconds(name: str, value: Any) -> float:
+    check_seconds(name, value)
+    seconds: float = value
+    return seconds
+
+
+def _seconds_or_none(name: str, value: Any) -> float | None:
+    return None if value is None else _seconds(name, value)
 
 
 def _whole(name: str, number: Any) -> int:
@@ -187,13 +191,13 @@ class Terms:
         seeds: Seeds | None = None,
     ) -> None:
         self.time_limit = positive_or_none("time_limit", time_limit)
-        self.grace: float | None = _seconds("grace", _within_clocks(grace))
+        self.grace = _seconds_or_none("grace", _within_clocks(grace))
         self.retries = no_sooner_than_zero("retries", retries)
         self.retry_on = _error_types("retry_on", retry_on)
-        self.backoff: float = _seconds("backoff", _within_clocks(backoff))
+        self.backoff = _seconds("backoff", _within_clocks(backoff))
         self.priority = _whole("priority", priority)
         self.name = text_or_none("name", name)
-        self.queue_timeout: float | None = _seconds("queue_timeout", endless_is_none(queue_timeout))
+        self.queue_timeout = _seconds_or_none("queue_timeout", endless_is_none(queue_timeout))
         self.resources = _amounts("resources", resources)
         self.context = _checked_context(context)
         self.seeds = seeds
