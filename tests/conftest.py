@@ -39,7 +39,8 @@ _GRACE = 30.0  # seconds
 def _end_process_after_limit(item: pytest.Item) -> None:
     stderr = item.config.stash.get(fault_handler_stderr_fd_key, None)
     limit: float = _timeouts._get_item_settings(item).timeout or 0.0
-    if stderr is not None and limit > 0 and not item.config.getoption("usepdb"):
+    debugged = item.config.getoption("usepdb") or _timeouts.is_debugging()
+    if stderr is not None and limit > 0 and not debugged:
         faulthandler.dump_traceback_later(limit + _GRACE, file=stderr, exit=True)
 
 
@@ -57,6 +58,14 @@ def pytest_runtest_protocol(item: pytest.Item) -> Generator[None, object, object
 def pytest_runtest_teardown(item: pytest.Item) -> None:
     """See that the tear-down ends, too: after a failure there is no limit any more."""
     _end_process_after_limit(item)
+
+
+@pytest.hookimpl
+def pytest_sessionfinish(session: pytest.Session, exitstatus: int) -> None:
+    """Note how the run ended, beside the list of what failed: one that broke off has not run all (.ci/run)."""
+    cache = getattr(session.config, "cache", None)
+    if cache is not None and not hasattr(session.config, "workerinput"):
+        cache.set("workpool/exit", int(exitstatus))
 
 
 @pytest.hookimpl(wrapper=True)

@@ -110,8 +110,9 @@ def uncollected(steps: Iterable[Any]) -> list[Any]:
     try:
         found.extend(chain(off, steps, on))
     except BaseException:
-        if found and found[0]:
-            gc.enable()
+        if found:
+            for _ in on:  # nothing, if it was come to
+                pass
         raise
     return found[2 : len(found) - found[0]]
 
@@ -120,8 +121,10 @@ def frame_of(ident: int) -> FrameType | None:
     """Give the latest call of a thread, if it is in one, as ``sys._current_frames()`` does.
 
     Those of all others are let go in the same step. Kept in a call, they would be a cycle with it, and
-    all that they hold would live until the next collection.
+    all that they hold would live until the next collection. So would its own.
     """
+    if ident == _thread.get_ident():
+        return sys._getframe(1)
     frame: FrameType | None
     (frame,) = uncollected(map(methodcaller("get", ident), map(call, (sys._current_frames,))))
     return frame

@@ -90,7 +90,27 @@ def test_the_collector_stays_off_where_it_was() -> None:
 @pytest.mark.usefixtures("collecting")
 def test_the_collector_is_off_meanwhile() -> None:
     """And on again behind it."""
-    assert uncollected(map(call, (gc.isenabled,)))[0] is False
+    assert uncollected(map(call, (gc.isenabled,))) == [False]
+    assert gc.isenabled()
+    assert uncollected(()) == []
+
+
+def test_what_this_thread_holds_is_let_go() -> None:
+    """Who looks at itself keeps nothing either."""
+
+    class Large:
+        pass
+
+    def work() -> weakref.ref[Large]:
+        large = Large()
+        assert getattr(frame_of(threading.get_ident()), "f_code", None) is work.__code__
+        return weakref.ref(large)
+
+    gc.disable()
+    try:
+        assert work()() is None
+    finally:
+        gc.enable()
 
 
 def test_what_other_threads_hold_is_let_go() -> None:

@@ -253,16 +253,22 @@ def heard_after(call: Callable[[], object]) -> float:
     """Make a call in the main thread, have a signal interrupt no sleep of it, and tell when it was heard."""
     struck: list[float] = []
     main = threading.get_ident()
+    expected = threading.Event()
 
     def strike() -> None:
+        assert expected.wait(DEADLINE)
         asleep(main)
         struck.append(time.monotonic())
         _thread.interrupt_main()  # to Python a signal; to the system nothing, so it wakes nobody
 
+    def begin() -> None:
+        expected.set()  # not before: it would strike where nobody expects it
+        call()
+
     striking = in_background(strike)
     try:
         with pytest.raises(KeyboardInterrupt):
-            call()
+            begin()
         return time.monotonic() - struck[0]
     finally:
         striking.result()
