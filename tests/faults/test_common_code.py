@@ -17,7 +17,7 @@ from tests.support.common import compiled_as_importlib, stand_in_common_code
 from tests.support.gates import DEADLINE, Gate, in_background, say
 from tests.support.queues import until
 from workpool import BackendName, Pool, Task, TimeLimitExceeded
-from workpool._compat import frame_of, gil_enabled, has_interpreters
+from workpool._compat import frame_of, gil_enabled, has_interpreters, other_interpreters_run
 from workpool.backends import thread
 from workpool.ipc import onlookers, warning
 from workpool.ipc.onlookers import is_common, is_common_frame, send_elsewhere
@@ -91,6 +91,9 @@ def test_one_that_goes_on_while_it_is_looked_at_is_not_struck(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     """Not where it comes to meanwhile: it stands elsewhere when that was looked at, and then takes a lock."""
+    until(
+        lambda: not other_interpreters_run()
+    )  # of tests before, given up: beside them it is looked otherwise
     lock, asleep, over, steps = (threading.Lock() for _ in range(4))
     for each in (asleep, over, steps):
         each.acquire()
