@@ -11,7 +11,6 @@ from typing import TYPE_CHECKING, Any, NoReturn, ParamSpec, TypeVar, cast
 
 from workpool.errors import NotPicklable
 from workpool.group import Grouping
-from workpool.mapcall import MapCall
 from workpool.maps import Maps
 from workpool.task import Task
 
@@ -156,6 +155,8 @@ class Calls(Maps, Grouping):
         total: int | None,
         **how: Any,
     ) -> Results[R]:
+        from workpool.mapcall import MapCall  # loaded with the pool, but in a worker that has none
+
         terms = self._terms
         numbered: str | None = None
         if terms.carries and callable(cast("object", fn)):

@@ -18,8 +18,8 @@ from workpool.calls import Calls, Options, later_submit
 from workpool.entering import Entering
 from workpool.errors import WouldDeadlock
 from workpool.observing import Observing, recorder_for
+from workpool.parts import load_parts
 from workpool.scheduling import exit as at_exit
-from workpool.scheduling.scheduler import Scheduler
 from workpool.sharing import Sharing
 
 if TYPE_CHECKING:
@@ -28,6 +28,7 @@ if TYPE_CHECKING:
 
     from workpool.backends.base import Backend, BackendName, StartMethod
     from workpool.contexts import Asked
+    from workpool.scheduling.scheduler import Scheduler
     from workpool.task import Task
 
 __all__ = ["Options", "Pool"]
@@ -37,11 +38,6 @@ __all__ = ["Options", "Pool"]
 Ts = TypeVarTuple("Ts")
 
 _numbers = count()
-
-if not _compat.in_worker:
-    # A worker process imports this with __main__, makes no pool as a rule, and is ready sooner.
-    import workpool.backends.thread  # pyright: ignore[reportUnusedImport] - loaded, and no more
-    import workpool.settings  # noqa: F401  # pyright: ignore[reportUnusedImport] - as above
 
 
 # Calls.map is narrower than Executor.map on purpose: items that do not fit the function are refused.
@@ -148,7 +144,10 @@ class Pool(Calls, Sharing, Observing, Entering, Executor):  # type: ignore[misc]
         client: Any = None,
         exclusive: bool | None = None,
     ) -> None:
+        if _compat.in_worker:
+            load_parts()
         from workpool.backends.base import capabilities_of
+        from workpool.scheduling.scheduler import Scheduler
         from workpool.scheduling.terms import Terms, changed, seeds_of
         from workpool.settings import Settings
 

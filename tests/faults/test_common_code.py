@@ -195,6 +195,7 @@ def test_a_signal_in_the_middle_of_its_handler_strikes_nothing_either(
     warnings: Any = warning.Warnings()
     try:
         warnings._in_task = warnings._meant = 5
+        warnings._error = TimeLimitExceeded("")
 
         def strike_once_more(*_: object) -> bool:
             warnings._hear(0, sys._getframe())

@@ -80,10 +80,12 @@ def test_a_worker_process_loads_nothing_to_make_pools_with(tmp_path: Path, metho
     program.write_text(
         "import sys\n"
         "from workpool import Pool\n"
+        "ONLY_A_POOL = 'workpool.settings', 'workpool.mapcall', 'workpool.scheduling.scheduler'\n"
         "def loaded():\n"
-        "    return 'workpool.pool' in sys.modules, 'workpool.settings' in sys.modules\n"
+        "    return [name in sys.modules for name in ('workpool.pool', *ONLY_A_POOL)]\n"
         "def nested():\n"
         "    with Pool(1) as pool:\n"
+        "        assert list(pool.map(abs, [-1])) == [1]\n"
         "        return pool.submit(loaded).result()\n"
         "if __name__ == '__main__':\n"
         f"    with Pool(1, backend='process', start_method={method!r}) as pool:\n"
@@ -97,7 +99,27 @@ def test_a_worker_process_loads_nothing_to_make_pools_with(tmp_path: Path, metho
         timeout=60,
         env={name: value for name, value in os.environ.items() if not name.startswith("COVERAGE")},
     )
-    assert ran.stdout == "(True, False) (True, True)\n"
+    assert ran.stdout == f"{[True, False, False, False]} {[True] * 4}\n"
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="there are no such processes")
+def test_a_worker_process_loads_little() -> None:
+    """What only a failure or a pool needs is left for later: the first worker waits for all that is loaded."""
+    loaded = modules_after("import workpool.ipc.keeper, workpool.ipc.worker, multiprocessing.spawn")
+    later = {"concurrent.futures", "logging", "traceback", "random", "inspect", "workpool.errors"}
+    assert not loaded & (HEAVY - {"multiprocessing"} | later)
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="there are no such processes")
+def test_the_keeper_starts_before_multiprocessing_is_loaded() -> None:
+    """It takes as long to get ready as that takes to load: the first pool of a program waits for one of the two."""
+    script = (
+        "import sys; from workpool import Pool; from workpool.ipc import fresh; seen = []; execute = fresh._execute; "
+        "fresh._execute = lambda *to: (seen.append('multiprocessing' in sys.modules), execute(*to))[1]; "
+        "pool = Pool(1, backend='process'); assert pool.submit(abs, -1).result() == 1; pool.shutdown(); "
+        "assert seen == [False]"
+    )
+    assert "multiprocessing" in modules_after(script)
 
 
 def test_a_worker_that_is_an_interpreter_loads_little() -> None:

@@ -15,7 +15,7 @@ from tests.support.gates import DEADLINE, Gate
 from tests.support.tasks import double, hold
 from workpool import NotPicklable, Pool, TimeLimitExceeded, current
 from workpool.backends.process import packing
-from workpool.ipc import keeper
+from workpool.ipc import fresh
 from workpool.plain import paths, plain, words
 from workpool.settings import Settings
 
@@ -73,7 +73,7 @@ def test_places_to_import_from_are_names(monkeypatch: pytest.MonkeyPatch) -> Non
     assert paths(entries) == ["/a", "/b", "/c", "a"]
     assert {type(path) for path in paths(entries)} == {str}
     monkeypatch.setattr(sys, "path", entries + sys.path)
-    assert keeper._sys_path()[:4] == ["/a", "/b", "/c", "a"]  # which is put into code
+    assert fresh.sys_path()[:4] == ["/a", "/b", "/c", "a"]  # which is put into code
 
 
 def test_arguments_of_a_program_are_words() -> None:

@@ -268,7 +268,7 @@ def test_a_keeper_that_cannot_be_started_leaves_nothing_open(
     fresh: keeper.Keeper, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """The system's reason is the error; whoever only warms it is not told."""
-    monkeypatch.setattr(keeper, "_run_python", refuse)
+    monkeypatch.setattr(keeper, "run_python", refuse)
     fresh.warm()
     with pytest.raises(BlockingIOError):
         fresh.start_worker(keeper.SPAWN, [])

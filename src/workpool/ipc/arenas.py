@@ -25,7 +25,6 @@ from typing import TYPE_CHECKING, Any
 from weakref import WeakValueDictionary
 
 from workpool._compat import RLock, in_main_interpreter
-from workpool.errors import SharedStateLost
 from workpool.ipc import lives, nameless
 from workpool.ipc.outliving import never_freed
 from workpool.ipc.room import Room
@@ -200,6 +199,8 @@ def _find(token: str, sender: int, memory_fd: int, locks_fd: int) -> Arena:
             except OSError as error:
                 if is_shortage(error) or error.errno is None:
                     raise  # later it may do; what has struck from outside has no number
+                from workpool.errors import SharedStateLost  # a worker is ready sooner without it
+
                 message = (
                     f"shared memory {token} never reached process {os.getpid()}, and process {sender}, which sent it, "
                     f"does not lend it ({error}). Make shared objects in the process that starts the workers, "

@@ -19,6 +19,8 @@ import mmap
 import os
 import sys
 import weakref
+from contextlib import suppress
+from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 from workpool.ipc import pickling
@@ -117,6 +119,8 @@ def _map(fd: int, offset: int, size: int, slots: Slots, slot: int) -> memoryview
                 if _mapped.pop(number, None) is not None:
                     slots.clear(slot)
 
+            if not _mapped:
+                _prepare_for_forks()
             _mapped[number] = weakref.ref(mapping, gone), slots, slot
             return memoryview(mapping)
     try:
@@ -127,12 +131,20 @@ def _map(fd: int, offset: int, size: int, slots: Slots, slot: int) -> memoryview
         slots.clear(slot)
 
 
+def _prepare_for_forks() -> None:
+    """Load what is asked when this process forks: nothing is to be loaded in the middle of that."""
+    with suppress(Exception):  # there is no file or no memory left
+        import_module("workpool.ipc.available")
+
+
 def _make_ours() -> None:
     """Have what is mapped here be this process's own, before a child has it, too."""
     global _reserved  # noqa: PLW0603 - one a process
     if not _mapped:
         return
-    from workpool.ipc.available import available  # slow to load, and few processes fork
+    from workpool.ipc.available import (
+        available,
+    )  # slow to load; done by whoever maps the first time
 
     free = available()
     room = sys.maxsize if free is None else free // 2

@@ -22,6 +22,7 @@ from __future__ import annotations
 
 import _socket  # what is behind ``socket``, which takes a twentieth of the time until the first worker runs
 import errno
+import gc
 import os
 import select
 import signal
@@ -35,10 +36,10 @@ from workpool._compat import Lock, daemon_threads_allowed
 from workpool.calm import deaf_to_ctrl_c
 from workpool.ipc import requests
 from workpool.ipc.family import end_children, take_dead
+from workpool.ipc.fresh import run_python, sys_path
 from workpool.ipc.prctl import prctl
 from workpool.ipc.requests import read_status, write_status
 from workpool.ipc.streams import occupy_standard_streams
-from workpool.plain import paths
 
 __all__ = [
     "START_METHODS",
@@ -145,11 +146,11 @@ class Keeper:
         ours, theirs = _socket.socketpair(_socket.AF_UNIX, _socket.SOCK_STREAM)
         try:
             code = (
-                f"import sys; sys.path[:] = {_sys_path()!r}; "
-                f"from workpool.ipc.keeper import main; main({theirs.fileno()}, {os.getpid()})"
+                f"import gc, sys; collects = gc.isenabled(); gc.disable(); sys.path[:] = {sys_path()!r}; "
+                f"from workpool.ipc.keeper import main; main({theirs.fileno()}, {os.getpid()}, collects)"
             )
             with deaf_to_ctrl_c():
-                self._pid = _run_python(code, [theirs.fileno()])
+                self._pid = run_python(code, [theirs.fileno()])
         except BaseException:
             ours.close()
             raise
@@ -178,22 +179,6 @@ class Keeper:
         if self._fd >= 0:
             os.close(self._fd)
             self._fd = -1
-
-
-def _sys_path() -> list[str]:
-    """Give where to import from, by names that hold in every folder."""
-    from multiprocessing import process
-
-    # Where the folder is gone, nothing can be imported from there.
-    here = getattr(process, "ORIGINAL_DIR", None) or _current_folder()
-    return [path or here for path in paths(sys.path) if path or here]
-
-
-def _current_folder() -> str:
-    """Give the current folder; nothing if it is gone."""
-    with suppress(OSError):
-        return os.getcwd()
-    return ""
 
 
 def not_started(word: int | None, died: str) -> OSError:
@@ -225,12 +210,15 @@ if hasattr(os, "register_at_fork"):
 _NEEDED = ("multiprocessing.spawn", "multiprocessing.resource_tracker", "resource")
 # A program that makes a pool imports workpool.Pool, and its workers import the program's __main__ and so
 # the same. The first worker does not wait for that.
-_PRELOADED = ("runpy", "ctypes", "logging", "concurrent.futures", "workpool.task", "workpool.pool")
+_PRELOADED = (
+    *("runpy", "ctypes", "logging", "concurrent.futures"),
+    *("workpool.ipc.stand_ins", "workpool.task", "workpool.pool"),
+)
 _QUIET = 20  # milliseconds without a request or a death: the first worker has begun
 
 
-def main(conn_fd: int, parent: int) -> None:
-    """Serve until the parent is gone; then kill what is left."""
+def main(conn_fd: int, parent: int, collects: bool = True) -> None:
+    """Serve until the parent is gone; then kill what is left. ``collects`` says whether workers collect garbage."""
     from workpool.ipc import worker
 
     _compat.in_worker = True
@@ -283,7 +271,7 @@ def main(conn_fd: int, parent: int) -> None:
                 if parent_fd is not None:
                     private.append(parent_fd)
                 if fds:
-                    _start(worker, method, fds, workers, private)
+                    _start(worker, method, fds, workers, private, collects=collects)
     finally:
         # In a forked worker this is never reached: it leaves by os._exit.
         conn.detach()
@@ -324,10 +312,17 @@ def _reap(workers: dict[int, int]) -> None:
 
 
 def _start(
-    worker: Any, method: bytes, fds: list[int], workers: dict[int, int], private: list[int]
+    worker: Any,
+    method: bytes,
+    fds: list[int],
+    workers: dict[int, int],
+    private: list[int],
+    *,
+    collects: bool = True,
 ) -> None:
     """Fork (or spawn) a worker, and tell its pid; a failure is told as minus its errno."""
     status_w, *passed = fds
+    gc.freeze()  # what is here is looked through by no worker, which would make copies of it
     try:
         pid = _spawn(passed) if method == SPAWN else os.fork()
     except OSError as error:
@@ -343,6 +338,8 @@ def _start(
                 signal.set_wakeup_fd(-1)
                 signal.signal(signal.SIGCHLD, signal.SIG_DFL)
                 signal.signal(signal.SIGINT, signal.default_int_handler)
+                if collects:
+                    gc.enable()
                 code = worker.main(passed, os.getppid())
             finally:
                 os._exit(code)
@@ -355,27 +352,13 @@ def _start(
 
 def _spawn(fds: list[int]) -> int:
     code = (
-        f"import sys; sys.path[:] = {sys.path!r}; "
-        "from workpool.ipc.worker import main; import os, signal; "
+        f"import gc, sys; collects = gc.isenabled(); gc.disable(); sys.path[:] = {sys.path!r}; "
+        "from workpool.ipc.worker import main; import os, signal; collects and gc.enable(); "
         # What we ignore, we would have it and all that tasks start ignore as well.
         "signal.signal(signal.SIGINT, signal.default_int_handler); "
         f"os._exit(main({fds!r}, {os.getpid()}))"
     )
-    return _run_python(code, fds)
-
-
-def _run_python(code: str, fds: list[int]) -> int:
-    """Start a fresh interpreter like this one, with these descriptors; gives its pid."""
-    from multiprocessing import spawn, util
-
-    executable = spawn.get_executable()
-    given: Any = vars(util)["_args_from_interpreter_flags"]()  # in no stub
-    if not _current_folder() and "-P" not in given:
-        given = [
-            *given,
-            "-P",
-        ]  # Python 3.13.0 fails at many an import if it is to look for that folder
-    return util.spawnv_passfds(os.fsencode(executable), [executable, *given, "-c", code], fds)
+    return run_python(code, fds)
 
 
 def die_with(parent: int) -> None:

@@ -17,7 +17,6 @@ Order: a process holds its byte before it writes its number anywhere.
 from __future__ import annotations
 
 import os
-import random
 import struct
 import sys
 from contextlib import suppress
@@ -91,7 +90,7 @@ def _draw() -> None:
     """Draw the number, once; `_lock` is held."""
     global _number  # noqa: PLW0603 - one a process
     if _number == 0:
-        number = random.SystemRandom().randint(_FIRST, _LAST)
+        number = _FIRST | int.from_bytes(os.urandom(8)) >> 3  # of 61 bits below the first one
         if _number == 0:
             _number = number
 

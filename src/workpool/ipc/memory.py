@@ -21,7 +21,6 @@ from __future__ import annotations
 import os
 import struct
 
-from workpool.errors import SharedStateLost
 from workpool.ipc import nameless
 from workpool.ipc.arenas import Arena, adopt, exported, lock, own_arena
 from workpool.ipc.outliving import never_freed
@@ -210,6 +209,8 @@ def _attach(arena: Arena, offset: int, size: int, uid: int, spare: tuple[int, in
     except ValueError:  # past the end of the file
         region = None
     if region is None or not region.marked():
+        from workpool.errors import SharedStateLost  # a worker is ready sooner without it
+
         message = (
             f"shared memory {arena.token}+{offset} was given back by the process that made it; "
             "keep the object there as long as others use it."

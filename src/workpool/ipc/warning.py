@@ -17,18 +17,19 @@ from __future__ import annotations
 
 import signal
 import threading
-from contextlib import nullcontext
+from contextlib import nullcontext, suppress
 from functools import partial
 from typing import TYPE_CHECKING, Any
 
 from workpool._compat import LINUX
-from workpool.errors import TimeLimitExceeded, brief
 from workpool.ipc.onlookers import is_common_frame
 from workpool.target import try_again
 
 if TYPE_CHECKING:
     from collections.abc import Callable
     from types import FrameType
+
+    from workpool.errors import TimeLimitExceeded
 
 __all__ = ["SIGNAL", "Warnings"]
 
@@ -42,15 +43,25 @@ class Warnings:
     def __init__(self) -> None:
         self._in_task = -1
         self._meant = -1  # number of the call that is to be warned; written by the control thread
-        self._error = TimeLimitExceeded("")  # what is raised in it
+        self._error: TimeLimitExceeded | None = None  # what is raised in it
         self._raised: TimeLimitExceeded | None = None
         self._put_off = -1  # number of a call that is warned again and again
         self._main = threading.get_ident()
         if SIGNAL is not None:
             signal.signal(SIGNAL, self._hear)
 
+    @staticmethod
+    def expect() -> None:
+        """Load what a warning takes, before a call that may get one is begun: one in an import holds up the others."""
+        with suppress(Exception):  # for want of a file or memory: then it gets none
+            import workpool.errors  # noqa: F401  # pyright: ignore[reportUnusedImport] - loaded, and no more
+
     def warn(self, number: int, text: str, limit: float, task: str) -> None:
         """Warn a call, if it still runs; in the control thread."""
+        try:
+            from workpool.errors import TimeLimitExceeded
+        except Exception:  # as above
+            return
         self._error = TimeLimitExceeded(text, time_limit=limit, task=task)
         self._meant = number
         if SIGNAL is not None:
@@ -67,8 +78,9 @@ class Warnings:
                         self._put_off = -1
                 return
             self._in_task = -1
-            self._raised = self._error
-            raise self._error
+            self._raised = error = self._error
+            if error is not None:  # which it is not, once a call is meant
+                raise error
 
     def _is_over(self, number: int) -> bool:
         """Send the signal again, unless that call is over, or has heard it."""
@@ -94,6 +106,8 @@ class Warnings:
         try:
             if warned is not None:
                 if failure is not None and failure is not warned:
+                    from workpool.errors import brief
+
                     warned.add_note(f"While it tidied up, the task raised {brief(failure)}.")
                 raise warned
             if failure is not None:

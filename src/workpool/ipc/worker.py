@@ -7,10 +7,12 @@ ended with it and Ctrl-C on the terminal does not reach it.
 from __future__ import annotations
 
 import os
+import select
 import signal
 import sys
 import threading
 from contextlib import AbstractContextManager, suppress
+from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 from workpool import _compat
@@ -31,6 +33,10 @@ if TYPE_CHECKING:
     from workpool.situation import Setup
 
 __all__ = ["main"]
+
+_FOR_FAILURES = ("traceback", "workpool.errors", "workpool.ipc.stand_ins")
+_A_MOMENT = 20  # milliseconds
+_MOST_RESTS = 100  # short ones, before those are loaded all the same
 
 
 def main(fds: list[int], parent: int) -> int:
@@ -108,6 +114,9 @@ class WorkerProcess(Serving):
         super().__init__(task_r, control_r, journal, Outbox(result_w, journal), Warnings())
         end_copies(self._runner, journal, [task_r, result_w, control_r], _leave_in_order)
         self._more = more
+        self._calls_come = select.poll()
+        self._calls_come.register(task_r, select.POLLIN)
+        self._rests = 0 if _FOR_FAILURES[-1] not in sys.modules else _MOST_RESTS
 
     def _boot(self, header: Any, payloads: memoryview) -> AbstractContextManager[None]:
         """Become a process like the parent: paths, ``__main__``, environment, shared memory."""
@@ -153,6 +162,21 @@ class WorkerProcess(Serving):
         finally:
             del process.current_process()._inheriting  # type: ignore[attr-defined]  # private
         return setup.entered(situation)
+
+    def _at_rest(self) -> None:
+        """Load what a failure needs, when nothing has come for a moment: when there is one, it may be too late.
+
+        Not before the first call, which would wait for that, nor before what comes close behind it; but one day.
+        """
+        if self._rests >= _MOST_RESTS or self._runner.begun < 0:
+            return
+        self._rests += 1
+        if self._rests < _MOST_RESTS and self._calls_come.poll(_A_MOMENT):
+            return
+        self._rests = _MOST_RESTS
+        for name in _FOR_FAILURES:
+            with suppress(Exception):  # there is no file or no memory left already
+                import_module(name)
 
     def _obey(self) -> None:
         hear_for_others()
