@@ -34,7 +34,9 @@ def function_name(fn: object) -> str:
     """Name a function for messages: a partial for what it wraps, an object that is called for its type."""
     kind = type(fn)
     if kind is FunctionType or kind is BuiltinFunctionType:  # what nearly all are
-        return cast("FunctionType", fn).__qualname__
+        function: Any = fn
+        known: str = function.__qualname__
+        return known
     fn = plain_function(fn)
     kind = type(fn)
     if kind is FunctionType:

@@ -17,7 +17,7 @@ from typing import Any, NoReturn
 
 from tests.support.dying import die
 from tests.support.gates import say, stop
-from workpool.ipc import frames, journal, outbox, runner, serving
+from workpool.ipc import frames, journal, onecall, outbox, runner, serving
 
 __all__ = [
     "WAYS",
@@ -198,7 +198,9 @@ def die_while_held(thing: Any, gate: str) -> None:
 
 # --------------------------------------------------------- dying at a line of the library
 
-_LIBRARY = frozenset(module.__file__ for module in (serving, runner, outbox, journal, frames))
+_LIBRARY = frozenset(
+    module.__file__ for module in (serving, runner, onecall, outbox, journal, frames)
+)
 
 
 def die_at_line(number: int) -> None:

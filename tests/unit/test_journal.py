@@ -143,8 +143,8 @@ def test_a_slice_that_is_over_and_sent_leaves_the_number_of_its_last_call(
 def test_a_full_journal_says_so(sides: tuple[Journal, Journal]) -> None:
     """An outcome for which there is no room is refused, so that it is sent at once."""
     worker, _ = sides
-    record = b"r" * 1000
-    while worker.finish(record):
+    payload = b"r" * 1000
+    while worker.finish(0, VALUE, payload, 1, 2):
         pass
     worker.empty()
-    assert worker.finish(record)
+    assert worker.finish(0, VALUE, payload, 1, 2)

@@ -6,6 +6,7 @@ import os
 import threading
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator
+from itertools import repeat
 from typing import Any
 
 import pytest
@@ -15,8 +16,9 @@ from tests.support.queues import until
 from workpool.ipc import pickling
 from workpool.ipc.batch import Batch
 from workpool.ipc.journal import Journal, make_journal
+from workpool.ipc.onecall import CALL, PLAIN_ITEM
 from workpool.ipc.outbox import Outbox
-from workpool.ipc.runner import CALL, PLAIN_ITEM, Runner
+from workpool.ipc.runner import Runner
 
 # What is done in the middle of a call, by the number it is given; and the numbers that ran.
 done_at: dict[int, Callable[[], object]] = {}
@@ -255,13 +257,19 @@ class _Asked:
         self._thread = threading.get_ident()
         self.wanted = threading.Event()
 
-    def __enter__(self) -> None:
+    def acquire(self, blocking: bool = True) -> bool:
         if threading.get_ident() == self._thread:
             self.wanted.set()
-        self._lock.acquire()
+        return self._lock.acquire(blocking)
+
+    def release(self) -> None:
+        self._lock.release()
+
+    def __enter__(self) -> None:
+        self.acquire()
 
     def __exit__(self, *_: object) -> None:
-        self._lock.release()
+        self.release()
 
 
 class _Halfway(deque[int]):
@@ -282,7 +290,7 @@ class _Halfway(deque[int]):
 def test_an_item_of_a_slice_knows_its_place_while_others_are_taken_back(runner: Runner) -> None:
     """Whatever the step at which the control thread is."""
     lock = _Asked()
-    runner._lock = lock
+    runner._lock, runner._tries = lock, map(lock.acquire, repeat(False))
     running = noting(100, 50)
     running.items = items = _Halfway(running.items, lock.wanted)
     places: list[int] = []

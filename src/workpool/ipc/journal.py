@@ -39,6 +39,7 @@ import io
 import marshal
 import mmap
 import os
+import struct
 from contextlib import suppress
 from itertools import accumulate, chain, groupby, repeat, tee
 from operator import setitem
@@ -56,6 +57,9 @@ __all__ = ["MOST_IN_SLICE", "Journal", "make_journal"]
 MOST_IN_SLICE = 8_192  # calls
 
 _SIZE = 1 << 18
+_HEAD = struct.Struct(
+    "<qqqqq"
+)  # of an outcome: size of its payload (inverted: of a note), number, kind, times
 _RECORDS = 128  # bytes before the records: the words, and last the mark for "missing"
 _SLICE = 1 << 17  # where the results of a slice begin
 _BEGUN, _SINCE, _END, _SLICE_OF, _SLICE_SIZE, _SLICE_END, _SLICE_KIND, _VOID, _STILL = range(9)
@@ -128,13 +132,18 @@ class Journal:
         words[_SINCE] = now
         words[_BEGUN] = number + 1
 
-    def finish(self, record: bytes) -> bool:
-        """Write down an outcome; False when there is no room for it."""
-        at = self._at
-        end = at + 4 + len(record)
+    def finish(self, number: int, kind: int, payload: Any, began: int, ended: int) -> bool:
+        """Write down the outcome of a call: its payload, or the note where that lies; False when there is no room."""
+        noted = payload.__class__ is not bytes
+        if noted:
+            payload = marshal.dumps(payload)
+        at, size = self._at, len(payload)
+        begin = at + _HEAD.size
+        end = begin + size
         if end > _GATES:
             return False
-        self._memory[at:end] = len(record).to_bytes(4, "little") + record
+        _HEAD.pack_into(self._memory, at, ~size if noted else size, number, kind, began, ended)
+        self._memory[begin:end] = payload
         self._at = end
         self._words[_END] = end
         return True
@@ -323,9 +332,13 @@ class Journal:
         at, end = _RECORDS, words[_END]
         outcomes: list[Any] = []
         while at < end:
-            size = int.from_bytes(self._memory[at : at + 4], "little")
-            outcomes.append(marshal.loads(self._memory[at + 4 : at + 4 + size]))  # noqa: S302 - ours
-            at += 4 + size
+            size, number, kind, began, ended = _HEAD.unpack_from(self._memory, at)
+            at += _HEAD.size
+            payload: Any = self._memory[at : at + (size if size >= 0 else ~size)]
+            at += len(payload)
+            if size < 0:
+                payload = marshal.loads(payload)  # noqa: S302 - ours
+            outcomes.append((number, kind, payload, began, ended, 1))
         first = words[_SLICE_OF] - 1
         if first < 0:
             return begun, outcomes, None

@@ -27,7 +27,9 @@ if TYPE_CHECKING:
 
 
 __all__ = [
+    "ALWAYS_PICKLES",
     "A_PROCESS",
+    "NO_ARGUMENTS",
     "WHOLE",
     "Apart",
     "dump_call",
@@ -52,7 +54,7 @@ _LONGEST_TRACEBACK = 100_000  # characters
 # Pickled and unpickled without running any code.
 PLAIN = frozenset({int, float, bool, str, bytes, type(None), complex})
 # Of these nothing can go wrong, and there is nothing to be laid apart or looked for.
-_ALWAYS_PICKLES = frozenset({int, float, bool, type(None)})
+ALWAYS_PICKLES = frozenset({int, float, bool, type(None)})
 
 loads = pickle.loads
 _APART = 1 << 18  # bytes: larger buffers do not go into the pickle, where asked for
@@ -176,7 +178,7 @@ def dump_call(
         data = function[1]
     if not args and not kwargs:
         return data, NO_ARGUMENTS
-    if not kwargs and _ALWAYS_PICKLES.issuperset(map(type, args)):
+    if not kwargs and ALWAYS_PICKLES.issuperset(map(type, args)):
         return data, pickle.dumps((args, kwargs), PROTOCOL)
     try:
         return data, dump((args, kwargs), by_value=by_value)
@@ -229,7 +231,7 @@ def dump_result(
     value: Any, label: Callable[..., str], *about: object, dump: Callable[..., Any] = dumps
 ) -> Any:
     """Pickle a result, by ``dump``, in the worker, which Ctrl-C does not reach; ``label(*about)`` names the call."""
-    if type(value) in _ALWAYS_PICKLES:
+    if type(value) in ALWAYS_PICKLES:
         return pickle.dumps(value, PROTOCOL)
     try:
         return dump(value)
@@ -264,14 +266,24 @@ def dump_error(error: BaseException, task: str) -> bytes:
         text = f"{type(error).__name__} (its traceback could not be formatted)"
     for whole in WHOLE:
         try:
-            data = pickle.dumps(text, PROTOCOL) + dumps(whole(error))
-            if not is_made_twice(error, load_error(data)):
-                return data
+            data = dumps(whole(error))
+            if not is_made_twice(error, _an_error(pickle.loads(data))):
+                return pickle.dumps(text, PROTOCOL) + data
         except BaseException:  # noqa: S112 - user code of all kinds; the next way is tried
             continue
-    from workpool.ipc.stand_ins import dump_in_place_of
-
+    try:
+        from workpool.ipc.stand_ins import dump_in_place_of
+    except Exception:  # nothing can be loaded any more, maybe for what this very error says
+        stand_in = RuntimeError(f"{task} raised what cannot be told: {text}")
+        return pickle.dumps(text, PROTOCOL) + pickle.dumps(stand_in, PROTOCOL)
     return pickle.dumps(text, PROTOCOL) + dump_in_place_of(error, task)
+
+
+def _an_error(loaded: object) -> BaseException:
+    if isinstance(loaded, BaseException):
+        return loaded
+    message = f"{type(loaded).__name__} is no exception"
+    raise TypeError(message)
 
 
 def _shorten(text: str) -> str:
@@ -289,10 +301,7 @@ def load_error(data: Any) -> BaseException:
     pickles = io.BytesIO(data)
     trace = WorkerTraceback(pickle.load(pickles))
     try:
-        error = pickle.load(pickles)
-        if not isinstance(error, BaseException):
-            message = f"{type(error).__name__} is no exception"
-            raise TypeError(message)
+        error = _an_error(pickle.load(pickles))
     except BaseException as failure:
         set_cause(failure, trace)
         raise

@@ -23,8 +23,9 @@ from workpool.ipc.batch import Batch
 from workpool.ipc.borrowing import Borrowed
 from workpool.ipc.depot import CONTROL_SIZE, Depot, Slots
 from workpool.ipc.frames import FrameReader, pack, unpack_payload, write_all
+from workpool.ipc.onecall import CALL, ITEM, PLAIN_ITEM, PLAIN_STAR, SOFT, SOFT_CALL, STAR
 from workpool.ipc.outbox import DONE
-from workpool.ipc.runner import CALL, ITEM, PLAIN_ITEM, PLAIN_STAR, SOFT, SOFT_CALL, STAR, Runner
+from workpool.ipc.runner import Runner
 from workpool.ipc.shortage import is_shortage
 from workpool.situation import Mark, Situation, here
 
@@ -197,9 +198,13 @@ class Serving:
     def _wait_for_frame(self) -> tuple[Any, memoryview] | None:
         reader = self._reader
         while (frame := reader.next_frame()) is None:
+            self._at_rest()
             if not reader.read_once():
                 return None
         return frame
+
+    def _at_rest(self) -> None:
+        """Be about to sleep until something comes down the pipe for calls."""
 
     def _run_all(self) -> None:
         while True:
@@ -219,11 +224,20 @@ class Serving:
         """Put what came in a frame on the list of things to do."""
         at = 0
         entries: list[Any] = []
+        warnings = self._runner.warnings
+        if warnings is not None and (
+            header[0] == SOFT_CALLS or (header[0] == ITEMS and header[5] > 1)
+        ):
+            warnings.expect()
         if header[0] in (CALLS, SOFT_CALLS):
             shape = CALL if header[0] == CALLS else SOFT_CALL
-            for number, (task_id, name, attempt, fn, args) in enumerate(header[2], header[1]):
-                function, at = self._payload(fn, payloads, at)
-                data, at = self._payload(args, payloads, at)
+            function: Any
+            data: Any
+            for number, (task_id, name, attempt, function, data) in enumerate(header[2], header[1]):
+                if function.__class__ is not bytes:
+                    function, at = self._payload(function, payloads, at)  # noqa: PLW2901 - where it is
+                if data.__class__ is not bytes:
+                    data, at = self._payload(data, payloads, at)  # noqa: PLW2901 - as above
                 entries.append((number, (task_id, name, attempt, function, data, shape)))
         else:
             _, first, start, name, attempt, star, fn, items = header

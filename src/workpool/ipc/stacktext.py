@@ -18,6 +18,7 @@ _PACKAGE = os.path.dirname(os.path.dirname(os.path.abspath(__file__)))
 _CALLERS = frozenset(
     os.path.join(_PACKAGE, *path)
     for path in (
+        ("ipc", "onecall.py"),
         ("ipc", "runner.py"),
         ("backends", "local.py"),
         ("backends", "engine", "remote.py"),

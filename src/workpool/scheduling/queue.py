@@ -100,6 +100,7 @@ class TaskQueue:
         """Take tasks that go with one just popped: known to be short, ``budget`` seconds in all."""
         tasks: list[Task[Any]] = []
         head, pausing = self.head, self._pausing
+        fn, fn_seconds = object(), None  # of the last one: most are calls of one function
         while head and len(tasks) < most:
             entry = head[0]
             if entry.__class__ is not Task:
@@ -107,7 +108,9 @@ class TaskQueue:
             if entry._stage is PENDING and not (pausing and entry in pausing):
                 call = entry._call
                 assert call is not None  # what waits has its call
-                seconds = pace.of(call[0]) if entry._terms.time_limit is None else None
+                if call[0] is not fn:
+                    fn, fn_seconds = call[0], pace.of(call[0])
+                seconds = fn_seconds if entry._terms.time_limit is None else None
                 if seconds is None or seconds > budget:
                     break
                 if entry._stage is PENDING:  # still: a finalizer may have cancelled it just now

@@ -25,11 +25,22 @@ class Settling(State):
     """Stores what came out of tasks and map calls."""
 
     def settle(
-        self, task: Task[Any], result: Any, error: BaseException | None, *, by: Any = None
+        self,
+        task: Task[Any],
+        result: Any,
+        error: BaseException | None,
+        *,
+        by: Any = None,
+        measured: tuple[Any, float, int] | None = None,
     ) -> bool:
-        """Store a task's outcome and count it done; False if that is no longer ``by``'s to do."""
+        """Store a task's outcome and count it done; False if that is no longer ``by``'s to do.
+
+        With it may come what was ``measured``: a function, and how long so many calls of it took.
+        """
         _call = task._call  # kept beyond the lock: finalizers of arguments are user code
         with self.lock:
+            if measured is not None:
+                self.pace.measured(*measured)
             if task._stage is not RUNNING or (by is not None and by.written_off):
                 return False
             extras = task.settle(result, error)
@@ -45,15 +56,6 @@ class Settling(State):
                 return True
         self.tell(task, extras)
         return True
-
-    def settle_measured(
-        self, task: Task[Any], result: Any, error: BaseException | None, fn: Any, seconds: float
-    ) -> None:
-        """Store a task's outcome, and how long its function took."""
-        with self.lock:
-            if fn is not None:
-                self.pace.measured(fn, seconds, 1)
-        self.settle(task, result, error)
 
     def settle_many(
         self, outcomes: list[tuple[Task[Any], Any, BaseException | None]], paces: list[Any]

@@ -156,6 +156,15 @@ class Flights:
         self.outstanding += 1
         return flight
 
+    def add_tasks(self, tasks: list[Task[Any]]) -> None:
+        """Number tasks that are about to be sent together."""
+        numbered = enumerate(tasks, self.next_number)
+        self._flights.extend(
+            [Flight(number, task, None, _NO_ITEMS, 1) for number, task in numbered]
+        )
+        self.next_number += len(tasks)
+        self.outstanding += len(tasks)
+
     def add_chunk(self, chunk: Chunk, items: Sequence[Any]) -> Flight:
         """Number the items of a chunk that are about to be sent."""
         flight = Flight(self.next_number, None, chunk, items, len(items))

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+import marshal
 from typing import TYPE_CHECKING, Any
 
 from workpool.errors import NotPicklable, brief
 from workpool.ipc import borrowing, pickling
-from workpool.ipc.outbox import NO_FUNCTION, NUMBERS, UNREADABLE, VALUE, VALUES
+from workpool.ipc.outbox import NO_FUNCTION, NUMBERS, PLAIN, UNREADABLE, VALUE, VALUES
 from workpool.naming import function_name
 from workpool.scheduling.mapjob import Chunk, Piece
 from workpool.scheduling.worker import describe
@@ -20,12 +21,15 @@ if TYPE_CHECKING:
 
 __all__ = ["fail_item", "reset", "take_outcomes"]
 
+_GOOD = (PLAIN, VALUE)
+_plain: Callable[[Any], Any] = marshal.loads  # of our own process family
+_SMALL = 64  # bytes
 _UNREADABLE = (UNREADABLE, NO_FUNCTION)
 
 
 def take_outcomes(scheduler: Scheduler, flights: Flights, outcomes: list[Any]) -> int:
     """Settle tasks and store items; gives how many outcomes were new."""
-    if len(outcomes) == 1 and outcomes[0][1] == VALUE:
+    if len(outcomes) == 1 and outcomes[0][1] in _GOOD:
         flight = flights.current
         if flight is not None and flight.task is not None:
             return _take_one(scheduler, flights, outcomes[0], flight.task)
@@ -48,19 +52,18 @@ def take_outcomes(scheduler: Scheduler, flights: Flights, outcomes: list[Any]) -
         taken += count
         task = flight.task
         if task is None:
-            chunk = flight.chunk
-            assert chunk is not None
             if last is not None and last is not flight:
                 _deliver(scheduler, last)
             last = flight
             flight.measure(began, ended, count)
-            _take_items(scheduler, flight, what, payload)
-            fn: Callable[..., Any] | None = chunk.job.fn
+            fn: Callable[..., Any] | None = _take_items(scheduler, flight, what, payload)
         else:
             call = task._call
             fn = call[0] if call is not None else None
             task._started_at, task._ended_at = began / 1e9, ended / 1e9
-            value, error = _open(what, payload, task)
+            # What most give is opened here, and spared a call; where there may be no memory for it, below.
+            small = what == PLAIN and len(payload) < _SMALL
+            value, error = (_plain(payload), None) if small else _open(what, payload, task)
             if error is None or not _goes_another_way(scheduler, flights, task, what, error):
                 settled.append((task, value, error))
             del value, error
@@ -94,15 +97,16 @@ def _take_one(scheduler: Scheduler, flights: Flights, outcome: Any, task: Task[A
     task._started_at, task._ended_at = began / 1e9, ended / 1e9
     value, error = _open(what, payload, task)
     call = task._call
-    scheduler.settle_measured(
-        task, value, error, call[0] if call is not None else None, (ended - began) / 1e9
-    )
+    measured = None if call is None else (call[0], (ended - began) / 1e9, 1)
+    scheduler.settle(task, value, error, measured=measured)
     return 1
 
 
 def _open(what: int, payload: Any, task: Task[Any] | str) -> tuple[Any, BaseException | None]:
     """Unpickle an outcome; what cannot be unpickled is the task's failure."""
     try:
+        if what == PLAIN:
+            return _plain(payload), None
         if what == VALUE:
             return borrowing.loads(payload), None
         return None, pickling.load_error(payload)
@@ -112,7 +116,7 @@ def _open(what: int, payload: Any, task: Task[Any] | str) -> tuple[Any, BaseExce
             return None, MemoryError(
                 f"the result of {name} came back, and there is no memory for it"
             )
-        part = "result" if what == VALUE else "exception"
+        part = "result" if what in _GOOD else "exception"
         unreadable = NotPicklable(
             f"the {part} of {name} came back but cannot be unpickled: {brief(error)}. "
             'Return what can be, or use backend="thread".',
@@ -187,13 +191,21 @@ def _read(parcel: Any) -> list[Any]:
     return pieces
 
 
-def _take_items(scheduler: Scheduler, flight: Flight, what: int, payload: Any) -> None:
-    """Store the outcome of an item, or the values of a slice, with those that came before."""
-    if what >= VALUES:
-        flight.values.extend(_values(what, payload))
-        return
+def _take_items(
+    scheduler: Scheduler, flight: Flight, what: int, payload: Any
+) -> Callable[..., Any]:
+    """Store the outcome of an item, or the values of a slice, with those that came before; gives their function."""
     chunk = flight.chunk
     assert chunk is not None
+    if what >= VALUES:
+        flight.values.extend(_values(what, payload))
+    else:
+        _take_item(scheduler, flight, chunk, what, payload)
+    return chunk.job.fn
+
+
+def _take_item(scheduler: Scheduler, flight: Flight, chunk: Chunk, what: int, payload: Any) -> None:
+    """Store the outcome of an item."""
     offset = flight.done - 1
     label = f"item {chunk.start + offset} of map({function_name(chunk.job.fn)})"
     value, error = _open(what, payload, label)

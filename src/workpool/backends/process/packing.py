@@ -47,12 +47,13 @@ def pack_tasks(
         elif payload is not None:  # else it was killed on its way here
             task._started_at = task._ended_at = monotonic()
             scheduler.settle(task, None, payload)
-    for task in scheduler.assign(packed, index):
+    packed = scheduler.assign(packed, index)
+    flights.add_tasks(packed)
+    now = monotonic()  # nearly; the worker will say exactly
+    for task in packed:
         fn, args = task._payload
         task._attempts += 1
-        task._started_at = monotonic()  # nearly; the worker will say exactly
-        task._ended_at = 0.0
-        flights.add_task(task)
+        task._started_at, task._ended_at = now, 0.0
         if fn.__class__ is not bytes or len(fn) >= LARGE:
             fn = flights.address(fn, large)
         if args.__class__ is not bytes or len(args) >= LARGE:

@@ -1,0 +1,82 @@
+"""The first call of a worker process fails, and takes with it what the worker would need to say so."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from tests.support.gates import DEADLINE
+
+pytestmark = pytest.mark.skipif(sys.platform == "win32", reason="there are no such processes")
+
+# It loads no Pool where it is imported, and so its workers have none of what comes with that.
+PROGRAM = """
+import os, resource, sys
+import workpool
+
+class Unhashable(type):
+    def __eq__(cls, other):
+        return cls is other
+
+class Odd(metaclass=Unhashable):
+    pass
+
+def use_up():
+    files = []
+    while True:
+        files.append(open(os.devnull))
+
+def use_up_and_hold():
+    assert "workpool.errors" not in sys.modules, "this test is about nothing"
+    files = []
+    try:
+        while True:
+            files.append(open(os.devnull))
+    except OSError:
+        pass
+    error = ValueError("held")
+    error.files = files
+    raise error
+
+def grow():
+    held = []
+    while True:
+        held.append(bytearray(1 << 20))
+
+def limit():
+    resource.setrlimit(resource.RLIMIT_NOFILE, (64, 64))
+    resource.setrlimit(resource.RLIMIT_AS, (1 << 29, 1 << 29))
+
+if __name__ == "__main__":
+    with workpool.Pool(1, backend="process", start_method=sys.argv[1], initializer=limit) as pool:
+        print(repr(pool.submit(eval(sys.argv[2])).exception()))
+        print(pool.submit(abs, -1).result(), pool.stats().lost)
+"""
+
+TOLD = {
+    "use_up": "OSError(24, 'Too many open files')",
+    "use_up_and_hold": "RuntimeError('task 0 (use_up_and_hold) raised what cannot be told: ValueError",
+    "grow": "MemoryError()",
+    "Odd": "TypeError(\"unhashable type: 'Unhashable'\")",
+}
+
+
+@pytest.mark.parametrize("method", ["forkserver", "spawn"])
+@pytest.mark.parametrize("failing", TOLD)
+def test_the_task_fails_and_not_its_worker(tmp_path: Path, method: str, failing: str) -> None:
+    """With the error that it raised, or with what can be told of one that does not travel."""
+    program = tmp_path / "program.py"
+    program.write_text(PROGRAM)
+    ran = subprocess.run(
+        [sys.executable, program, method, failing],
+        check=True,
+        capture_output=True,
+        text=True,
+        timeout=DEADLINE,
+    )
+    told, after = ran.stdout.splitlines()
+    assert told.startswith(TOLD[failing])
+    assert (after, ran.stderr) == ("1 0", "")
