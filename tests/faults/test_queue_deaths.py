@@ -16,13 +16,13 @@ import pytest
 from tests.support.dying import die, killed_at_line
 from tests.support.gates import DEADLINE
 from tests.support.queues import drained, inner
-from workpool.ipc import bell, chain, robust_lock, segments, shared_queue
+from workpool.ipc import bell, chain, robust_lock, segments, shared_queue, taken
 from workpool.queues import Queue, ShutDown
 
 fork = multiprocessing.get_context("fork")
 
 # Where a process that changes a queue is killed.
-WITHIN = {module.__file__ for module in (segments, chain, shared_queue, bell)}
+WITHIN = {module.__file__ for module in (segments, taken, chain, shared_queue, bell)}
 LARGE = bytes(50_000)  # two do not fit into one segment
 
 

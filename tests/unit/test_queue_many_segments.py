@@ -17,7 +17,8 @@ from tests.unit.test_queue_segments import UNIT, chain_of, make_region, put, tak
 from workpool.ipc import chain
 from workpool.ipc.chain import CELLS, Chain
 from workpool.ipc.memory import Region
-from workpool.ipc.segments import Record, Segments
+from workpool.ipc.segments import Segments
+from workpool.ipc.taken import Record
 from workpool.queues import Queue
 
 pytestmark = pytest.mark.usefixtures("arena")

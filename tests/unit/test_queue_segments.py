@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 from collections import deque
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 
 import pytest
 
@@ -13,7 +13,8 @@ from workpool.errors import SharedStateLost
 from workpool.ipc import lives, memory
 from workpool.ipc.chain import Segment
 from workpool.ipc.memory import Region
-from workpool.ipc.segments import BASE_SIZE, RESERVE, Mark, Record, Segments, _first_record
+from workpool.ipc.segments import _HEAD, _TAIL, BASE_SIZE, RESERVE, Segments, _first_record
+from workpool.ipc.taken import Mark, Record
 from workpool.queues import Queue
 
 UNIT = 1 << 16
@@ -58,7 +59,7 @@ def take_done(segments: Segments) -> bytes:
 
 def chain_of(segments: Segments) -> list[Segment]:
     """List the segments."""
-    tail = segments._words[2] & 0x7FFFFFFF
+    tail = segments._words[_TAIL] & 0x7FFFFFFF
     found = [segments._chain.oldest()]
     while not found[-1].start <= tail < found[-1].end:
         found.append(segments._chain.behind(found[-1]))
@@ -189,7 +190,7 @@ def test_a_count_that_runs_over_begins_again(region: Region) -> None:
     """After 2**33 records the count is right still."""
     segments = Segments(region, 0, fresh=True)
     words = segments._words
-    for word in (1, 2):  # HEAD and TAIL: as if so many had come and gone
+    for word in (_HEAD, _TAIL):  # as if so many had come and gone
         words[word] += (2**33 - 2) << 31
     for number in range(5):
         put(segments, bytes([number]))
@@ -202,14 +203,55 @@ def test_a_put_that_is_seen_after_its_get_leaves_none_queued() -> None:
     """Where a core may see the writes of another in another order, a look without a lock gives no huge number."""
     queue: Queue[str] = Queue(scope="process")
     words = inner(queue)._segments._words
-    before = words[2]  # TAIL
+    before = words[_TAIL]
     queue.put("x")
     queue.get()
     queue.task_done()
-    after, words[2] = words[2], before
+    after, words[_TAIL] = words[_TAIL], before
     assert queue.qsize() == 0
     assert queue.empty()
-    words[2] = after
+    words[_TAIL] = after
+
+
+def test_what_others_took_meanwhile_is_not_taken_again(region: Region) -> None:
+    """Who has seen how far the tail is looks again when another has taken, put back, or thrown away."""
+    ours = Segments(region, 0, fresh=True)
+    theirs = Segments(region, 0)
+    for number in range(6):
+        put(ours, bytes([number]))
+    assert take_done(ours) == b"\0"
+    assert [take_done(theirs) for _ in range(5)] == [bytes([number]) for number in range(1, 6)]
+    assert ours.take(OURS, PID, deque()) is None
+    put(theirs, b"6")
+    assert take_done(theirs) == b"6"
+    assert ours.take(OURS, PID, deque()) is None
+    put(theirs, b"7")
+    held: deque[Mark] = deque()
+    assert bytes(theirs.take(OURS, PID, held) or b"") == b"7"
+    assert ours.take(OURS, PID, deque()) is None
+    theirs.put_back(held)
+    assert take_done(ours) == b"7"
+    for number in range(3):
+        put(theirs, bytes([number]))
+    assert take_done(ours) == b"\0"
+    theirs.discard()
+    assert ours.take(OURS, PID, deque()) is None
+
+
+def test_what_was_seen_of_the_tail_is_not_taken_for_more(region: Region) -> None:
+    """Where it was seen ahead of its next record, between two segments, only what was put since is taken."""
+    segments, putter = Segments(region, 0, fresh=True), Segments(region, 0)
+    put(putter, b"x" * 50_000)
+    put(putter, b"x")
+    putter.prepare(50_000)
+    assert take_done(segments) == b"x" * 50_000  # sees the tail where it is now
+    assert take_done(segments) == b"x"
+    assert segments.take(OURS, PID, deque()) is None
+    put(putter, b"y" * 50_000)
+    assert take_done(segments) == b"y" * 50_000
+    assert segments.take(OURS, PID, deque()) is None
+    put(putter, b"z")
+    assert take_done(segments) == b"z"
 
 
 def test_a_tail_that_went_ahead_shows_nothing_to_take(region: Region) -> None:
@@ -225,6 +267,23 @@ def test_a_tail_that_went_ahead_shows_nothing_to_take(region: Region) -> None:
     assert take_done(segments) == b"y" * 50_000
 
 
+@pytest.mark.parametrize("ends", [take_done, Segments.discard])
+def test_two_jumps_in_a_row_are_followed(
+    region: Region, ends: Callable[[Segments], object]
+) -> None:
+    """Who was about to put was killed when it had made room, and the next one needs more than that."""
+    segments = Segments(region, 0, fresh=True)
+    put(segments, b"x" * 50_000)
+    assert take_done(segments) == b"x" * 50_000
+    segments.prepare(50_000)
+    put(segments, b"y" * 63_000)
+    assert segments.queued() == 1
+    assert ends(segments) in (b"y" * 63_000, None)
+    put(segments, b"z")
+    assert take_done(segments) == b"z"
+    assert segments.empty()
+
+
 def test_what_is_thrown_away_is_in_nobodys_hands(region: Region) -> None:
     """Not in those of a taker either that was killed as it came from the segment before."""
     segments = Segments(region, 0, fresh=True)
@@ -233,7 +292,7 @@ def test_what_is_thrown_away_is_in_nobodys_hands(region: Region) -> None:
     put(segments, b"y" * 50_000)
     put(segments, b"z")
     first, second = chain_of(segments)
-    assert first.start <= segments._words[1] & 0x7FFFFFFF < first.end
+    assert first.start <= segments._words[_HEAD] & 0x7FFFFFFF < first.end
     second.memory[_first_record(second) - second.start] = 1  # all but the last step
     segments.discard()
     assert segments.empty()
@@ -246,7 +305,7 @@ def test_what_is_thrown_away_is_in_nobodys_hands(region: Region) -> None:
 def test_memory_that_someone_else_wrote_to_is_told(region: Region) -> None:
     """A chain that leads nowhere is an error, not an endless search."""
     segments = Segments(region, 0, fresh=True)
-    segments._words[2] += 1 << 20  # the tail is in no segment
+    segments._words[_TAIL] += 1 << 20  # the tail is in no segment
     with pytest.raises(SharedStateLost, match="was written to by something else"):
         put(segments, b"x")
 

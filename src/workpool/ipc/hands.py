@@ -25,7 +25,7 @@ from typing import TYPE_CHECKING, Any, Final, TypeAlias
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator
 
-    from workpool.ipc.segments import Mark
+    from workpool.ipc.taken import Mark
 
 __all__ = ["Hands", "Ledger"]
 

@@ -10,11 +10,12 @@ from collections import Counter
 from typing import TYPE_CHECKING, NamedTuple
 
 from workpool.ipc import lives
-from workpool.ipc.segments import OLDEST
+from workpool.ipc.taken import OLDEST
 
 if TYPE_CHECKING:
     from workpool.ipc.memory import Arena
-    from workpool.ipc.segments import Record, Segments, Since
+    from workpool.ipc.segments import Segments
+    from workpool.ipc.taken import Record, Since
 
 __all__ = ["Remains", "first_dead", "remains_of"]
 

@@ -46,54 +46,44 @@ how many were ever taken, or put, modulo 2**33, and below it a cell in 31 bits.
 from __future__ import annotations
 
 import struct
-from typing import TYPE_CHECKING, Final, TypeAlias
+from typing import TYPE_CHECKING, Final
 
 from workpool._compat import ShutDown
 from workpool.ipc import lives
 from workpool.ipc.chain import CELL, CELLS, CHAIN_WORDS, Chain, Segment
-from workpool.ipc.shortage import is_shortage
+from workpool.ipc.taken import AT, HEAD, SIZE, SIZE_BITS, SPARED, Taken
 
 if TYPE_CHECKING:
     from collections import deque
-    from collections.abc import Callable
 
     from workpool.ipc.memory import Region
+    from workpool.ipc.taken import Mark
 
-__all__ = ["BASE_SIZE", "DISCARDED", "OLDEST", "RESERVE", "Mark", "Record", "Segments", "Since"]
+__all__ = ["BASE_SIZE", "DISCARDED", "RESERVE", "Segments"]
 
 BASE_SIZE: Final = 128  # bytes of the region for the words below
 RESERVE: Final = 1 << 35  # bytes of address space behind it; positions end there
 
-#: A taken record: its payload, valid until it is done; the map of its segment, and its place in it.
-Record: TypeAlias = "tuple[memoryview[int], memoryview[int], int]"
-#: What its taker notes: the arguments of the `operator.setitem` that marks it done.
-Mark: TypeAlias = "tuple[memoryview[int], int, int]"
-#: Where to go on: the first cell of a segment, and a place in it.
-Since: TypeAlias = "tuple[int, int]"
-OLDEST: Final = (0, 0)  # no segment begins there
-
-# Words; behind them are the chain's. SPARED: how many more segments are begun, at one end or the other, before
-# the next look which of them can go.
-_READ, _HEAD, _TAIL, _WRITTEN, _CLOSED, _SPARED, _CHAIN = range(7)
+# Words. What takers write lies in one cache line, what putters write in the next, before the chain's.
+_READ, _HEAD, _CLOSED, _SPARED = 0, HEAD, 2, SPARED
+_TAIL, _WRITTEN, _CHAIN = range(8, 11)
 
 DISCARDED: Final = 2  # says CLOSED where what was queued is for nobody
 _ONE: Final = 1 << 31  # counts one
-_AT: Final = _ONE - 1  # the cell's part of the word
+_AT: Final = AT
 _ALL: Final = (1 << 64) - 1
 _COUNTS: Final = _ALL >> 31
 
 _MAP_CELLS: Final = CELLS // CELL  # cells of the map, for each unit of a segment
 
-# A record's header, one cell: its size and, once taken, the process id of its taker; and the taker's number.
-_SIZE_BITS: Final = 40
-_SIZE: Final = (1 << _SIZE_BITS) - 1
+_SIZE_BITS: Final = SIZE_BITS
+_SIZE: Final = SIZE
 _JUMP: Final = _SIZE  # no record: go on in the next segment
 # Native sizes: each word is read and written whole.
 _read_two, _write_two = struct.Struct("QQ").unpack_from, struct.Struct("QQ").pack_into
-_read_three = struct.Struct("QQQ").unpack_from
 
 
-class Segments:
+class Segments(Taken):
     """The records; see the module's text.
 
     Parameters
@@ -116,7 +106,12 @@ class Segments:
             words[_READ] = words[_WRITTEN] = first.bounds
         # Where we read and wrote last, and what READ and WRITTEN said.
         self._reading = self._writing = Segment(0, 0, region.view)
+        self._reading_words = words  # those of the segment that is read
         self._read = self._written = -1
+        # Where our last `take` left HEAD, and what TAIL was then, or before. While nobody else takes, what lies
+        # between the two is there, and the line that the putters write is not asked for.
+        self._left: int = -1
+        self._tail: int = -1
 
     # ---------------------------------------------------------------- in and out
 
@@ -131,8 +126,8 @@ class Segments:
 
     def empty(self) -> bool:
         """Tell whether all records were taken; may be asked without a lock."""
-        head, tail = _read_two(self._base, _HEAD * 8)
-        return bool((head ^ tail) < _ONE)
+        words = self._words
+        return bool((words[_HEAD] ^ words[_TAIL]) < _ONE)
 
     def append(self, payload: bytes) -> bool:
         """Write a record at the tail; False: call `prepare` first."""
@@ -196,30 +191,37 @@ class Segments:
             There is no memory to look at it; it is queued still.
         """
         head: int
-        read, head, tail = _read_three(self._base)
-        if head == tail:
-            return None
+        read, head = _read_two(self._base)
+        tail = self._tail
+        if head != self._left or head == tail:
+            tail = self._tail = self._words[_TAIL]
+            if head == tail:
+                return None
         cell = head & _AT
         start, end, memory = self._reading
         if read != self._read or not start <= cell < end:
             start, end, memory = self._read_in(self._chain.find(cell, read))
         place = cell - start
-        size = _read_two(memory, place << 4)[0] & _SIZE
+        size = self._reading_words[place << 1] & _SIZE
         crossed = size == _JUMP
-        if crossed:
+        while size == _JUMP:  # there are two in a row where a putter was killed in between
             if (head ^ tail) < _ONE:
-                return None  # the tail is ahead of its next record
+                tail = self._tail = self._words[_TAIL]
+                if (head ^ tail) < _ONE:
+                    return None  # the tail is ahead of its next record
             start, end, memory = self._read_in(self._chain.behind(self._reading))
             head += _first_record(self._reading) - cell
-            place = (head & _AT) - start
-            size = _read_two(memory, place << 4)[0] & _SIZE
+            cell = head & _AT
+            place = cell - start
+            size = self._reading_words[place << 1] & _SIZE
         begin = place << 4
         _write_two(memory, begin, pid << _SIZE_BITS | size, number)
         memory[place] = 1
         begin += CELL
         payload, mark = memory[begin : begin + size], (memory, place, 0)
+        moved = (head + (((size + 31) >> 4) + _ONE)) & _ALL
         try:
-            self._words[_HEAD] = (head + (((size + 31) >> 4) + _ONE)) & _ALL
+            self._words[_HEAD] = moved
             noted.append(mark)
             if crossed:
                 self._tidy()
@@ -229,6 +231,7 @@ class Segments:
                 noted.pop()
             self._words[_HEAD] = head
             raise
+        self._left = moved
         return payload
 
     def put_back(self, noted: deque[Mark]) -> None:
@@ -255,7 +258,7 @@ class Segments:
 
     def _read_in(self, segment: Segment) -> Segment:
         """Take from that segment from now on."""
-        self._reading = segment
+        self._reading, self._reading_words = segment, segment.memory.cast("Q")
         self._words[_READ] = self._read = segment.bounds
         return segment
 
@@ -278,7 +281,7 @@ class Segments:
             return
         cell = words[_HEAD] & _AT
         segment = self._chain.find(cell, words[_READ])
-        if _read_two(segment.memory, (cell - segment.start) << 4)[0] & _SIZE == _JUMP:
+        while _read_two(segment.memory, (cell - segment.start) << 4)[0] & _SIZE == _JUMP:
             segment = self._chain.behind(segment)
             cell = _first_record(segment)
         # A taker may have been killed before it moved on; from now on this byte would mean something.
@@ -286,113 +289,6 @@ class Segments:
         words[_HEAD] = words[_TAIL]
         words[_SPARED] = 0
         self._tidy()
-
-    # ---------------------------------------------------------------- the taken ones
-
-    def sweep(self, look: Callable[[memoryview[int], bytes], None] | None = None) -> int:
-        """Count the taken records that are not done, and let go of segments that have none.
-
-        Where there are some, ``look`` is shown the segment's memory, and the map as far as it counts.
-        """
-        head = self._words[_HEAD] & _AT
-        segment, before = self._chain.oldest(), None
-        count = kept = 0
-        while True:
-            start, end, memory = segment
-            reached = start <= head < end
-            # Up to the head: beyond it, a byte may be of a taker that was killed before it had taken.
-            places = bytes(memory[: head - start if reached else end - start])
-            found = places.count(1)
-            count += found
-            if found and look is not None:
-                look(memory, places)
-            if reached:
-                # The more there are to look at, the less often: so each segment costs the same.
-                self._words[_SPARED] = kept // 2
-                return count
-            follower = self._chain.behind(segment)
-            if found:
-                before = segment
-                kept += 1
-            else:
-                self._chain.unlink(segment, before)
-            segment = follower
-
-    def _tidy(self) -> None:
-        """Let go of segments that have no taken record, now and then; without memory to look, another time."""
-        if self._words[_SPARED]:
-            self._words[_SPARED] -= 1
-            return
-        try:
-            self.sweep()
-        except (OSError, MemoryError) as error:
-            if not is_shortage(error):
-                raise
-
-    def taken(self) -> list[Record]:
-        """List the taken records that are not done, oldest first."""
-        found: list[Record] = []
-
-        def look(memory: memoryview[int], places: bytes) -> None:
-            place = -1
-            while (place := places.find(1, place + 1)) >= 0:
-                found.append(_record(memory, place))
-
-        self.sweep(look)
-        return found
-
-    def first(
-        self, wanted: Callable[[Record], object], since: Since
-    ) -> tuple[Record, Since] | None:
-        """Find one of `taken` that is wanted, from where one stopped or else the oldest on; and tell where to go on."""
-        head = self._words[_HEAD] & _AT
-        for start, end, memory in self._chain.from_one(since[0], head):
-            places = bytes(memory[: head - start if start <= head < end else end - start])
-            place = since[1] if start == since[0] else 0
-            while (place := places.find(1, place)) >= 0:
-                record = _record(memory, place)
-                place += 1
-                if wanted(record):
-                    return record, (start, place)
-        return None
-
-    def newest(self) -> tuple[memoryview[int], int] | None:
-        """Find the record that was taken last of those that are not done: the map of its segment, and its place."""
-        found: list[tuple[memoryview[int], int]] = []
-        self.sweep(lambda memory, places: found.append((memory, places.rfind(1))))
-        return found[-1] if found else None
-
-    @staticmethod
-    def taker(record: Record) -> tuple[int, int] | None:
-        """Tell which process has a taken record, by number and process id; None if it is done."""
-        _, memory, place = record
-        word, number = _read_two(memory, place << 4)
-        return (number, word >> _SIZE_BITS) if memory[place] else None
-
-    @staticmethod
-    def hand_over(record: Record, number: int, pid: int, noted: deque[Mark]) -> None:
-        """Give a record to another process, which notes it; the one that has it must be dead."""
-        payload, memory, place = record
-        mark = memory, place, 0
-        begin = place << 4
-        words = memory[begin : begin + CELL].cast("Q")
-        before = words.tolist()
-        words[0] = pid << _SIZE_BITS | len(payload)
-        try:
-            words[1] = number
-            noted.append(mark)
-        except BaseException:
-            if noted and noted[-1] is mark:
-                noted.pop()
-            words[1], words[0] = before[1], before[0]
-            raise
-
-
-def _record(memory: memoryview[int], place: int) -> Record:
-    """Give the record at a place of a segment."""
-    begin = (place << 4) + CELL
-    size = _read_two(memory, place << 4)[0] & _SIZE
-    return memory[begin : begin + size], memory, place
 
 
 def _first_record(segment: Segment) -> int:

@@ -41,14 +41,15 @@ from workpool.ipc.joiners import Joiners
 from workpool.ipc.memory import SPARE_LIMIT, allocate
 from workpool.ipc.remains import first_dead, remains_of
 from workpool.ipc.robust_lock import LOCK_SIZE, RobustLock, locked
-from workpool.ipc.segments import BASE_SIZE, DISCARDED, OLDEST, RESERVE, Segments
+from workpool.ipc.segments import BASE_SIZE, DISCARDED, RESERVE, Segments
+from workpool.ipc.taken import OLDEST
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
     from workpool.ipc.memory import Region
     from workpool.ipc.remains import Remains
-    from workpool.ipc.segments import Since
+    from workpool.ipc.taken import Since
 
 __all__ = ["SharedQueue"]
 
@@ -178,7 +179,7 @@ class SharedQueue:
                 else:
                     lock.give()
                 if payload is not None:
-                    if self._awaited_by_putters[0]:
+                    if self.maxsize > 0 and self._awaited_by_putters[0]:
                         told(self._tail, self._putters.ring)
                     return payload, keeping
                 if segments.empty():
