@@ -30,6 +30,7 @@ from concurrent.futures._base import (
 )
 from functools import partial
 from time import monotonic
+from types import FunctionType
 from typing import TYPE_CHECKING, Any, NoReturn, TypeVar, cast
 
 from workpool._compat import RLock, across_forks
@@ -90,9 +91,8 @@ class Task(Facts, Future[R]):
         "id",
     )
 
-    _by_value = (
-        0  # the parts pickled so that the worker need not import __main__: 1 function, 2 arguments
-    )
+    # The parts pickled so that the worker need not import __main__: 1 function, 2 arguments.
+    _by_value = 0
     _epoch: Any
     _exception: BaseException | None
     _extras: Extras | None
@@ -342,16 +342,18 @@ class Task(Facts, Future[R]):
         if exception is not None:
             self._exception = exception
         self._stage = FINISHED
-        self._drop_call()
+        call = self._call
+        if call is not None:  # as in _drop_call
+            fn = call[0]
+            self._called = fn.__qualname__ if type(fn) is FunctionType else function_name(fn)
+            self._call = self._payload = None
         return self._extras
 
     def _drop_call(self) -> None:
         call = self._call
         if call is not None:
             self._called = function_name(call[0])
-            self._call = None
-            if self._payload is not None:
-                self._payload = None
+            self._call = self._payload = None
 
     # -------------------------------------------------------------------- below
 
@@ -367,15 +369,16 @@ class Task(Facts, Future[R]):
         owner = self._owner
         wait: Any = None
         if owner is not None and (timeout is None or timeout > 0):
-            began = monotonic()
+            until = None if timeout is None else monotonic() + timeout
             wait = owner.assist(self, timeout)
-            if timeout is not None:
-                timeout -= monotonic() - began
+            timeout = None if until is None else until - monotonic()
         try:
+            if self._stage is FINISHED:  # with the help of this very thread
+                return
+            sleeper = make_sleeper()
             with self._lock:
                 if self.done():
                     return
-                sleeper = make_sleeper()
                 self._more().sleepers.append(sleeper)
             if sleep_on(sleeper, timeout):
                 return

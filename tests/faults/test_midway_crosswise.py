@@ -182,6 +182,7 @@ class _Noted(list[Callable[[], object]]):
     def __init__(self, calls: list[Callable[[], object]]) -> None:
         super().__init__()
         self.add = calls.append
+        self.calls = ()  # of its own: none
 
     def catch_up(self) -> None:
         """Do nothing."""

@@ -15,7 +15,6 @@ from workpool import _compat
 PROGRAM = """
 import signal
 import threading
-
 from workpool import _compat
 from workpool.scheduling.patient_lock import make_lock
 
@@ -30,26 +29,59 @@ def work(lock):
         with lock:
             pass
 
+def work_written_out(lock):
+    while True:
+        owned = False
+        for owned in lock.tries if hasattr(lock, "tries") else map(lock.acquire, (False,)):
+            break
+        if not owned:
+            if hasattr(lock, "wait"):
+                lock.wait()
+            else:
+                for _ in map(lock.acquire, (True,)):
+                    break
+        try:
+            pass
+        finally:
+            lock.release()
+
 signal.signal(signal.SIGALRM, strike)
-lock = {}
+lock = {lock}
+
+def get_in_the_way():
+    while True:
+        for _ in map(lock.acquire, (True,)):
+            break
+        lock.release()
+        done.wait(0.0002)
+
+done = threading.Event()
+if {shared}:
+    threading.Thread(target=get_in_the_way, daemon=True).start()
 left = 0
 for _ in range(1_000):
     try:
         signal.setitimer(signal.ITIMER_REAL, 0.0003)
-        work(lock)
+        {work}(lock)
     except Hit:
         pass
-    if lock.locked() if hasattr(lock, "locked") else lock._is_owned():
+    if hasattr(lock, "_is_owned"):
+        held = lock._is_owned()
+    else:
+        held = not lock.acquire(timeout=5 if {shared} else 0.05)
+        if not held:
+            lock.release()
+    if held:
         left += 1
         lock.release()
 print(left)
 """
 
 
-def left_locked(lock: str) -> int:
+def left_locked(lock: str, work: str = "work", *, shared: bool = False) -> int:
     """Be struck a thousand times in a loop of blocks; tell how often the lock was left locked."""
     ran = subprocess.run(
-        [sys.executable, "-c", PROGRAM.format(lock)],
+        [sys.executable, "-c", PROGRAM.format(lock=lock, work=work, shared=shared)],
         capture_output=True,
         text=True,
         check=True,
@@ -62,9 +94,11 @@ def left_locked(lock: str) -> int:
 
 
 @pytest.mark.parametrize("kind", ["_compat.Lock()", "_compat.RLock()", "make_lock(Hit)"])
-def test_a_lock_is_never_left_locked(kind: str) -> None:
+@pytest.mark.parametrize("work", ["work", "work_written_out"])
+@pytest.mark.parametrize("shared", [False, True], ids=["alone", "shared"])
+def test_a_lock_is_never_left_locked(kind: str, work: str, shared: bool) -> None:
     """Ctrl-C, or an exception sent into a thread, may come anywhere: who comes next gets the lock."""
-    assert left_locked(kind) == 0
+    assert left_locked(kind, work, shared=shared) == 0
 
 
 @pytest.mark.skipif(

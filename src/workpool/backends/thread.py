@@ -206,7 +206,7 @@ class ThreadWorker(LocalRunner):
     def _rest(self) -> bool:
         """Sleep until there may be something to do; False if nothing will come."""
         scheduler, asleep = self.scheduler, self._asleep
-        if scheduler.litter or scheduler.later:
+        if scheduler.litter or (scheduler.later.calls and scheduler.later):
             scheduler.step_aside(self)  # finalizers are user code, which may take long
             scheduler.sweep()
         if self.leaving or scheduler.should_leave():

@@ -104,6 +104,8 @@ class Ending(Waiting):
 
     def let_go(self) -> None:
         """Close, when the map calls that somebody still consumes are done; for a pool that was collected."""
+        if self.closed and self.on_end is None and not (self.litter or self.later.calls):
+            return  # it has ended, as nearly all have by then
         self.without_lock(self._let_go_now)
 
     def _let_go_now(self) -> None:

@@ -160,6 +160,8 @@ class Hiring(Settling):
         One thread does; who drains the pool meanwhile waits for it. If Ctrl-C comes before that is told,
         whoever waits, or asks for the end next, does it once more.
         """
+        if self.on_end is None:  # that was done, or is being done
+            return
         on_end = None
         ending = threading.get_ident(), Event()
         try:

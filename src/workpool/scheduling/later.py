@@ -43,16 +43,16 @@ _here = _Here()
 class Later:
     """Calls to be made soon, in a thread that holds nothing."""
 
-    __slots__ = ("_calls", "_running")
+    __slots__ = ("_running", "calls")
 
     def __init__(self) -> None:
-        self._calls: deque[Callable[[], object]] = deque()  # each append and popleft is one step
+        self.calls: deque[Callable[[], object]] = deque()  # each append and popleft is one step
         # Held by whoever makes the calls; taken in a calm step, and nobody waits for it.
         self._running = threading.Lock()  # house: lock - see above
 
     def add(self, call: Callable[[], object]) -> None:
         """Have a call made soon."""
-        self._calls.append(call)
+        self.calls.append(call)
         calmly(self._begin)
 
     def _begin(self) -> None:
@@ -70,11 +70,11 @@ class Later:
 
     def __bool__(self) -> bool:
         """Tell whether there are calls, and nobody is at it."""
-        return bool(self._calls) and not self._running.locked()
+        return bool(self.calls) and not self._running.locked()
 
     def catch_up(self) -> None:
         """Make the calls in this very thread, which holds nothing, unless somebody is at it."""
-        if self._calls:
+        if self.calls:
             calmly(self._catch_up)
 
     def _catch_up(self) -> None:
@@ -90,11 +90,11 @@ class Later:
         _here.makes_calls = True
         while True:
             try:
-                call = self._calls.popleft()
+                call = self.calls.popleft()
             except IndexError:
                 self._running.release()
                 # One may have been added after the look and before the release.
-                if not self._calls or not self._running.acquire(blocking=False):
+                if not self.calls or not self._running.acquire(blocking=False):
                     return
                 continue
             try:

@@ -14,6 +14,18 @@ after all, so that it is not passed over for ever.
 
 Without a GIL there is no convoy of this kind: who finds the lock taken stands in line.
 
+A block that each task comes through is written out, which takes half as long as ``with lock:`` ::
+
+    owned = False
+    for owned in lock.tries:
+        break
+    if not owned:
+        lock.wait()
+    try:
+        ...
+    finally:
+        lock.release()
+
 Either way nobody waits who holds the lock of another pool (``midway.py``).
 """
 
@@ -50,22 +62,25 @@ class _PatientLock(_Plain):  # type: ignore[misc]  # for the same reason
 
     _looks = _LOOKS
 
+    tries: Any
+
     def __init__(self) -> None:
-        self._tries = map(self.acquire, repeat(False))  # one for good: a new one each time is slow
+        self.tries = map(self.acquire, repeat(False))  # one for good: a new one each time is slow
 
     def __enter__(self) -> Any:
-        for owned in self._tries:
+        for owned in self.tries:
             if owned:
                 return True
             break
-        return self._wait()
+        return self.wait()
 
-    def _wait(self) -> bool:
+    def wait(self) -> bool:
+        """Take the lock, which has just been found taken; for a block that is written out."""
         if held_here():
             raise Midway(_MIDWAY)
         for _ in range(self._looks):
             sleep(_NAP)
-            for owned in self._tries:
+            for owned in self.tries:
                 if owned:
                     return True
                 break
@@ -79,11 +94,12 @@ class _FreeLock(_PatientLock):
 
     _looks = 0
 
-    def __enter__(self) -> Any:
-        for owned in map(self.acquire, (False,)):
-            if owned:
-                return True
-        return self._wait()
+    def __init__(self) -> None:
+        pass
+
+    @property
+    def tries(self) -> Any:
+        return map(self.acquire, (False,))
 
 
 def make_lock(owner: object) -> Any:

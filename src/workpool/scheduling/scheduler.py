@@ -48,7 +48,7 @@ __all__ = ["Scheduler"]
 class Scheduler(Taking, Retrying, Ending):
     """The queue of one pool and the workers that drain it."""
 
-    def submit(  # noqa: C901, PLR0915 - its way is short where nothing is in the way
+    def submit(  # noqa: C901, PLR0912, PLR0915 - its way is short where nothing is in the way
         self, task: Task[Any], *, timeout: float | None = None
     ) -> None:
         """Accept a task: hand it to an idle worker, or queue it.
@@ -70,7 +70,12 @@ class Scheduler(Taking, Retrying, Ending):
         hand_over: Callable[[], None] | None = None
         try:
             try:
-                with lock:
+                owned = False
+                for owned in lock.tries:  # noqa: B007 - `with lock`, written out (patient_lock.py)
+                    break
+                if not owned:
+                    lock.wait()
+                try:
                     if self.closed or self.broken is not None:
                         raise self._refusal()
                     queue = self.queue
@@ -103,6 +108,8 @@ class Scheduler(Taking, Retrying, Ending):
                             if self.hushed:
                                 self.listen()
                             return
+                finally:
+                    lock.release()
             except Midway:
                 self._submit_elsewhere(task)
                 return
@@ -179,7 +186,8 @@ class Scheduler(Taking, Retrying, Ending):
         """Store a task's result, and put what ``next_unit`` would give into ``worker.taken``, in one step.
 
         Who waits in ``result()`` is woken last. Woken first, that thread would queue for the
-        GIL while this one goes on to take or to fall asleep: a switch of threads for nothing.
+        GIL while this one goes on to take or to fall asleep: a switch of threads for nothing. But in the
+        same step: behind it this thread may be struck for what it has taken, and would wake nobody.
 
         Returns
         -------
@@ -188,7 +196,13 @@ class Scheduler(Taking, Retrying, Ending):
             not this worker's to store any more: nothing was taken.
         """
         call = task._call  # kept beyond the lock: finalizers of arguments are user code
-        with self.lock:
+        lock = self.lock
+        owned = False
+        for owned in lock.tries:  # noqa: B007 - `with lock`, written out (patient_lock.py)
+            break
+        if not owned:
+            lock.wait()
+        try:
             if task._stage is not RUNNING or worker.written_off:
                 worker.taken = None
                 return False
@@ -203,7 +217,7 @@ class Scheduler(Taking, Retrying, Ending):
             if silent:
                 epoch = task._epoch
                 epoch.left -= 1
-                if not epoch.left:
+                if not epoch.left and (epoch.sleepers or self.closed):
                     self._emptied(epoch)
                 unit, worker.inbox = worker.inbox, None
                 if unit is None:
@@ -211,10 +225,12 @@ class Scheduler(Taking, Retrying, Ending):
                 worker.taken, worker.took = unit, True
                 if unit is not None and unit.__class__ is Task:
                     unit._worker = worker.index  # as in next_unit
-        if extras is None:
-            return True
-        if silent:
-            extras.tell(task)
+                if extras is not None:
+                    for sleeper in extras.sleepers:
+                        sleeper.release()
+        finally:
+            lock.release()
+        if silent or extras is None:
             return True
         extras.tell(task, self.told)
         worker.taken = None

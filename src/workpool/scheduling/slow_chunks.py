@@ -12,7 +12,7 @@ time. One chain of such looks is enough for a pool; ``watched`` says that there 
 from __future__ import annotations
 
 from time import monotonic
-from typing import Any, cast
+from typing import Any
 
 from workpool.calm import calmly
 from workpool.scheduling.chunk import Chunk
@@ -82,15 +82,15 @@ class SlowChunks(Hiring):
 
     def _may_hold_up(self) -> bool:
         """Tell whether any chunk holds up something, or is just being begun; lock held."""
-        if any(
-            getattr(other, "others_look", False) and cast("Any", other).taken.__class__ is Chunk
-            for other in self.workers.values()
-        ):
-            return True
-        return any(
-            chunk.todo or other.finished > other.handed_out
-            for other, chunk in self._running_chunks()
-        )
+        other: Any
+        for other in self.workers.values():
+            if getattr(other, "others_look", False):
+                chunk = other.chunk
+                if other.taken.__class__ is Chunk:
+                    return True
+                if chunk is not None and (chunk.todo or other.finished > other.handed_out):
+                    return True
+        return False
 
     def look_after(self, pause: float) -> float:
         """Look, for one that has waited so long; gives how long it waits before the next look."""
@@ -102,6 +102,13 @@ class SlowChunks(Hiring):
 
         Where there is nothing yet it is to look again, unless somebody does.
         """
+        each: Any  # of this process, as the one that asks
+        for each in self.workers.values():
+            if each.chunk is not None or each.taken.__class__ is Chunk:
+                break
+        else:
+            worker.looks = False  # as nearly always
+            return None
         worker.looks = not self.watched and self._may_hold_up()
         for other, chunk in self._running_chunks(all_kinds=True):
             taken = self._part_of(other, chunk, 1)

@@ -81,6 +81,8 @@ class Taking(SlowChunks):
     def take_ready(self, worker: Worker) -> Any | None:
         """Give the next task or chunk if there is one and it is known to be short; for keeping a worker busy."""
         del worker
+        if not self.queue.head:  # a hint, as in `take_more`
+            return None
         with self.lock:
             head = self.queue.head
             if not head or self.killed or self.broken is not None or self.idle:

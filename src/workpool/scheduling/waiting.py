@@ -12,6 +12,7 @@ from time import monotonic
 from typing import TYPE_CHECKING, Any
 
 from workpool.errors import JoinTimeout, WouldDeadlock
+from workpool.midway import held_here
 from workpool.scheduling.ledger import sleeper_on
 from workpool.scheduling.lending import Lending
 from workpool.scheduling.slow_chunks import PATIENCE
@@ -136,7 +137,7 @@ class Waiting(Lending):
         """
         if self._orphaned is not None:
             raise self._orphaned
-        if not task.done():
+        if held_here() and not task.done():
             self.refuse_midway("result")
         worker = here.worker
         own: Any = None
@@ -144,7 +145,8 @@ class Waiting(Lending):
             own = worker if worker.scheduler is self else self.own_worker_here()
         if own is None:
             wait = None if worker is None else self._begin_wait_for(task)
-            self.attend()
+            if self.later.calls or (self.queue.head and not self.workers):
+                self.attend()
             # Outside: a worker may let the thread that waits read the result itself.
             runs = self.workers.get(task._worker) if task._worker is not None else None
             wait_for = getattr(runs, "wait_for", None)
