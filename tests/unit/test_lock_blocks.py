@@ -68,7 +68,7 @@ for _ in range(1_000):
     if hasattr(lock, "_is_owned"):
         held = lock._is_owned()
     else:
-        held = not lock.acquire(timeout=5 if {shared} else 0.05)
+        held = not lock.acquire(timeout=5 if {shared} else 0)
         if not held:
             lock.release()
     if held:

@@ -119,9 +119,8 @@ def _map(fd: int, offset: int, size: int, slots: Slots, slot: int) -> memoryview
                 if _mapped.pop(number, None) is not None:
                     slots.clear(slot)
 
-            if not _mapped:
-                _prepare_for_forks()
             _mapped[number] = weakref.ref(mapping, gone), slots, slot
+            _prepare_for_forks()
             return memoryview(mapping)
     try:
         copy = bytearray(size)
@@ -132,9 +131,13 @@ def _map(fd: int, offset: int, size: int, slots: Slots, slot: int) -> memoryview
 
 
 def _prepare_for_forks() -> None:
-    """Load what is asked when this process forks: nothing is to be loaded in the middle of that."""
-    with suppress(Exception):  # there is no file or no memory left
-        import_module("workpool.ipc.available")
+    """Load what is asked when this process forks: nothing is to be loaded in the middle of that.
+
+    Something is mapped by then, so a thread that forks meanwhile asks for it, and waits until it is loaded.
+    """
+    if "workpool.ipc.available" not in sys.modules:
+        with suppress(Exception):  # there is no file or no memory left
+            import_module("workpool.ipc.available")
 
 
 def _make_ours() -> None:

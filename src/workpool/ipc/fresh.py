@@ -47,15 +47,18 @@ def _execute(path: bytes, args: list[str], fds: list[int]) -> int:
 
         return util.spawnv_passfds(path, args, fds)
     import _posixsubprocess
-    import subprocess
 
+    may_vfork: tuple[Any, ...] = ()
+    if sys.version_info < (3, 14):
+        import subprocess
+
+        may_vfork = (vars(subprocess)["_USE_VFORK"],)
     # Nobody hears what goes wrong on the way: who waits for the new process sees the end of its descriptors.
     unheard = os.pipe()
     try:
         what = (args, [path], True, tuple(sorted(fds)), None, None)
         streams = (_NONE, _NONE, _NONE, _NONE, _NONE, _NONE, *unheard)
         as_we_are = (False, False, _NONE, None, None, None, _NONE, None)
-        may_vfork = () if sys.version_info >= (3, 14) else (vars(subprocess)["_USE_VFORK"],)
         start: Any = _posixsubprocess.fork_exec
         return int(start(*what, *streams, *as_we_are, *may_vfork))
     finally:

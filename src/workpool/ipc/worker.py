@@ -117,6 +117,7 @@ class WorkerProcess(Serving):
         self._calls_come = select.poll()
         self._calls_come.register(task_r, select.POLLIN)
         self._rests = 0 if _FOR_FAILURES[-1] not in sys.modules else _MOST_RESTS
+        self._threads = 0  # of this process, before any call
 
     def _boot(self, header: Any, payloads: memoryview) -> AbstractContextManager[None]:
         """Become a process like the parent: paths, ``__main__``, environment, shared memory."""
@@ -166,13 +167,23 @@ class WorkerProcess(Serving):
     def _at_rest(self) -> None:
         """Load what a failure needs, when nothing has come for a moment: when there is one, it may be too late.
 
-        Not before the first call, which would wait for that, nor before what comes close behind it; but one day.
+        Not before the first call, which would wait for that, nor before what comes close behind it; but one day. And
+        not beside threads that a call has left here: one may fork, and the child have what is loaded by half.
         """
-        if self._rests >= _MOST_RESTS or self._runner.begun < 0:
-            return
-        self._rests += 1
-        if self._rests < _MOST_RESTS and self._calls_come.poll(_A_MOMENT):
-            return
+        if self._runner.begun < 0:
+            self._threads = threading.active_count()
+        elif self._rests < _MOST_RESTS and threading.active_count() <= self._threads:
+            self._rests += 1
+            if self._rests == _MOST_RESTS or not self._more_comes():
+                self._load_for_failures()
+
+    def _more_comes(self) -> bool:
+        try:
+            return bool(self._calls_come.poll(_A_MOMENT))
+        except OSError:  # there may be no descriptors, by a limit that was set here
+            return False
+
+    def _load_for_failures(self) -> None:
         self._rests = _MOST_RESTS
         for name in _FOR_FAILURES:
             with suppress(Exception):  # there is no file or no memory left already

@@ -130,7 +130,9 @@ class ProcessBackend(PipedBackend):
         from workpool.ipc.ahead import load_ahead
 
         of_shares = () if self.blas_threads is None else ("workpool.ipc.blas",)
-        of_forks = ("workpool.ipc.worker",) if self.start_method == "fork" else ()
+        # What a worker loads when it is at rest is loaded here, too, before the fork: see there.
+        parts = ("workpool.ipc.worker", "traceback", "workpool.ipc.stand_ins")
+        of_forks = parts if self.start_method == "fork" else ()
         load_ahead(*of_shares, *of_forks)
 
     def make_worker(self, scheduler: Scheduler, index: int) -> ProcessWorker:
