@@ -15,11 +15,9 @@ lock of ours, and slept on outside of it. The main thread, which alone hears sig
 
 from __future__ import annotations
 
-import os
 import threading
 from _thread import allocate_lock  # house: lock - to be slept on, never for a block
 from math import inf
-from threading import get_ident
 from time import monotonic
 from typing import Any, SupportsFloat
 
@@ -35,17 +33,6 @@ __all__ = [
     "wake_all",
     "wake_first",
 ]
-
-_main = [threading.main_thread().ident]  # asked for once, which is quicker
-
-
-def _be_main() -> None:
-    """In a forked child: the thread that has forked is the main thread there."""
-    _main[0] = get_ident()
-
-
-if hasattr(os, "register_at_fork"):
-    os.register_at_fork(after_in_child=_be_main)
 
 LOOK_AGAIN = 0.2  # seconds between two looks of the main thread: Ctrl-C is to be heard within one
 
@@ -98,7 +85,7 @@ def sleep_on(sleeper: Any, timeout: float | None = None) -> bool:
     """
     if timeout is not None:
         timeout = min(max(0.0, timeout), threading.TIMEOUT_MAX)
-    if get_ident() != _main[0]:
+    if threading.get_ident() != threading.main_thread().ident:
         return bool(sleeper.acquire(timeout=-1 if timeout is None else timeout))
     if timeout is None:
         while not sleeper.acquire(timeout=LOOK_AGAIN):

@@ -31,7 +31,7 @@ def test_outcomes_belong_to_calls_in_the_order_sent() -> None:
     """The next number answered is the next call; what was answered before is known."""
     flights = Flights()
     task: Task[int] = Task()
-    flights.add_task(task)
+    flights.add_tasks([task])
     flights.add_chunk(chunk(0, 3), range(3))
     first = flights.answered(0)
     assert first is not None
@@ -80,12 +80,15 @@ def test_a_task_is_found_until_it_is_answered() -> None:
     flights = Flights()
     flights.add_chunk(chunk(0, 4), range(4))
     task: Task[int] = Task()
-    flight = flights.add_task(task)
-    assert flight.first == 4
-    assert flights.of(task) is flight
+    other: Task[int] = Task()
+    flights.add_tasks([task, other])
+    assert [flights.task_at(number) for number in (3, 4, 5)] == [None, task, other]
+    assert flights.outstanding == 6
+    found = flights.of(task)
     flights.answered(0, 4)
-    flights.answered(4)
+    assert flights.answered(4) is found is not None
     assert flights.of(task) is None
+    assert flights.of(other) is flights.current
 
 
 def test_nothing_is_sent_while_something_may_come_back() -> None:

@@ -363,3 +363,28 @@ def test_the_answer_to_a_recall_leaves_what_was_sent_since_to_be_recalled(
         assert worker._recall_at == later
         worker._recall_at = None
     gate.open()
+
+
+class _Sleeper:
+    """Stands in for the lock of one who waits, and says whether a lock is held by whoever wakes that one."""
+
+    def __init__(self, lock: Any) -> None:
+        self._lock = lock
+        self.woken: list[bool] = []
+
+    def release(self) -> None:
+        self.woken.append(self._lock._is_owned())
+
+
+def test_who_waits_is_woken_in_the_step_that_stores_the_result() -> None:
+    """Behind it the thread may be struck for what it has taken, and would wake nobody: who strikes takes the lock."""
+    with Gate() as gate, Pool(1) as pool:
+        task = pool.submit(tasks.hold, gate.path, "a")
+        gate.arrivals(1)
+        sleeper = _Sleeper(pool._scheduler.lock)
+        with task._lock:
+            task._more().sleepers.append(sleeper)
+        gate.open()
+        assert task.result(DEADLINE) == "a"
+        pool.join(DEADLINE)
+        assert sleeper.woken == [True]

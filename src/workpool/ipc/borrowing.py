@@ -145,9 +145,7 @@ def _make_ours() -> None:
     global _reserved  # noqa: PLW0603 - one a process
     if not _mapped:
         return
-    from workpool.ipc.available import (
-        available,
-    )  # slow to load; done by whoever maps the first time
+    from workpool.ipc.available import available  # loaded by then: it is slow to
 
     free = available()
     room = sys.maxsize if free is None else free // 2

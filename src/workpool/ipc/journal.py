@@ -57,9 +57,8 @@ __all__ = ["MOST_IN_SLICE", "Journal", "make_journal"]
 MOST_IN_SLICE = 8_192  # calls
 
 _SIZE = 1 << 18
-_HEAD = struct.Struct(
-    "<qqqqq"
-)  # of an outcome: size of its payload (inverted: of a note), number, kind, times
+# Of an outcome: the size of its payload (inverted where that is a note), number, kind, begin and end.
+_HEAD = struct.Struct("<qqqqq")
 _RECORDS = 128  # bytes before the records: the words, and last the mark for "missing"
 _SLICE = 1 << 17  # where the results of a slice begin
 _BEGUN, _SINCE, _END, _SLICE_OF, _SLICE_SIZE, _SLICE_END, _SLICE_KIND, _VOID, _STILL = range(9)

@@ -34,10 +34,8 @@ SOFT = -3  # added to one of the first three: the call can be warned before it i
 SOFT_CALL = CALL + SOFT
 
 _CALLS = (CALL, SOFT_CALL)
-_NO_ARGUMENTS: Any = (
-    (),
-    {},
-)  # of every call that has none: each gets a dict of its own when it is made
+# Of every call that has none: each gets a dict of its own when it is made.
+_NO_ARGUMENTS: Any = ((), {})
 FNS_KEPT = 64  # functions kept unpickled, and what is known of them
 _NAP = 0.0002  # seconds; longer than the parent needs to go on or to kill
 
@@ -50,7 +48,8 @@ class OneCall:
     ) -> None:
         # Guards todo, recalled, begun, running, the sizes of batches, outbox and journal.
         self._lock = lock
-        self._tries = map(lock.acquire, repeat(False))  # by the thread that runs calls
+        # By the thread that runs calls, and by no other: no iterator is to be shared where there is no GIL.
+        self._tries = map(lock.acquire, repeat(False))
         self._journal = journal
         self._outbox = outbox
         self._dump: Callable[..., Any] = pickling.dumps

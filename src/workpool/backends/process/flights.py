@@ -148,14 +148,6 @@ class Flights:
     def __iter__(self) -> Any:
         return iter(self._flights)
 
-    def add_task(self, task: Task[Any]) -> Flight:
-        """Number a task that is about to be sent."""
-        flight = Flight(self.next_number, task, None, _NO_ITEMS, 1)
-        self._flights.append(flight)
-        self.next_number += 1
-        self.outstanding += 1
-        return flight
-
     def add_tasks(self, tasks: list[Task[Any]]) -> None:
         """Number tasks that are about to be sent together."""
         numbered = enumerate(tasks, self.next_number)
